@@ -1,0 +1,19 @@
+PYTHON ?= .venv/bin/python
+
+.PHONY: check test lint types slow bench
+check: lint types test
+
+lint:
+	$(PYTHON) -m ruff check autokd tests benchmarks examples
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest
+
+slow:
+	$(PYTHON) -m pytest -m slow
+
+bench:
+	$(PYTHON) -m benchmarks

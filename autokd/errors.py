@@ -1,0 +1,58 @@
+"""What a person is told when something they wrote cannot work: where, what, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["AutokdError", "Faults", "SpaceError", "TrialFailed", "did_you_mean"]
+
+
+class AutokdError(Exception):
+    """One fault a person can mend. The command line prints it without a traceback and exits with 2."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.where, self.what, self.fix = where, what, fix
+
+    def __reduce__(self):  # keyword-only arguments do not survive pickling by default; Ray pickles errors
+        return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+    def __str__(self) -> str:
+        first = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{first}\n  {self.fix}" if self.fix else first
+
+
+def _rebuild(kind: type[AutokdError], what: str, where: str, fix: str) -> AutokdError:
+    return kind(what, where=where, fix=fix)
+
+
+class SpaceError(AutokdError):
+    """A fault in a search space; `where` is file:line."""
+
+
+class Faults(AutokdError):
+    """Every fault of one file, told at once."""
+
+    def __init__(self, faults: Iterable[AutokdError]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self):
+        return (Faults, (self.faults,))
+
+
+class TrialFailed(Exception):
+    """A trial that cannot go on (divergence, a bad file); `reason` stands in the result table."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' (did you mean 'x'?)' for the nearest known name, or '' where none is near."""
+    near = get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

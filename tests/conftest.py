@@ -1,0 +1,29 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# what a library says of its own future is not ours to mend; our own warnings are errors (pyproject.toml)
+settings.register_profile("autokd", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+settings.load_profile("autokd")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets and public checkpoints; the test skips where it is absent."""
+    named = os.environ.get("AUTOKD_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (folder / "cifar100" / "test.parquet").exists():
+        pytest.skip("no real data: set AUTOKD_SHARED_DATA to a folder with cifar100/, cifar10/ and the teachers")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parents[1]
