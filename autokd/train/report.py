@@ -1,0 +1,32 @@
+"""What a trial tells while it runs, and when it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """One look at a trial.
+
+    images: views the student has trained on. epochs: images / training images. passes: how often each original was read.
+    val_top1: share of the validation split, scored with the moving average of the weights where there is one. Losses are
+    in nats. seconds: training and scoring since the trial began, over all its resumes; teacher_seconds: the part of it
+    that waited for the teacher.
+    """
+
+    images: int
+    epochs: float
+    passes: float
+    val_top1: float
+    val_loss: float
+    train_loss: float
+    lr: float
+    seconds: float
+    teacher_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
