@@ -41,7 +41,9 @@ class Limit:
 
     def __str__(self) -> str:
         words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-        return " and ".join(f"{word} {getattr(self, key):g}" for key, word in words.items() if getattr(self, key) is not None)
+        return " and ".join(
+            f"{word} {getattr(self, key):g}" for key, word in words.items() if getattr(self, key) is not None
+        )
 
     def admits(self, value: float) -> bool:
         return (
@@ -173,7 +175,9 @@ def _read(path: Path, module: str) -> list[Entry]:
         else:
             continue
         text = ast.get_docstring(node) or ast.get_docstring(tree) or ""
-        source = next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("Source:")), "")
+        source = next(
+            (line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("Source:")), ""
+        )
         ranges = search.get(node.name, {}) if isinstance(search, dict) else {}
         summary = " ".join(text.split("\n\n")[0].split())
         found.append(Entry(node.name, module, summary, source, reads, settings, ranges, literals))
@@ -205,6 +209,8 @@ def _setting(arg: ast.arg, default: ast.expr | None) -> Setting:
         inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
         words = tuple(ast.literal_eval(item) for item in inner)
     else:
-        raise TypeError(f"the catalogue cannot read the type of {arg.arg!r} (line {arg.lineno}): use the words of autokd.rooms")
+        raise TypeError(
+            f"the catalogue cannot read the type of {arg.arg!r} (line {arg.lineno}): use the words of autokd.rooms"
+        )
     value = ast.literal_eval(default) if default is not None else None
     return Setting(arg.arg, kind, value, default is None, limit, words, optional)

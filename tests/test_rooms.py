@@ -99,7 +99,9 @@ def test_a_file_of_a_room_is_read_without_being_imported(tmp_path, monkeypatch):
             __all__ = ["one"]
             SEARCH = {"one": {"heat": {"log": [1, 20]}}}
             WEIGHTS = {"ce_weight": 0.1}
-            def one(student_logits: Tensor, *, heat: Positive = 4.0, mode: Literal["a", "b"] = "a", top: Count | None = None) -> Tensor:
+            def one(
+                student_logits: Tensor, *, heat: Positive = 4.0, mode: Literal["a", "b"] = "a", top: Count | None = None
+            ) -> Tensor:
                 """Short
                 of it.
 
