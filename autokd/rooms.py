@@ -155,13 +155,21 @@ def _read(path: Path, module: str) -> list[Entry]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     literals: dict[str, Any] = {}
     for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
-        target = node.target if isinstance(node, ast.AnnAssign) and node.value else target
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            target, value = node.target, node.value
+        else:
+            continue
         if isinstance(target, ast.Name) and (target.id.isupper() or target.id == "__all__"):
             try:
-                literals[target.id] = ast.literal_eval(node.value)  # type: ignore[union-attr,arg-type]
+                literals[target.id] = ast.literal_eval(value)
             except ValueError:
                 continue
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            for name, item in zip(target.elts, value.elts, strict=True):
+                if isinstance(name, ast.Name) and name.id.isupper():
+                    literals[name.id] = ast.literal_eval(item)
     names = literals.pop("__all__", [])
     search = literals.pop("SEARCH", {})
     found = []
