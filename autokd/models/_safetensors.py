@@ -1,0 +1,92 @@
+"""The safetensors file format: a length, a JSON header, raw numbers.
+
+Trials run where only torch is installed, so the few lines that read and write the format are here; a test holds them
+against the library. Source: https://github.com/huggingface/safetensors (format section of its README).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_WORDS = {dtype: word for word, dtype in _TYPES.items()}
+_LONGEST_HEADER = 100_000_000  # bytes, as the format demands
+
+
+class Damaged(ValueError):
+    """The file is not what its beginning promises."""
+
+
+def looks_like(start: bytes) -> bool:
+    """Whether a file whose first nine bytes or more are `start` may be in this format."""
+    return len(start) >= 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
+
+
+def read(data: bytes | bytearray) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a whole file in memory. Raises Damaged."""
+    length = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(bytes(data[8 : 8 + length]))
+        metadata = header.pop("__metadata__", {})
+        body = memoryview(bytearray(data[8 + length :]))  # writable, so that the tensors own ordinary memory
+        tensors = {name: _tensor(body, entry) for name, entry in header.items()}
+    except Damaged:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise Damaged(f"its header cannot be read ({error})") from error
+    return tensors, metadata
+
+
+def _tensor(body: memoryview, entry: dict[str, Any]) -> Tensor:
+    dtype, shape, (start, end) = _TYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+    numbers = 1
+    for side in shape:
+        numbers *= side
+    if not 0 <= start <= end <= len(body) or end - start != numbers * dtype.itemsize:
+        raise Damaged("it ends too early, or a tensor's place does not fit its shape")
+    if numbers == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(body[start:end], dtype=torch.uint8).clone().view(dtype).reshape(shape)
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write aside, flush to the disk, rename: a reader finds the old file or the new one, never half of one."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    at, parts = 0, []
+    # widest numbers first, so that every tensor starts where its type may start
+    for name in sorted(tensors, key=lambda n: (-tensors[n].dtype.itemsize, n)):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        size = tensor.numel() * tensor.dtype.itemsize
+        header[name] = {"dtype": _WORDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        at += size
+        parts.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if size else b"")
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

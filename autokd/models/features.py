@@ -1,0 +1,115 @@
+"""What a network computes on the way to its logits: one map per stage, the pooled vector, the logits.
+
+Networks of the zoo are `Staged` and say it themselves; any other network is observed through hooks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from autokd.errors import AutokdError
+
+# No `__all__`: the catalogue of this room lists network families, and this file offers none.
+
+
+class Features(NamedTuple):
+    """Every intermediate a feature method may read.
+
+    stages: maps [B, C, H, W], from the stem to the last stage. pooled: [B, D], what the classifier reads. logits: [B,
+    classes]. before_relu: as `stages`, each map as it was before the ReLU that follows it (WideResNet: after the batch
+    norm that follows); the same tensor as in `stages` where no ReLU follows or nothing is known of it.
+    """
+
+    stages: tuple[Tensor, ...]
+    pooled: Tensor
+    logits: Tensor
+    before_relu: tuple[Tensor, ...]
+
+
+class Staged(nn.Module):
+    """A network that knows its stages. `head` names the attribute that turns pooled vectors into logits."""
+
+    head = "fc"
+
+    def trace(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Images [B, C, H, W] -> (stages, the same before their ReLU, pooled [B, D])."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, features: bool = False) -> Any:
+        """Logits [B, classes], or everything on the way to them as `Features`."""
+        stages, before, pooled = self.trace(x)
+        logits = getattr(self, self.head)(pooled)
+        return Features(tuple(stages), pooled, logits, tuple(before)) if features else logits
+
+
+def pool(x: Tensor) -> Tensor:
+    """Global average: [B, C, H, W] -> [B, C], at any size."""
+    return x.mean(dim=(2, 3))
+
+
+def forward_features(model: nn.Module, x: Tensor) -> Features:
+    """Run `model` on images [B, C, H, W] and keep what it computed.
+
+    For a network outside the zoo a stage is the map of each resolution that the outermost module left behind last (for
+    a torchvision ResNet: the stem's ReLU, its max-pool or first stage, the other stages), and `pooled` is the input of
+    the last Linear layer that read vectors, or else the global average of the last stage. Works under any device, and
+    leaves no hook behind. Raises AutokdError where the network's output is not one tensor of logits.
+    """
+    if isinstance(inner(model), Staged):
+        return model(x, features=True)  # through any wrapper, which must see the pass to synchronise its gradients
+    return _observe(getattr(model, "_orig_mod", model), x)
+
+
+def inner(model: nn.Module) -> nn.Module:
+    """The network itself, out of DataParallel, DistributedDataParallel and torch.compile."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod  # type: ignore[assignment]
+        else:
+            return model
+
+
+def _observe(model: nn.Module, x: Tensor) -> Features:
+    maps: dict[tuple[int, int], tuple[int, Tensor]] = {}  # side -> (depth in the module tree, map)
+    vectors: list[Tensor] = []
+
+    def watch(depth: int) -> Any:
+        def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(module, nn.Linear) and inputs and inputs[0].ndim == 2:
+                vectors.append(inputs[0])
+            if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
+                side = (output.shape[-2], output.shape[-1])
+                if side not in maps or depth <= maps[side][0]:
+                    maps[side] = (depth, output)
+
+        return after
+
+    handles = [
+        module.register_forward_hook(watch(name.count(".") + 1)) for name, module in model.named_modules() if name
+    ]
+    try:
+        logits = model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        raise AutokdError(
+            f"{type(model).__name__} answers with {_words(logits)}, not with logits [images, classes]",
+            fix="return one tensor from forward, for example by switching auxiliary outputs off in its options",
+        )
+    stages = tuple(found for _, found in sorted(maps.values(), key=lambda item: -item[1].shape[-1] * item[1].shape[-2]))
+    if not vectors and not stages:
+        raise AutokdError(
+            f"{type(model).__name__} shows no feature maps and no Linear layer: feature methods have nothing to read",
+            fix="choose a method that reads logits only",
+        )
+    pooled = vectors[-1] if vectors else pool(stages[-1])
+    return Features(stages, pooled, logits, stages)
+
+
+def _words(value: Any) -> str:
+    return f"a tensor {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,0 +1,210 @@
+"""Weights on disk: every published wrapping, and every file that must be refused."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from autokd.errors import AutokdError
+from autokd.models.build import build
+from autokd.models.checkpoint import load_weights, save_weights
+
+
+def small(seed, name="resnet8x0.5", classes=4):
+    return build(name, classes=classes, seed=seed)
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "_orig_mod.module."])
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict", "net", "model_state_dict"])
+def test_every_wrapping_is_undone(tmp_path, wrapper, prefix):
+    source, target = small(0), small(1)
+    state = OrderedDict((prefix + key, value) for key, value in source.state_dict().items())
+    torch.save({wrapper: state, "epoch": 240, "optimizer": {"state": {}}} if wrapper else state, tmp_path / "a.pth")
+    loaded = load_weights(target, tmp_path / "a.pth")
+    assert same(source, target)
+    assert loaded.wrapper == wrapper and "".join(loaded.prefixes) == prefix
+
+
+@pytest.mark.parametrize("helper", ["auxiliary_classifier.fc1.weight", "proj_head.0.weight"])
+def test_heads_trained_beside_a_backbone_are_left_out_and_named(tmp_path, helper):
+    source, target = small(0), small(1)
+    state = {"backbone." + key: value for key, value in source.state_dict().items()} | {helper: torch.zeros(2)}
+    torch.save({"net": state}, tmp_path / "a.pth")
+    assert load_weights(target, tmp_path / "a.pth").left_out == (helper,)
+    assert same(source, target)
+
+
+@pytest.mark.parametrize(
+    ("words", "share"),
+    [
+        ({"best_acc": 74.31}, 0.7431),
+        ({"acc": 0.7431}, 0.7431),
+        ({"accuracy": torch.tensor(74.31)}, 0.7431),
+        ({"best_prec1": np.float64(74.31)}, 0.7431),
+        ({"opt": argparse.Namespace(lr=0.05), "best_acc": np.float32(74.31)}, 0.7431),
+        ({"epoch": 240}, None),
+    ],
+)
+def test_the_recorded_accuracy_is_told_as_a_share(tmp_path, words, share):
+    torch.save({"model": small(0).state_dict(), **words}, tmp_path / "a.pth")
+    recorded = load_weights(small(1), tmp_path / "a.pth").recorded_accuracy
+    assert recorded == (share if share is None else pytest.approx(share, rel=1e-5))
+
+
+def test_counters_that_old_files_lack_are_filled_and_nothing_else_is(tmp_path):
+    state = {key: value for key, value in small(0).state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "a.pth", _use_new_zipfile_serialization=False)  # as old as those files
+    assert len(load_weights(small(1), tmp_path / "a.pth").filled) == 9
+    del state["bn1.running_mean"]
+    torch.save(state, tmp_path / "b.pth")
+    with pytest.raises(AutokdError, match=r"missing \(1\): bn1.running_mean"):
+        load_weights(small(1), tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_both_names_of_the_mobilenet_classifier_are_read_and_the_stem_is_called_in_question(tmp_path, short):
+    source, target = small(0, "mobilenetv2_half"), small(1, "mobilenetv2_half")
+    state = source.state_dict()
+    if short:
+        state = {key.replace("classifier.0.", "classifier."): value for key, value in state.items()}
+    torch.save({"net": state}, tmp_path / "a.pth")
+    loaded = load_weights(target, tmp_path / "a.pth")
+    assert same(source, target)
+    assert bool(loaded.warnings) == bool(loaded.renamed) == short
+    if short:
+        assert "stride" in loaded.warnings[0]
+
+
+def test_a_long_classifier_name_is_read_by_a_network_with_the_short_one(tmp_path):
+    source, target = small(0, "vgg8"), small(1, "vgg8")
+    torch.save(
+        {key.replace("classifier.", "classifier.0."): v for key, v in source.state_dict().items()}, tmp_path / "a.pth"
+    )
+    load_weights(target, tmp_path / "a.pth")
+    assert same(source, target)
+
+
+def test_our_files_know_which_mobilenet_they_hold(tmp_path):
+    save_weights(small(0, "mobilenetv2_half_s1"), tmp_path / "a.safetensors")
+    with pytest.raises(AutokdError, match="holds mobilenetv2_half_s1, not mobilenetv2_half"):
+        load_weights(small(1, "mobilenetv2_half"), tmp_path / "a.safetensors")
+
+
+def test_saved_weights_come_back_with_what_is_known_of_them(tmp_path):
+    source, target = small(0), small(1)
+    digest = save_weights(source, tmp_path / "deep" / "a.safetensors", accuracy=0.5125, metadata={"data": "digits"})
+    loaded = load_weights(target, tmp_path / "deep" / "a.safetensors")
+    assert same(source, target)
+    assert (loaded.sha256, loaded.recorded_accuracy, loaded.metadata["data"]) == (digest, 0.5125, "digits")
+    assert os.listdir(tmp_path / "deep") == ["a.safetensors"]
+
+
+def test_the_safetensors_library_and_we_read_each_other(tmp_path):
+    library = pytest.importorskip("safetensors.torch")
+    source = small(0).half()
+    save_weights(source, tmp_path / "ours.safetensors")
+    read = library.load_file(tmp_path / "ours.safetensors")
+    assert read.keys() == source.state_dict().keys()
+    assert all(
+        torch.equal(value, read[key]) and value.dtype == read[key].dtype for key, value in source.state_dict().items()
+    )
+    theirs = {key: value.clone() for key, value in small(2).state_dict().items()}
+    library.save_file(theirs, tmp_path / "theirs.safetensors")
+    target = small(3)
+    load_weights(target, tmp_path / "theirs.safetensors")
+    assert same(target, small(2))
+
+
+class Runs:
+    def __reduce__(self):
+        return (os.system, ("echo this must never run",))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capfd):
+    torch.save({"model": small(0).state_dict(), "surprise": Runs()}, tmp_path / "a.pth")
+    with pytest.raises(AutokdError, match="would run code out of it") as caught:
+        load_weights(small(1), tmp_path / "a.pth")
+    assert "system" in str(caught.value)
+    assert "must never run" not in capfd.readouterr().out
+
+
+def test_a_pickled_model_is_refused(tmp_path):
+    torch.save(small(0), tmp_path / "a.pth")
+    with pytest.raises(AutokdError, match="holds more than weights"):
+        load_weights(small(1), tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_torchscript_program_is_refused(tmp_path):
+    archive = torch.jit.ScriptModule()
+    try:
+        torch.jit.save(archive, str(tmp_path / "a.pt"))
+    except Exception:
+        pytest.skip("this torch writes no TorchScript")
+    with pytest.raises(AutokdError, match="TorchScript"):
+        load_weights(small(1), tmp_path / "a.pt")
+
+
+def test_names_that_do_not_fit_are_listed_and_nothing_is_loaded(tmp_path):
+    source, target, untouched = small(0), small(1), small(1)
+    state = source.state_dict()
+    state["linear.weight"] = state.pop("fc.weight")
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(AutokdError) as caught:
+        load_weights(target, tmp_path / "a.pth")
+    assert "missing (1): fc.weight; unexpected (1): linear.weight" in str(caught.value)
+    assert same(target, untouched)
+
+
+def test_another_number_of_classes_is_told_as_such(tmp_path):
+    save_weights(small(0, classes=10), tmp_path / "a.safetensors")
+    with pytest.raises(AutokdError, match="fc.weight 10x32, not 4x32(.|\n)*the checkpoint knows 10 classes"):
+        load_weights(small(1), tmp_path / "a.safetensors")
+
+
+def test_weights_of_a_diverged_training_are_refused(tmp_path):
+    source = small(0)
+    with torch.no_grad():
+        source.fc.bias[1] = float("nan")
+    save_weights(source, tmp_path / "a.safetensors")
+    with pytest.raises(AutokdError, match=r"not finite: \(1\): fc.bias"):
+        load_weights(small(1), tmp_path / "a.safetensors")
+
+
+def test_files_that_are_no_checkpoints_are_told_in_one_error(tmp_path):
+    save_weights(small(0), tmp_path / "whole.safetensors")
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    torch.save(small(0).state_dict(), tmp_path / "a.pth")
+    files = {
+        "empty.pth": b"",
+        "text.pth": b"Hello, this is a README\n" * 20,
+        "web.pth": b"<!DOCTYPE html><html></html>",
+        "short.safetensors": whole[:-100],
+        "half.pth": (tmp_path / "a.pth").read_bytes()[:3000],
+        "liar.safetensors": b"PK not really anything at all",
+        "header.safetensors": (20).to_bytes(8, "little") + b'{"a": {"dtype": 5 }}' + b"0" * 8,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(AutokdError) as caught:
+            load_weights(small(1), tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(AutokdError, match="is a folder(.|\n)*a.pth, empty.pth"):
+        load_weights(small(1), tmp_path)
+    with pytest.raises(AutokdError, match="no such checkpoint"):
+        load_weights(small(1), tmp_path / "nothing.pth")
+    torch.save({"weights": {"a": torch.zeros(1)}, "epoch": 3}, tmp_path / "other.pth")
+    with pytest.raises(AutokdError, match="the file holds: weights, epoch"):
+        load_weights(small(1), tmp_path / "other.pth")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    with pytest.raises(AutokdError, match="holds a Tensor, not a state dict"):
+        load_weights(small(1), tmp_path / "tensor.pth")
