@@ -1,0 +1,1 @@
+"""What a person writes: YAML with its line numbers, and the words of a search space."""

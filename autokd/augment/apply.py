@@ -1,0 +1,40 @@
+"""What was drawn, done: on a whole batch, each op on the rows it fires for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autokd.augment import known
+from autokd.augment.draw import Draws
+from autokd.augment.windows import put
+
+__all__ = ["apply", "apply_"]
+
+
+def apply(images: Tensor, draws: Draws) -> Tensor:
+    """images: [B, C, H, W] uint8; they stay as they are. Returns the augmented images, same shape."""
+    return apply_(images.clone(memory_format=torch.contiguous_format), draws)
+
+
+def apply_(images: Tensor, draws: Draws) -> Tensor:
+    """The same in place: images [B, C, H, W] uint8, contiguous, are overwritten and returned."""
+    fired, magnitude = draws.fired.numpy(), draws.magnitude.numpy()
+    for column, op in enumerate(draws.ops):
+        if op == "identity":
+            continue
+        still = known.neutral(op)
+        active = fired[:, column] if still is None else fired[:, column] & (magnitude[:, column] != still)
+        where = np.flatnonzero(active)
+        if not len(where):
+            continue
+        rows = torch.from_numpy(where).to(images.device)
+        inputs = {}
+        reads = known.entry(op).reads
+        if "magnitude" in reads:
+            inputs["magnitude"] = torch.from_numpy(magnitude[where, column])
+        if "place" in reads:
+            inputs["place"] = draws.place[torch.from_numpy(where), column]
+        put(images, rows, known.function(op)(images=images.index_select(0, rows), **inputs))
+    return images

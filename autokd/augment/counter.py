@@ -1,0 +1,41 @@
+"""Random numbers by counter: what comes out depends on what it is for, and on nothing that was drawn before.
+
+SplitMix64 (the finaliser of "Fast splittable pseudorandom number generators", Steele, Lea and Flood, OOPSLA 2014), on NumPy's
+64-bit integers, whose wrap-around is the same everywhere. The numbers are few (some dozens an image), so they are made on the CPU
+whatever the images lie on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["keys", "splitmix", "uniform"]
+
+_STEP = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
+
+
+def splitmix(state: np.ndarray) -> np.ndarray:
+    """The mixing function: a bijection of 64-bit integers, uint64 of any shape. It overwrites its argument."""
+    state ^= state >> np.uint64(30)
+    state *= np.uint64(0xBF58476D1CE4E5B9)
+    state ^= state >> np.uint64(27)
+    state *= np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    return state
+
+
+def keys(seed: int, index: np.ndarray, view: np.ndarray | int) -> np.ndarray:
+    """One 64-bit key for each (seed, image, view): index and view integers [B] (view may be one number). Returns uint64 [B]."""
+    key = splitmix(np.full(1, (int(seed) + _STEP) % 2**64, dtype=np.uint64))
+    for part in (np.asarray(view), np.asarray(index)):
+        key = splitmix(key ^ splitmix(part.astype(np.int64).astype(np.uint64).reshape(-1) + np.uint64(_STEP)))
+    return key
+
+
+def uniform(key: np.ndarray, streams: list[int]) -> np.ndarray:
+    """Numbers in [0, 1) with 53 random bits: key uint64 [B], K stream numbers. Returns float64 [B, K].
+
+    Stream k of a key is the (k + 1)-th output of the SplitMix64 generator seeded with that key.
+    """
+    steps = np.array([(k + 1) * _STEP % 2**64 for k in streams], dtype=np.uint64)
+    return (splitmix(key[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,49 @@
+"""Arithmetic on grey levels: look-up tables, luminance, and the step from float back to whole levels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["blend", "histogram", "look_up", "luminance", "per_image"]
+
+
+def per_image(values: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[n] numbers as [n, 1, 1, 1] in `dtype` on the images' device."""
+    return values.to(dtype).to(device)[:, None, None, None]
+
+
+def look_up(images: Tensor, tables: Tensor, levels: Tensor | None = None) -> Tensor:
+    """Each level's entry in the table of its channel.
+
+    images: [n, C, H, W] uint8. tables: [n, C, 256] uint8. levels: the images as int64 [n, C, HW], where they are at hand.
+    """
+    return tables.gather(2, images.flatten(2).long() if levels is None else levels).view_as(images)
+
+
+def histogram(levels: Tensor) -> Tensor:
+    """How often each level occurs in each channel: [n, C, HW] int64 to [n, C, 256] float32."""
+    ones = torch.ones(levels.shape, device=levels.device)  # a real tensor: an expanded one is half as fast
+    return torch.zeros(*levels.shape[:2], 256, device=levels.device).scatter_add_(2, levels, ones)
+
+
+def luminance(values: Tensor) -> Tensor:
+    """ITU-R 601 luminance in whole levels, from float32 whole levels; a grey image is its own.
+
+    values: [n, C, H, W]. Returns [n, 1, H, W] float32. The weights are 16-bit whole numbers that sum to 65536, and every partial
+    sum stays below 2^24, so float32 is exact in any order.
+    Source: PIL's conversion of RGB to L.
+    """
+    if values.shape[1] != 3:
+        return values[:, :1].clone()
+    red, green, blue = values.unbind(dim=1)
+    total = (red * 19595).add_(green, alpha=38470).add_(blue, alpha=7471).add_(0x8000)
+    return total.mul_(2.0**-16).floor_()[:, None]
+
+
+def blend(values: Tensor, base: Tensor, factor: Tensor) -> Tensor:
+    """base + factor x (values - base), clipped and cut to whole levels; `values` [n, C, H, W] float32 is overwritten.
+
+    Source: PIL.Image.blend, which rounds to float32 after each of the same three steps.
+    """
+    return values.sub_(base).mul_(factor).add_(base).clamp_(0, 255).to(torch.uint8)

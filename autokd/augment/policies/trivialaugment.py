@@ -1,0 +1,18 @@
+"""TrivialAugment: one op at a random level, nothing to tune."""
+
+from __future__ import annotations
+
+from autokd.augment.policies._pool import pool
+from autokd.augment.policy import Policy
+
+__all__ = ["trivialaugment"]
+SEARCH: dict[str, dict[str, object]] = {"trivialaugment": {}}
+
+
+def trivialaugment() -> Policy:
+    """One of fourteen ops at a level drawn from 0 to 30, over the wide ranges (shifts up to 32 pixels, turns up to 135 degrees).
+
+    Source: "TrivialAugment", arXiv:2103.10158; magnitudes of torchvision.transforms.TrivialAugmentWide.
+    """
+    steps = pool(0, 30, shear=0.99, shift=("shift", 32.0), turn=135.0, enhance=0.99, bits=6)
+    return Policy("trivialaugment", steps, kind="pick", picks=1)

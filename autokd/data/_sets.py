@@ -1,0 +1,81 @@
+"""From a data set's name and options to its file's functions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from autokd.data.images import Card, Images
+from autokd.errors import AutokdError, Faults, did_you_mean
+from autokd.rooms import Entry, catalogue, complain, load
+
+__all__ = ["card", "open_part"]
+
+_LITERALS = {
+    "CLASSES": "classes",
+    "CHANNELS": "channels",
+    "MEAN": "mean",
+    "STD": "std",
+    "PADDING": "padding",
+    "FLIP": "flip",
+}
+
+
+def open_part(name: str, part: str, root: str | None, options: Mapping[str, Any] | None) -> Images:
+    """The training or the test part of a set. AutokdError where the name, an option or the data cannot be."""
+    entry, settings = _settings(name, root, options)
+    images = load(entry)(part, **settings)
+    if not len(images):
+        raise AutokdError(f"the {part} part of {name} holds no images", where=str(settings.get("root", "")))
+    return images
+
+
+def card(name: str, root: str | None, options: Mapping[str, Any] | None) -> Card:
+    """What is known of a set without decoding its images (all but one)."""
+    entry, settings = _settings(name, root, options)
+    told = {word: entry.facts[literal] for literal, word in _LITERALS.items() if literal in entry.facts}
+    if "SIZE" in entry.facts:
+        told["height"] = told["width"] = entry.facts["SIZE"]
+    told |= {"train_images": entry.facts.get("TRAIN_IMAGES"), "geometry": entry.facts.get("GEOMETRY", "crop")}
+    told |= {"source": entry.facts.get("SOURCE", entry.source)}
+    more = getattr(importlib.import_module(entry.module), "describe", None)
+    if more is not None:
+        told |= more(**settings)
+    if not {"classes", "channels", "height", "width"} <= set(told):  # a set that says nothing of itself has to be read
+        images = load(entry)("train", **settings)
+        _, channels, height, width = images.pixels.shape
+        measured = {"classes": len(images.classes), "channels": channels, "height": height, "width": width}
+        told = (
+            measured
+            | {"train_images": len(images)}
+            | {word: value for word, value in told.items() if value is not None}
+        )
+    told = {"mean": (), "std": (), "padding": told["height"] // 8, "flip": True} | told
+    return Card(name=name, **told)
+
+
+def _settings(name: str, root: str | None, options: Mapping[str, Any] | None) -> tuple[Entry, dict[str, Any]]:
+    sets = catalogue("data.sets")
+    if name not in sets:
+        raise AutokdError(f"there is no data set {name!r}", fix=f"known: {', '.join(sets)}{did_you_mean(name, sets)}")
+    entry = sets[name]
+    known = [setting.name for setting in entry.settings if setting.name != "root"]
+    faults = []
+    for word, value in (options or {}).items():
+        setting = entry.setting(word)
+        if setting is None or word == "root":
+            told = f"options of {name}: {', '.join(known) or 'none'}{did_you_mean(word, known)}"
+            faults.append(AutokdError(f"{name} has no option {word!r}", fix=told))
+        elif fault := complain(setting, value):
+            faults.append(AutokdError(f"{name}: {fault}"))
+    for setting in entry.settings:
+        if setting.required and setting.name not in (options or {}) and setting.name != "root":
+            faults.append(AutokdError(f"{name} needs the option {setting.name!r}"))
+    if faults:
+        raise faults[0] if len(faults) == 1 else Faults(faults)
+    whole = {setting.name for setting in entry.settings if setting.kind == "int"}
+    settings = {
+        word: int(value) if word in whole and value is not None else value for word, value in (options or {}).items()
+    }
+    return entry, settings if root is None else {**settings, "root": str(root)}

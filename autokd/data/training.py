@@ -1,0 +1,72 @@
+"""The training part of a data set, cut into the images that train and the images that validate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from autokd.data._sets import card, open_part
+from autokd.data.images import Card, Images
+from autokd.data.splits import split
+
+__all__ = ["Training", "describe", "open_training"]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a search may see of a data set. Both splits come from its training part; the test part is not read."""
+
+    train: Images
+    validation: Images
+    card: Card
+
+
+def describe(name: str, *, root: str | None = None, options: Mapping[str, Any] | None = None) -> Card:
+    """What a data set is, from its file's literals and, for a folder or table, from metadata, labels and one image.
+
+    mean and std are empty where the images were not decoded yet. Raises AutokdError for an unknown name or option, and
+    where a folder or table is missing. A published set that is not there yet is described as published.
+    """
+    return card(name, root, options)
+
+
+def open_training(
+    name: str,
+    *,
+    root: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    validation: float = 0.1,
+    split_seed: int = 0,
+    split_file: str | os.PathLike[str] | None = None,
+    fraction: float = 1.0,
+) -> Training:
+    """The training part, split as autokd.data.splits.split says; the card is complete.
+
+    mean and std of a set that does not publish them are those of its whole training part, whatever the split, so that every split
+    of it is normalised alike. Raises AutokdError where the data cannot be had or an argument cannot be.
+    """
+    images = open_part(name, "train", root, options)
+    train, held = split(images.labels, validation=validation, seed=split_seed, split_file=split_file, fraction=fraction)
+    told = card(name, root, options)
+    _, channels, height, width = images.pixels.shape
+    told = replace(
+        told, classes=len(images.classes), channels=channels, height=height, width=width, train_images=len(images)
+    )
+    if not told.mean or not told.std:
+        mean, std = _spread(images.pixels)
+        told = replace(told, mean=mean, std=std)
+    return Training(images.take(train), images.take(held), told)
+
+
+def _spread(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    counts = np.stack(
+        [np.bincount(pixels[:, channel].reshape(-1), minlength=256) for channel in range(pixels.shape[1])]
+    )
+    grey, shares = np.arange(256) / 255, counts / counts.sum(axis=1, keepdims=True)  # [256], [C, 256]
+    mean = shares @ grey
+    std = np.sqrt((shares * (grey - mean[:, None]) ** 2).sum(axis=1))
+    return tuple(mean.tolist()), tuple(np.maximum(std, 1 / 255).tolist())

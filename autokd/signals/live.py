@@ -1,0 +1,27 @@
+"""Ask the teacher at every batch."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from autokd.models.features import Features
+from autokd.signals.teacher import Teacher
+
+__all__ = ["LiveSignals"]
+
+
+class LiveSignals:
+    """The plain way, and the reference the cache is held to."""
+
+    wants_pixels = True
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    def logits(self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None) -> Tensor:
+        """The teacher's logits on the rendered views, float32 [B, C]. Only `pixels` (uint8 [B, C, H, W]) matters here."""
+        assert pixels is not None
+        return self.teacher.logits(pixels)
+
+    def features(self, pixels: Tensor) -> Features:
+        return self.teacher.features(pixels)

@@ -1,0 +1,55 @@
+"""A frozen network that is asked about views, with the normalisation it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import torch
+from torch import Tensor, nn
+
+from autokd.augment.normalise import normalise
+from autokd.models.features import Features, forward_features
+
+__all__ = ["Teacher"]
+
+
+class Teacher:
+    """model in eval mode without gradients, in float32. `fingerprint` names its weights (computed from them if not given)."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device | str = "cpu",
+        *,
+        name: str = "teacher",
+        fingerprint: str | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        self.mean, self.std, self.name = tuple(mean), tuple(std), name
+        self.fingerprint = fingerprint or _weights_hash(self.model)
+
+    @torch.no_grad()
+    def logits(self, pixels: Tensor) -> Tensor:
+        """pixels: uint8 [B, C, H, W]. Returns float32 [B, classes]."""
+        return self.model(self._images(pixels)).float()
+
+    @torch.no_grad()
+    def features(self, pixels: Tensor) -> Features:
+        """Stage features, pooled vector and logits of the views. pixels: uint8 [B, C, H, W]."""
+        return forward_features(self.model, self._images(pixels))
+
+    def _images(self, pixels: Tensor) -> Tensor:
+        images = normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def _weights_hash(model: nn.Module) -> str:
+    digest = blake2b(digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

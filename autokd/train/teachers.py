@@ -1,0 +1,102 @@
+"""Train a teacher with cross-entropy, by the same loop as every student, and write it where a search can load it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from pathlib import Path
+
+from autokd.config.trial import (
+    DataConfig,
+    LossConfig,
+    MethodConfig,
+    PolicyConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrialConfig,
+)
+from autokd.errors import AutokdError
+from autokd.models.checkpoint import save_weights
+from autokd.train.report import Report
+from autokd.train.workshop import Workshop
+
+__all__ = ["teacher_path", "teacher_trial", "train_teacher"]
+
+
+def teacher_trial(data: DataConfig, teacher: TeacherConfig) -> TrialConfig:
+    """The training of a teacher as a trial of its own: cross-entropy, no teacher above it."""
+    training = teacher.training
+    if training is None:
+        raise AutokdError(f"nothing says how to train the teacher {teacher.name!r}", fix="give it `train: {epochs: …}`")
+    return TrialConfig(
+        data=replace(data, fraction=1.0),
+        student=StudentConfig(teacher.model, teacher.options),
+        teacher=None,
+        policy=PolicyConfig(training.policy, training.policy_settings),
+        ratio=training.ratio,
+        method=MethodConfig("ce"),
+        loss=LossConfig(ce_weight=1.0, kd_weight=0.0),
+        recipe=training.recipe,
+        epochs=training.epochs,
+        seed=training.seed,
+    )
+
+
+def teacher_path(data: DataConfig, teacher: TeacherConfig, folder: str | os.PathLike[str]) -> Path:
+    """Where a teacher of this configuration lies or will lie: its name and a hash of all that its weights depend on."""
+    told = json.dumps(teacher_trial(data, teacher).to_dict(), sort_keys=True)
+    return Path(folder) / f"{teacher.name}-{blake2b(told.encode(), digest_size=5).hexdigest()}.safetensors"
+
+
+def train_teacher(
+    data: DataConfig,
+    teacher: TeacherConfig,
+    folder: str | os.PathLike[str],
+    report: Callable[[Report], bool] | None = None,
+    *,
+    workshop: Workshop | None = None,
+    looks: int = 5,
+) -> Path:
+    """Train, write `<name>-<hash>.safetensors` and the same name with .json beside it, and return the former.
+
+    A teacher that already lies there is not trained again. It never sees the validation split. A training that was cut off
+    goes on from the last of its `looks` checkpoints. Raises TrialFailed on divergence.
+    """
+    path = teacher_path(data, teacher, folder)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trial = (workshop or Workshop()).trial(teacher_trial(data, teacher))
+    unfinished = path.with_suffix(".partial")
+    if (unfinished / "trial.pt").exists():
+        trial.load(unfinished)
+    for look in range(1, looks + 1):
+        images = trial.total_images * look // looks
+        if images <= trial.images and look < looks:
+            continue
+        last = trial.advance(images)
+        if look < looks:
+            trial.save(unfinished)
+        if report is not None:
+            report(last)
+    facts = {
+        "name": teacher.name,
+        "model": teacher.model,
+        "val_top1": last.val_top1,
+        "val_loss": last.val_loss,
+        "images": last.images,
+        "seconds": last.seconds,
+        "saw_validation": False,
+        "config": asdict(teacher),
+    }
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    save_weights(trial.scored, aside)
+    path.with_suffix(".json").write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+    if unfinished.exists():
+        (unfinished / "trial.pt").unlink(missing_ok=True)
+        unfinished.rmdir()
+    return path

@@ -1,0 +1,354 @@
+"""One student trained under one configuration: in steps, resumable at any of them, with no engine around it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from autokd.augment.normalise import normalise
+from autokd.config.trial import RecipeConfig, TrialConfig
+from autokd.errors import AutokdError, TrialFailed
+from autokd.methods.build import build_method
+from autokd.methods.ce import ce
+from autokd.models.features import forward_features
+from autokd.train.batches import Batch, Order, divide, mixed_seed
+from autokd.train.report import Report
+from autokd.train.schedule import learning_rate
+from autokd.train.workshop import Workshop
+
+__all__ = ["Trial", "run"]
+
+_CHECK_EVERY = 50  # steps between looks at the loss for NaN; a look costs a wait for the GPU
+
+
+class Trial:
+    """A training that stands still between calls of `advance`.
+
+    `rank` and `world` split each batch over the workers of a data-parallel trial; `wrap` makes the network parallel
+    (DistributedDataParallel). Everything random is a function of (seed, step), so that a resumed trial ends with the same
+    weights as an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        config: TrialConfig,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> None:
+        self.workshop, self.config, self.rank, self.world = workshop, config, rank, world
+        self.loaded = workshop.data(config.data)
+        self.views = workshop.views(config.data, config.policy)
+        self.method = build_method(config.method.name, config.method.settings)
+        self.device = workshop.device
+        ratio = config.ratio if config.policy.name != "none" else 0.0
+        self.division = divide(config.recipe.batch, ratio)
+        self.total_steps = max(1, round(config.epochs * len(self.loaded.pixels) / config.recipe.batch))
+        self.order = Order(len(self.loaded.pixels), self.division.images, config.seed)
+        model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
+        self.student = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = _average(self.student, config.recipe.ema)
+        self.extra = self._learnable_parts()
+        self.parallel = wrap(self.student) if wrap else self.student
+        self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.device.type == "cuda")
+        self.amp = self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
+        self.signals = workshop.signals(config) if self.method.needs_teacher else None
+        if self.method.needs_teacher and self.signals is None:
+            raise AutokdError(
+                f"the method {config.method.name!r} needs a teacher", fix="name one, or use the method ce"
+            )
+        self.step = 0
+        self.seconds = 0.0
+        self.teacher_seconds = 0.0
+        self._losses = torch.zeros((), device=self.device)
+        self._counted = 0
+
+    @property
+    def batch(self) -> int:
+        return self.config.recipe.batch
+
+    @property
+    def total_images(self) -> int:
+        """Views the student trains on at full length."""
+        return self.total_steps * self.batch
+
+    @property
+    def images(self) -> int:
+        return self.step * self.batch
+
+    def advance(self, images: int) -> Report:
+        """Train until `images` views have been processed (at most the full length), then score on the validation split.
+
+        Raises TrialFailed where the loss is no longer a finite number.
+        """
+        start = time.perf_counter()
+        target = min(self.total_steps, math.ceil(images / self.batch))
+        self.student.train()
+        while self.step < target:
+            self._train_step()
+            if self.step % _CHECK_EVERY == 0:
+                self._check()
+        self._check()
+        train_loss = self._losses.item() / max(1, self._counted)
+        self._losses.zero_()
+        self._counted = 0
+        result = self.workshop.score(self.scored, self.loaded)
+        if not math.isfinite(result.loss):
+            raise TrialFailed("the validation loss is not finite")
+        self.seconds += time.perf_counter() - start
+        return Report(
+            images=self.images,
+            epochs=self.images / len(self.loaded.pixels),
+            passes=self.step * self.division.images / len(self.loaded.pixels),
+            val_top1=result.top1,
+            val_loss=result.loss,
+            train_loss=train_loss,
+            lr=learning_rate(self.config.recipe, self.step / self.total_steps),
+            seconds=self.seconds,
+            teacher_seconds=self.teacher_seconds,
+        )
+
+    @property
+    def scored(self) -> nn.Module:
+        """The network whose weights are scored and exported: the moving average where there is one."""
+        return self.average.module if self.average is not None else self.student
+
+    def loss(self, step: int) -> Tensor:
+        """The training loss of one step, with gradients: a scalar."""
+        batch = self.order.step(step)
+        mine = slice(self.rank, None, self.world)
+        plain = Batch(batch.rows[: self.division.plain][mine], batch.passes[: self.division.plain][mine])
+        augmented = Batch(batch.rows[: self.division.augmented][mine], batch.passes[: self.division.augmented][mine])
+        views = [
+            (part, flag, self.views.render(part.rows, part.passes, flag))
+            for part, flag in ((plain, False), (augmented, True))
+            if len(part.rows)
+        ]
+        pixels = torch.cat([view.pixels for _, _, view in views])
+        images = normalise(pixels, self.loaded.mean, self.loaded.std).contiguous(memory_format=torch.channels_last)
+        known: dict[str, Any] = {"augmented": _flags(len(plain.rows), len(augmented.rows), self.device)}
+        known["labels"] = torch.cat([self.loaded.labels[part.rows.to(self.device)] for part, _, _ in views])
+        known["targets"] = torch.cat([self._targets(part, view) for part, _, view in views])
+        known["index"] = self.loaded.index[torch.cat([part.rows for part, _, _ in views])].to(self.device)
+        known["epoch"] = step * self.batch / len(self.loaded.pixels)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            if "student_features" in self.method.reads:
+                known["student_features"] = forward_features(self.parallel, images)
+                known["student_logits"] = known["student_features"].logits.float()
+            else:
+                known["student_logits"] = self.parallel(images).float()
+        total = known["student_logits"].new_zeros(())
+        weights = self.config.loss
+        if weights.ce_weight > 0 and (weights.ce_on_plain or weights.ce_on_augmented):
+            chosen = _placement(known["augmented"], weights.ce_on_plain, weights.ce_on_augmented)
+            part = _rows_of(known, ("student_logits", "targets"), chosen)
+            smoothing = self.config.recipe.label_smoothing
+            total = total + weights.ce_weight * ce(part["student_logits"], part["targets"], label_smoothing=smoothing)
+        if self.method.needs_teacher and weights.kd_weight > 0 and (weights.kd_on_plain or weights.kd_on_augmented):
+            start = time.perf_counter()
+            self._ask(known, views, plain, augmented)
+            self.teacher_seconds += time.perf_counter() - start
+            chosen = _placement(known["augmented"], weights.kd_on_plain, weights.kd_on_augmented)
+            total = total + weights.kd_weight * self.method(_rows_of(known, tuple(self.method.reads), chosen))
+        return total
+
+    def _train_step(self) -> None:
+        torch.manual_seed(mixed_seed(self.config.seed, 2, self.step))  # dropout and the like
+        rate = learning_rate(self.config.recipe, self.step / self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = self.loss(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.student.parameters(), self.config.recipe.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.student)
+        self._losses += loss.detach()
+        self._counted += 1
+        self.step += 1
+
+    def _check(self) -> None:
+        if not math.isfinite(self._losses.item()):
+            raise TrialFailed(f"the loss is not finite at step {self.step} of {self.total_steps}")
+
+    def _targets(self, part: Batch, view: Any) -> Tensor:
+        """Label probabilities [B, C]; a mixed view shares its label with its partner."""
+        own = nn.functional.one_hot(self.loaded.labels[part.rows.to(self.device)], self.loaded.classes).float()
+        if view.partner is None:
+            return own
+        other = nn.functional.one_hot(self.loaded.labels[view.partner.to(self.device)], self.loaded.classes).float()
+        share = view.share.to(self.device)[:, None]
+        return share * own + (1 - share) * other
+
+    def _ask(self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch) -> None:
+        """Put the teacher's answers, row by row beside the student's, into `known`."""
+        assert self.signals is not None
+        answers = [self.signals.logits(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
+        known["teacher_logits"] = torch.cat(answers).to(self.device)
+        if "plain_teacher_logits" in self.method.reads:
+            partner = [answers[0]] if len(plain.rows) else []
+            if len(augmented.rows):
+                have = min(len(plain.rows), len(augmented.rows))
+                parts = [answers[0][:have]] if have else []
+                if have < len(augmented.rows):
+                    rows, passes = augmented.rows[have:], augmented.passes[have:]
+                    pixels = self.views.render(rows, passes, False).pixels if self.signals.wants_pixels else None
+                    parts.append(self.signals.logits(rows, passes, False, pixels))
+                partner.append(torch.cat(parts))
+            known["plain_teacher_logits"] = torch.cat(partner).to(self.device)
+        if "teacher_features" in self.method.reads:
+            known["teacher_features"] = self.signals.features(torch.cat([view.pixels for _, _, view in views]))
+
+    def _learnable_parts(self) -> nn.Module | None:
+        """The method's own network, which trains beside the student and is not exported."""
+        if self.method.module is None:
+            return None
+        module: Any = self.method.module
+        if hasattr(module, "build_parts"):
+            probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
+            assert self.config.teacher is not None
+            teacher = self.workshop.teacher(self.config.data, self.config.teacher)
+            self.student.eval()
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(mixed_seed(self.config.seed, 3) & 0x7FFFFFFF)
+                module.build_parts(forward_features(self.student, probe), teacher.features(probe.byte()))
+        return module.to(self.device)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write all that is needed to go on into folder/trial.pt: aside, fsynced, then renamed into place."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "key": self.config.key,
+            "step": self.step,
+            "seconds": self.seconds,
+            "teacher_seconds": self.teacher_seconds,
+            "losses": self._losses,
+            "counted": self._counted,
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "extra": self.extra.state_dict() if self.extra is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        path = folder / "trial.pt"
+        aside = folder / f".trial.{os.getpid()}.pt"
+        with open(aside, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        return path
+
+    def load(self, folder: str | os.PathLike[str]) -> None:
+        """Go on from what `save` wrote. Raises AutokdError where the file is damaged or of another configuration."""
+        path = Path(folder) / "trial.pt"
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise AutokdError(
+                "the checkpoint cannot be read", where=str(path), fix="delete it: the trial starts over"
+            ) from error
+        if state.get("key") != self.config.key:
+            raise AutokdError("the checkpoint belongs to another configuration", where=str(path))
+        self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
+        self._losses.copy_(state["losses"])
+        self._counted = state["counted"]
+        self.student.load_state_dict(state["student"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if self.extra is not None:
+            self.extra.load_state_dict(state["extra"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def run(
+    config: TrialConfig,
+    report: Callable[[Report], bool] | None = None,
+    *,
+    checkpoints: Sequence[int] = (),
+    workshop: Workshop | None = None,
+) -> tuple[Trial, Report]:
+    """Train a trial to its end, telling `report` at each number of images in `checkpoints`; it returns whether to go on."""
+    trial = (workshop or Workshop()).trial(config)
+    told = [images for images in sorted(checkpoints) if images < trial.total_images]
+    last: Report | None = None
+    for images in [*told, trial.total_images]:
+        last = trial.advance(images)
+        if report is not None and not report(last):
+            break
+    assert last is not None
+    return trial, last
+
+
+def _average(student: nn.Module, decay: float | None) -> AveragedModel | None:
+    """A moving average whose decay rises to `decay`, so that the first steps do not linger: min(decay, (1 + n) / (10 + n))."""
+    if decay is None:
+        return None
+
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(list(averaged), list(current), share)  # type: ignore[attr-defined]
+        else:
+            torch._foreach_copy_(list(averaged), list(current))
+
+    return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
+
+
+def _optimizer(
+    student: nn.Module, extra: nn.Module | None, recipe: RecipeConfig, *, fused: bool
+) -> torch.optim.Optimizer:
+    parameters = [p for p in student.parameters() if p.requires_grad]
+    if extra is not None:
+        parameters += [p for p in extra.parameters() if p.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov and recipe.momentum > 0,
+            weight_decay=recipe.weight_decay,
+            fused=fused,
+        )
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+    raise AutokdError(f"no optimiser {recipe.optimizer!r}", fix="sgd or adamw")
+
+
+def _flags(plain: int, augmented: int, device: torch.device) -> Tensor:
+    return torch.cat([torch.zeros(plain, dtype=torch.bool), torch.ones(augmented, dtype=torch.bool)]).to(device)
+
+
+def _placement(augmented: Tensor, on_plain: bool, on_augmented: bool) -> Tensor | None:
+    """Which rows a loss reads; None for all. Where the batch has no row of the placed kind, it reads all of them."""
+    if on_plain and on_augmented:
+        return None
+    chosen = augmented if on_augmented else ~augmented
+    return chosen if bool(chosen.any()) else None
+
+
+def _rows_of(known: dict[str, Any], names: Sequence[str], chosen: Tensor | None) -> dict[str, Any]:
+    if chosen is None:
+        return {name: known[name] for name in names}
+    return {name: _pick(known[name], chosen) for name in names}
+
+
+def _pick(value: Any, chosen: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[chosen]
+    if hasattr(value, "take"):
+        return value.take(chosen)
+    return value

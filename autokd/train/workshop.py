@@ -1,0 +1,227 @@
+"""What outlives a trial: data, rendered views, teachers and their answers, kept by the process that trains.
+
+Trials that follow one another in a process share all of it; nothing here depends on the student, its recipe or its seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from autokd.augment.build import build_policy
+from autokd.augment.views import Views
+from autokd.config.trial import DataConfig, PolicyConfig, StudentConfig, TeacherConfig, TrialConfig
+from autokd.data.training import Training, open_training
+from autokd.errors import AutokdError
+from autokd.models.build import build
+from autokd.models.checkpoint import load_weights
+from autokd.signals.live import LiveSignals
+from autokd.signals.teacher import Teacher
+from autokd.train.evaluate import Score, predict, score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from autokd.signals.cache import CachedSignals
+    from autokd.train.trial import Trial
+
+__all__ = ["Loaded", "Workshop"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set in memory: the two splits cut from its training part, as tensors on the training device."""
+
+    training: Training
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    padding: int
+    flip: bool
+    pixels: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor  # int64 [N]
+    index: Tensor  # int64 [N], positions in the data set as published
+    val_pixels: Tensor
+    val_labels: Tensor
+
+    @property
+    def classes(self) -> int:
+        return len(self.training.train.classes)
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def size(self) -> int:
+        return self.pixels.shape[-1]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self.training.train.fingerprint()
+
+
+class Workshop:
+    """One process's bench. `device` is "cpu", "cuda" or "cuda:1"; `threads` bounds torch's own threads (None: leave them).
+
+    `signals` is live (ask the teacher at every batch), cached (keep its answers in `cache_dir`) or auto.
+    """
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        threads: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        *,
+        signals: str = "auto",
+        max_gb: float = 20.0,
+    ) -> None:
+        self.device = torch.device(device)
+        self.cache_dir = Path(cache_dir) if cache_dir is not None else None
+        self.signals_mode, self.max_gb = signals, max_gb
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._data: dict[str, Loaded] = {}
+        self._teachers: dict[str, Teacher] = {}
+        self._views: dict[str, Views] = {}
+        self._signals: dict[tuple[str, ...], LiveSignals | CachedSignals] = {}
+
+    def data(self, config: DataConfig) -> Loaded:
+        key = _key(replace(config, views_seed=0))
+        if key not in self._data:
+            training = open_training(
+                config.name,
+                root=config.root,
+                options=config.options,
+                validation=config.validation,
+                split_seed=config.split_seed,
+                split_file=config.split_file,
+                fraction=config.fraction,
+            )
+            card, train, validation = training.card, training.train, training.validation
+            self._data[key] = Loaded(
+                training,
+                tuple(config.mean or card.mean),
+                tuple(config.std or card.std),
+                card.padding if config.padding is None else config.padding,
+                card.flip if config.flip is None else config.flip,
+                torch.from_numpy(train.pixels).to(self.device),
+                torch.from_numpy(train.labels).to(self.device),
+                torch.from_numpy(train.index),
+                torch.from_numpy(validation.pixels).to(self.device),
+                torch.from_numpy(validation.labels).to(self.device),
+            )
+        return self._data[key]
+
+    def views(self, data: DataConfig, policy: PolicyConfig) -> Views:
+        key = _key(data) + _key(policy)
+        if key not in self._views:
+            loaded = self.data(data)
+            self._views[key] = Views(
+                loaded.pixels,
+                loaded.index,
+                build_policy(policy.name, policy.settings, policy.steps),
+                padding=loaded.padding,
+                flip=loaded.flip,
+                seed=data.views_seed,
+                shared_geometry=policy.shared_geometry,
+                geometry=loaded.training.card.geometry,  # type: ignore[arg-type]
+            )
+        return self._views[key]
+
+    def model(self, data: DataConfig, student: StudentConfig | TeacherConfig, seed: int | None = None) -> nn.Module:
+        loaded = self.data(data)
+        name = student.model if isinstance(student, TeacherConfig) else student.name
+        return build(
+            name,
+            classes=loaded.classes,
+            channels=loaded.channels,
+            size=loaded.size,
+            options=student.options,
+            seed=seed,
+        )
+
+    def teacher(self, data: DataConfig, config: TeacherConfig) -> Teacher:
+        """The frozen network, loaded once. Raises AutokdError where its weights are not to be had."""
+        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0))
+        if key not in self._teachers:
+            if config.checkpoint is None and config.weights is None:
+                raise AutokdError(
+                    f"the teacher {config.name!r} has no weights yet",
+                    fix="give it a checkpoint, weights, or train it first (autokd teacher train)",
+                )
+            loaded = self.data(data)
+            if config.weights is not None:
+                config = replace(config, options={**config.options, "weights": config.weights})
+            model = self.model(data, config)
+            fingerprint = ""
+            if config.checkpoint is not None:
+                fingerprint = load_weights(model, config.checkpoint).sha256
+            self._teachers[key] = Teacher(
+                model,
+                mean=tuple(config.mean or loaded.mean),
+                std=tuple(config.std or loaded.std),
+                device=self.device,
+                name=config.name,
+                fingerprint=fingerprint or None,
+            )
+        return self._teachers[key]
+
+    def verify(self, data: DataConfig, config: TeacherConfig) -> Score:
+        """The teacher's accuracy and loss on the validation split, asked as the students will ask it."""
+        loaded, teacher = self.data(data), self.teacher(data, config)
+        logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
+        return score(logits, loaded.val_labels)
+
+    def signals(self, config: TrialConfig) -> LiveSignals | CachedSignals | None:
+        """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
+        if config.teacher is None:
+            return None
+        key = (_key(config.data), _key(config.policy), _key(config.teacher))
+        if key not in self._signals:
+            teacher = self.teacher(config.data, config.teacher)
+            views = self.views(config.data, config.policy)
+            if self.signals_mode == "live" or self.cache_dir is None:
+                self._signals[key] = LiveSignals(teacher)
+            else:
+                from autokd.signals.cache import CachedSignals
+                from autokd.signals.store import Store
+
+                self._signals[key] = CachedSignals(
+                    Store(self.cache_dir, max_gb=self.max_gb),
+                    teacher,
+                    data=self.data(config.data).fingerprint,
+                    rows=len(self.data(config.data).pixels),
+                    keys=(views.key(False), views.key(True)),
+                    render=_renderer(views),
+                )
+        return self._signals[key]
+
+    def trial(self, config: TrialConfig, **options: object) -> Trial:
+        from autokd.train.trial import Trial
+
+        return Trial(self, config, **options)  # type: ignore[arg-type]
+
+    def score(self, model: nn.Module, loaded: Loaded) -> Score:
+        return score(predict(model, loaded.val_pixels, loaded.mean, loaded.std), loaded.val_labels)
+
+
+def _renderer(views: Views) -> Callable[[Tensor, int, bool], Tensor]:
+    def render(rows: Tensor, view: int, augmented: bool) -> Tensor:
+        return views.render(rows, view, augmented).pixels
+
+    return render
+
+
+def _key(config: object) -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(config), sort_keys=True, default=str)  # type: ignore[call-overload]

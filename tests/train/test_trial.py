@@ -1,0 +1,178 @@
+"""A trial on the embedded digits: exact resume, failure told with a reason, and losses that are what the formula says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from autokd.config.trial import (
+    DataConfig,
+    LossConfig,
+    MethodConfig,
+    PolicyConfig,
+    RecipeConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherTraining,
+    TrialConfig,
+)
+from autokd.errors import AutokdError, TrialFailed
+from autokd.train.teachers import teacher_path, train_teacher
+from autokd.train.trial import Trial, run
+from autokd.train.workshop import Workshop
+
+DIGITS = DataConfig("digits", validation=0.2)
+RECIPE = RecipeConfig(lr=0.05, batch=64, ema=0.9, clip=5.0)
+TEACHER = TeacherConfig("big", "resnet14", training=TeacherTraining(epochs=2, recipe=RecipeConfig(lr=0.1, batch=64)))
+
+
+@pytest.fixture(scope="module")
+def workshop():
+    return Workshop(threads=1, signals="live")
+
+
+@pytest.fixture(scope="module")
+def teacher(workshop, tmp_path_factory):
+    path = train_teacher(DIGITS, TEACHER, tmp_path_factory.mktemp("teachers"), workshop=workshop)
+    return replace(TEACHER, training=None, checkpoint=str(path))
+
+
+def trial_config(teacher, method="ccd", **changes):
+    config = TrialConfig(
+        data=DIGITS,
+        student=StudentConfig("resnet8"),
+        teacher=teacher,
+        policy=PolicyConfig("jda_cifar10"),
+        ratio=0.5,
+        method=MethodConfig(method),
+        recipe=RECIPE,
+        epochs=1,
+        seed=7,
+    )
+    return replace(config, **changes)
+
+
+def weights(trial):
+    return torch.cat([value.flatten().double() for value in trial.scored.state_dict().values()])
+
+
+@pytest.mark.parametrize("method", ["ce", "kd", "ccd"])
+def test_a_resumed_trial_ends_with_the_weights_of_an_uninterrupted_one(workshop, teacher, method, tmp_path):
+    config = trial_config(teacher, method)
+    whole = Trial(workshop, config)
+    whole.advance(whole.total_images)
+    first = Trial(workshop, config)
+    first.advance(first.total_images // 3)
+    first.save(tmp_path)
+    again = Trial(workshop, config)
+    again.load(tmp_path)
+    report = again.advance(again.total_images)
+    assert report.images == whole.images
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_two_seeds_begin_with_different_weights_and_one_seed_with_the_same(workshop, teacher):
+    one, same = (Trial(workshop, trial_config(teacher)) for _ in range(2))
+    other = Trial(workshop, trial_config(teacher, seed=8))
+    assert torch.equal(weights(one), weights(same))
+    assert not torch.equal(weights(one), weights(other))
+
+
+def test_a_diverging_trial_fails_with_a_reason(workshop, teacher):
+    config = trial_config(teacher, recipe=replace(RECIPE, lr=1e18, clip=None))
+    with pytest.raises(TrialFailed, match="not finite"):
+        run(config, workshop=workshop)
+
+
+def test_the_loss_of_a_step_is_the_formula_of_its_parts(workshop, teacher):
+    """total = ce_weight x CE(all views) + kd_weight x 16 x KL(all views), worked in float64 from logits of our own asking."""
+    config = trial_config(
+        teacher, "kd", loss=LossConfig(ce_weight=0.3, kd_weight=0.7), recipe=replace(RECIPE, ema=None)
+    )
+    trial = Trial(workshop, config)
+    batch = trial.order.step(0)
+    half = trial.division.plain
+    views = [trial.views.render(batch.rows[:half], batch.passes[:half], flag).pixels for flag in (False, True)]
+    pixels = torch.cat(views)
+    mean = torch.tensor(trial.loaded.mean).view(1, -1, 1, 1)
+    std = torch.tensor(trial.loaded.std).view(1, -1, 1, 1)
+    student = trial.student.train()((pixels.float() / 255 - mean) / std).double()
+    asked = workshop.teacher(DIGITS, teacher).logits(pixels).double()
+    labels = trial.loaded.labels[batch.rows[:half]].repeat(2)
+    ce = -student.log_softmax(1).gather(1, labels[:, None]).mean()
+    p, q = (asked / 4).log_softmax(1), (student / 4).log_softmax(1)
+    kl = (p.exp() * (p - q)).sum(1).mean()
+    fresh = Trial(workshop, config)
+    fresh.student.train()
+    assert fresh.loss(0).item() == pytest.approx((0.3 * ce + 0.7 * 16 * kl).item(), rel=1e-4)
+
+
+def test_training_learns_the_digits(workshop):
+    config = TrialConfig(
+        data=DIGITS, student=StudentConfig("resnet8"), method=MethodConfig("ce"), recipe=RECIPE, epochs=6, ratio=0.0
+    )
+    seen = []
+    trial, report = run(config, lambda r: bool(seen.append(r)) or True, checkpoints=[2000], workshop=workshop)
+    assert [r.images for r in seen] == [math.ceil(2000 / 64) * 64, trial.total_images]
+    assert report.val_top1 > 0.9  # chance is 0.1
+    assert report.lr == pytest.approx(0.0, abs=1e-6)
+    assert report.epochs == pytest.approx(6, abs=0.1)
+
+
+def test_a_report_can_end_a_trial(workshop, teacher):
+    trial, report = run(trial_config(teacher), lambda r: False, checkpoints=[128], workshop=workshop)
+    assert report.images == 128 < trial.total_images
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(workshop, teacher, tmp_path):
+    Trial(workshop, trial_config(teacher)).save(tmp_path)
+    with pytest.raises(AutokdError, match="another configuration"):
+        Trial(workshop, trial_config(teacher, seed=9)).load(tmp_path)
+    (tmp_path / "trial.pt").write_bytes(b"torn")
+    with pytest.raises(AutokdError, match="cannot be read"):
+        Trial(workshop, trial_config(teacher)).load(tmp_path)
+
+
+def test_a_method_without_its_teacher_is_refused(workshop):
+    with pytest.raises(AutokdError, match="needs a teacher"):
+        Trial(workshop, trial_config(None, "kd"))
+
+
+def test_a_teacher_is_trained_once_and_never_on_validation_images(workshop, teacher, tmp_path, monkeypatch):
+    path = teacher_path(DIGITS, TEACHER, tmp_path)
+    path.write_bytes(b"here already")
+    monkeypatch.setattr(workshop, "trial", lambda *_: pytest.fail("trained again"))
+    assert train_teacher(DIGITS, TEACHER, tmp_path, workshop=workshop) == path
+    training = workshop.data(DIGITS).training
+    assert not set(training.train.index.tolist()) & set(training.validation.index.tolist())
+
+
+def test_the_moving_average_follows_the_formula(workshop):
+    trial = Trial(workshop, trial_config(None, "ce", epochs=0.2))
+    expected = [p.detach().clone() for p in trial.student.parameters()]
+    for step in range(3):
+        trial._train_step()
+        decay = min(0.9, (1 + step) / (10 + step)) if step else 0.0
+        for mean, now in zip(expected, trial.student.parameters(), strict=True):
+            mean.mul_(decay).add_(now.detach(), alpha=1 - decay)
+    assert trial.average is not None
+    for mean, kept in zip(expected, trial.average.module.parameters(), strict=True):
+        torch.testing.assert_close(kept, mean)
+
+
+def test_a_student_of_ones_own_class_trains(workshop, monkeypatch):
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.fc(x.flatten(1))
+
+    monkeypatch.setattr(workshop, "model", lambda *_, **__: Plain())
+    report = Trial(workshop, trial_config(None, "ce", epochs=1)).advance(10**6)
+    assert 0 <= report.val_top1 <= 1
