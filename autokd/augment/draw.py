@@ -104,7 +104,7 @@ def _stream(slot: int) -> int:
 
 
 def _amounts(key: np.ndarray, columns: list[tuple[Step, int]]) -> tuple[Tensor, Tensor]:
-    """Magnitudes [B, S] and places [B, S, 2] of the steps, each step with its stream. Numbers that nothing reads are not drawn."""
+    """Magnitudes [B, S] and places [B, S, 2] of the steps, each step with its stream. What nothing reads is not drawn."""
     size = len(key)
     wanted = []
     for step, stream in columns:

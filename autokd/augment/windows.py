@@ -47,7 +47,7 @@ def shift(rows: Tensor, by: Tensor, *, fill: int = GREY) -> Tensor:
 
 
 def put(images: Tensor, rows: Tensor, values: Tensor) -> None:
-    """images[rows] = values, in place; both contiguous uint8. In words of eight bytes where the size allows: six times as fast."""
+    """images[rows] = values, in place; both contiguous uint8. By words of eight bytes where the size allows: six times as fast."""
     target, source = images.view(images.shape[0], -1), values.view(values.shape[0], -1)
     if target.shape[1] % 8 == 0 and target.storage_offset() % 8 == 0 and source.storage_offset() % 8 == 0:
         target, source = target.view(torch.int64), source.view(torch.int64)

@@ -48,7 +48,7 @@ def schema() -> dict[str, Any]:
         "minItems": 1,
         "items": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
     }
-    places["space"] = _space()
+    places["space"] = _space(definitions)
     definitions["DataSection"]["properties"]["name"]["enum"] = list(catalogue("data.sets"))
     train = definitions["TrainSection"]
     train["additionalProperties"] = False
@@ -68,7 +68,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _space() -> dict[str, Any]:
+def _space(definitions: dict[str, Any]) -> dict[str, Any]:
     methods = {
         name: _settings(
             sum(method_settings(entry), ()),
@@ -94,16 +94,19 @@ def _space() -> dict[str, Any]:
     optimizers = {name: _settings((*own, *SHARED_BY_OPTIMIZERS)) for name, own in OPTIMIZERS.items()}
     schedules = {name: _settings((*own, *SHARED_BY_SCHEDULES)) for name, own in SCHEDULES.items()}
     recipe = _settings(RECIPE, "how the student is trained")
-    recipe["properties"] |= {"optimizer": _branches(optimizers), "schedule": _branches(schedules)}
+    recipe["properties"] |= {
+        "optimizer": _branches("optimizer", optimizers, definitions),
+        "schedule": _branches("schedule", schedules, definitions),
+    }
     for setting in _recipe_settings():
         recipe["properties"].setdefault(setting.name, _setting(setting))
     return {
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "policy": _branches(policies),
+            "policy": _branches("policy", policies, definitions),
             "ratio": _setting(RATIO),
-            "method": _branches(methods),
+            "method": _branches("method", methods, definitions),
             "loss": {"anyOf": [_settings(LOSS, "weights and placements of the two losses"), {"type": "null"}]},
             "recipe": {"anyOf": [recipe, {"type": "null"}]},
         },
@@ -115,18 +118,27 @@ def _recipe_settings() -> list[Setting]:
     return [*RECIPE, *inner]
 
 
-def _branches(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _branches(word: str, options: dict[str, dict[str, Any]], definitions: dict[str, Any]) -> dict[str, Any]:
     """A name, {name: settings}, or {choose: …} over names with or without settings."""
-    inner = {name: {"anyOf": [settings, {"type": "null"}]} for name, settings in options.items()}
-    mapping = {"type": "object", "additionalProperties": False, "properties": inner, "minProperties": 1}
-    single = {**mapping, "maxProperties": 1}
+    inner = {}
+    for name, settings in options.items():
+        definitions[f"{word}.{name}"] = {"anyOf": [settings, {"type": "null"}]}
+        inner[name] = {"$ref": f"#/$defs/{word}.{name}"}
+    definitions[f"{word}.branches"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": inner,
+        "minProperties": 1,
+    }
+    several = {"$ref": f"#/$defs/{word}.branches"}
+    single = {**several, "maxProperties": 1}
     names = {"enum": list(options)}
     listed = {"type": "array", "minItems": 1, "items": {"anyOf": [names, single]}}
     choose = {
         "type": "object",
         "additionalProperties": False,
         "required": ["choose"],
-        "properties": {"choose": {"anyOf": [mapping, listed]}, "prior": names},
+        "properties": {"choose": {"anyOf": [several, listed]}, "prior": names},
     }
     return {"anyOf": [names, single, choose]}
 
@@ -160,11 +172,14 @@ def _leaf(value: dict[str, Any], *, numbers: bool) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["choose"],
-        "properties": {"choose": {"type": "array", "items": value, "minItems": 1}, "prior": value},
+        "properties": {
+            "choose": {"type": "array", "items": value, "minItems": 1},
+            "prior": {"anyOf": [value, {"type": "null"}]},
+        },
     }
     forms = [value, choose, {"const": "search"}]
     for word in ("uniform", "log", "int") if numbers else ():
-        properties: dict[str, Any] = {word: _PAIR, "prior": _NUMBER}
+        properties: dict[str, Any] = {word: _PAIR, "prior": {"type": ["number", "null"]}}
         if word == "int":
             properties["log"] = {"type": "boolean"}
         forms.append({"type": "object", "additionalProperties": False, "required": [word], "properties": properties})

@@ -21,7 +21,7 @@ from autokd.config.tree import Knob, Tree, needs_teacher, searched
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TrialConfig
 from autokd.config.units import short
 from autokd.errors import Faults, did_you_mean
-from autokd.space.document import Document, Place, dump
+from autokd.space.document import Document, Place, dump, plain
 from autokd.space.domains import Branches, Choose, Drawer, Int, Node, Tell
 
 __all__ = ["Pair", "SearchSpace", "Size", "load_space", "schema"]
@@ -131,6 +131,7 @@ class SearchSpace:
         return dump(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
+        """The values of `to_yaml`: what load_space takes, as dicts, lists and scalars."""
         students = [_student_item(name, student) for name, student in self.students.items()]
         made: dict[str, Any] = {
             "name": self.name,
@@ -146,7 +147,7 @@ class SearchSpace:
         made["search"] = search
         for part in ("resources", "tracking", "finalize", "signals"):
             made[part] = getattr(self, part).model_dump()
-        return made
+        return plain(made)
 
     def _usable(self, pairs: Sequence[Pair]) -> Branches:
         """The methods that have a pair to train."""

@@ -12,10 +12,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from autokd.errors import Faults, SpaceError, did_you_mean
 
-__all__ = ["Document", "Place", "dump"]
+__all__ = ["Document", "Place", "dump", "plain"]
 
 Place = tuple[str | int, ...]  # ("budgets", 0, "macs")
 
@@ -66,7 +67,7 @@ class Document:
     @classmethod
     def from_values(cls, values: Mapping[str, Any], name: str = "the space") -> Document:
         """A document from Python values; a place is told by its keys, as there are no lines."""
-        return cls(_plain(values), name)
+        return cls(plain(values), name)
 
     def where(self, place: Place = ()) -> str:
         """ "file:line" of the nearest written ancestor of `place`."""
@@ -162,13 +163,21 @@ class Document:
 def dump(values: Any) -> str:
     """YAML text: short lists and mappings on one line, everything else one key a line. Read back, it is equal."""
     yaml = YAML(typ="rt")
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
     yaml.width = 110
     yaml.allow_unicode = True
     yaml.indent(mapping=2, sequence=4, offset=2)
     out = io.StringIO()
-    yaml.dump(_plain(values), out)
+    yaml.dump(plain(values), out)
     return out.getvalue()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes `null` out where ruamel.yaml leaves a gap."""
+
+
+_Representer.add_representer(type(None), lambda self, _: self.represent_scalar(f"{_TAG}null", "null"))
 
 
 class _Builder:
@@ -290,10 +299,10 @@ def _index(items: list[Any], key: str) -> int | None:
     return int(key) if key.isdigit() and int(key) < len(items) else None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same values as dicts, lists and Python's own scalars."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

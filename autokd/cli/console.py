@@ -1,0 +1,77 @@
+"""What every command prints with: tables for a person, JSON for a program, nothing where nothing was asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "echo", "plain", "print_json", "print_table"]
+
+_NARROWEST = 100  # columns a pipe is given; a terminal has its own
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _NARROWEST)
+
+
+def echo(text: str = "") -> None:
+    """One line for a person, at once."""
+    print(text, flush=True)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """A table without boxes, as wide as it needs to be, with long cells folded."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
+    rows = [list(row) for row in rows]
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", header_style="bold", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    screen = console()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    with screen.capture() as drawn:
+        screen.print(table)
+    echo("\n".join(line.rstrip() for line in drawn.get().rstrip("\n").split("\n")))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """The value with nothing in it that JSON does not have: NaN becomes null, paths and odd things become words."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    return plain(value.item()) if hasattr(value, "item") else str(value)

@@ -1,0 +1,198 @@
+"""autokd models, methods, policies, datasets: what a search may choose from. Read from syntax trees, so torch stays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.options import Json, Quiet
+from autokd.errors import AutokdError, did_you_mean
+from autokd.report.words import amount
+
+if TYPE_CHECKING:
+    from autokd.rooms import Entry
+
+__all__ = ["datasets", "methods", "models", "policies"]
+
+Named = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all of one of them.")]
+
+
+def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the networks with parameters and multiply-accumulates."""
+    from autokd.models.zoo import FOREIGN, resolve, table
+    from autokd.rooms import catalogue
+
+    families = catalogue("models")
+    known = {item.name: item for item in table()}
+    if name is not None and name not in families:
+        found = resolve(name)
+        name = found.entry.name if found.entry else None
+        if name is None:
+            raise AutokdError(
+                f"{found.name!r} is not of the zoo", fix="its cost is told by `autokd validate SPACE.yaml`"
+            )
+    shown = [item for item in known.values() if name in (None, item.family)]
+    if as_json:
+        facts = [
+            {
+                "name": item.name,
+                "family": item.family,
+                "params": item.params,
+                "macs": item.macs,
+                "input": "3x32x32, 100 classes",
+                "settings": _settings(families[item.family]),
+                "source": item.source,
+            }
+            for item in shown
+        ]
+        print_json(facts)
+        return
+    if quiet:
+        echo("\n".join(item.name for item in shown))
+        return
+    rows = [(item.name, amount(item.params), amount(item.macs), item.family) for item in shown]
+    print_table(("model", "params", "MACs", "family"), rows)
+    echo()
+    if name is not None:
+        _tell(families[name], kind="options")
+        return
+    _wrapped("Parameters and multiply-accumulates (MACs) of one 3x32x32 image and 100 classes. Names go by a pattern:")
+    for entry in families.values():
+        _wrapped(entry.facts.get("EXAMPLE", entry.name), indent="  ")
+    _wrapped(f"Also {FOREIGN}.")
+
+
+def _wrapped(text: str, indent: str = "") -> None:
+    from textwrap import wrap
+
+    echo("\n".join(wrap(text, 99, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)))
+
+
+def methods(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the distillation methods with settings and source."""
+    _list("methods", name, as_json, quiet, extra=_method_cost)
+
+
+def policies(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the augmentation policies with their settings and source."""
+    _list("augment.policies", name, as_json, quiet, extra=lambda entry: {})
+
+
+def datasets(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the data sets with their size, settings and source."""
+    _list("data.sets", name, as_json, quiet, extra=_data_cost)
+
+
+def _list(room: str, name: str | None, as_json: bool, quiet: bool, *, extra: Any) -> None:
+    from autokd.rooms import catalogue
+
+    entries = catalogue(room)
+    if name is not None:
+        if name not in entries:
+            raise AutokdError(f"unknown name {name!r}{did_you_mean(name, entries)}", fix="known: " + ", ".join(entries))
+        entries = {name: entries[name]}
+    if as_json:
+        print_json([{**_facts(entry), **extra(entry)} for entry in entries.values()])
+    elif quiet:
+        echo("\n".join(entries))
+    else:
+        for number, entry in enumerate(entries.values()):
+            if number:
+                echo()
+            _tell(entry, extra=extra(entry))
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "reads": list(entry.reads),
+        "settings": _settings(entry),
+        "search": entry.search,
+        "facts": entry.facts,
+        "source": entry.source,
+        "file": entry.module.replace(".", "/") + ".py",
+    }
+
+
+def _settings(entry: Entry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": setting.name,
+            "kind": "word" if setting.words else setting.kind,
+            "default": setting.default,
+            "required": setting.required,
+            "limit": str(setting.limit),
+            "words": list(setting.words),
+        }
+        for setting in entry.settings
+    ]
+
+
+def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None = None) -> None:
+    from textwrap import wrap
+
+    from autokd.cli.console import console
+
+    lines: list[tuple[str, str]] = []
+    for key, value in (extra or {}).items():
+        lines.append(
+            (
+                key,
+                ", ".join(map(str, value))
+                if isinstance(value, Sequence) and not isinstance(value, str)
+                else str(value),
+            )
+        )
+    for number, setting in enumerate(entry.settings):
+        lines.append((kind if number == 0 else "", str(setting)))
+    if entry.search:
+        words = "; ".join(f"{key}: {_range(value)}" for key, value in entry.search.items())
+        lines.append(("searched", words))
+    if entry.source:
+        lines.append(("source", entry.source))
+    width = min(console().width, 120)
+    head, *rest = wrap(f"{entry.name}  {entry.summary}", width, subsequent_indent="  ")
+    typer.echo(typer.style(entry.name, bold=True) + head.removeprefix(entry.name))
+    for line in rest:
+        echo(line)
+    for key, text in lines:
+        echo("\n".join(wrap(text, width, initial_indent=f"  {key:<9}", subsequent_indent=" " * 11)))
+
+
+def _range(value: Any) -> str:
+    if isinstance(value, dict) and len(value) == 1:
+        word, bounds = next(iter(value.items()))
+        return f"{word} {bounds}"
+    return str(value)
+
+
+def _method_cost(entry: Entry) -> dict[str, Any]:
+    """What a method asks for beyond the student's own pass, in words."""
+    reads = set(entry.reads)
+    cost = []
+    if any(word.startswith("teacher") or word.startswith("plain_teacher") for word in reads):
+        cost.append("teacher logits (kept: one pass a view for all trials)")
+    if "plain_teacher_logits" in reads:
+        cost.append("the plain view of the same image")
+    if any("features" in word for word in reads):
+        cost.append("features of both networks (live teacher)")
+    return {"reads": list(entry.reads), "cost": cost or ["no teacher"]}
+
+
+def _data_cost(entry: Entry) -> dict[str, Any]:
+    """The upper-case facts of a data set's file, in the words of a person."""
+    facts = entry.facts
+    told: dict[str, Any] = {}
+    if "TRAIN_IMAGES" in facts or "CLASSES" in facts:
+        size = facts.get("SIZE")
+        pixels = f"{facts.get('CHANNELS', '?')}x{size}x{size}" if size else "any size"
+        told["holds"] = (
+            f"{facts.get('TRAIN_IMAGES') or 'your own'} training images, {facts.get('CLASSES') or 'own'} classes, {pixels}"
+        )
+    if facts.get("DOWNLOAD"):
+        told["download"] = "on first use"
+    return told

@@ -1,0 +1,365 @@
+"""What a person watches while a search runs: budgets with their leaders on top, trials below, time at the side.
+
+The search tells what happens as plain dictionaries, those that `autokd.track.recorder` lists; a board keeps what it heard and
+draws it. Nothing here computes a result: the ledger is the truth, this is a view of it. Beside the recorded events a search may
+tell `phase` (text: what goes on before and between trials). What an event does not carry is left blank.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autokd.cli.console import console, echo, plain
+from autokd.report.words import amount, duration, percent
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+__all__ = ["Board", "Follower", "follow"]
+
+_ROWS = 14  # trials shown
+
+
+@dataclass
+class _Line:
+    """One trial as the board knows it."""
+
+    trial: str
+    facts: dict[str, Any]
+    status: str = "running"
+    images: float = 0
+    epochs: float = 0
+    val_top1: float = math.nan
+    reason: str = ""
+    order: int = 0
+
+    @property
+    def progress(self) -> float:
+        whole = self.facts.get("total_epochs") or (self.facts.get("config") or {}).get("epochs") or 0
+        return min(1.0, self.epochs / whole) if whole else 0.0
+
+
+@dataclass
+class Board:
+    """All that was heard so far. `clock` gives seconds."""
+
+    clock: Callable[[], float] = time.monotonic
+    run: str = ""
+    name: str = ""
+    phase: str = "reading the space"
+    budgets: list[dict[str, Any]] = field(default_factory=list)
+    limits: dict[str, Any] = field(default_factory=dict)
+    trials: dict[str, _Line] = field(default_factory=dict)
+    ended: str = ""
+
+    def __post_init__(self) -> None:
+        self.start = self.clock()
+        self.before = 0.0  # seconds of earlier sessions
+        self.lock = threading.RLock()
+        self._count = 0
+
+    def take(self, event: dict[str, Any]) -> str | None:
+        """Keep an event, and say it in one line; None where it is not worth one."""
+        with self.lock:
+            take = getattr(self, f"_take_{event.get('event', '')}", None)
+            return take(event) if take else None
+
+    def plan(self, *, name: str = "", budgets: Any = (), limits: dict[str, Any] | None = None) -> None:
+        """What is known before the search begins, from the space."""
+        with self.lock:
+            self.name = name or self.name
+            self.budgets = [dict(budget) for budget in budgets] or self.budgets
+            self.limits = {key: value for key, value in (limits or {}).items() if value} or self.limits
+
+    def catch_up(self, events: Iterable[dict[str, Any]]) -> None:
+        """Keep the events of earlier sessions; trials that were under way then wait until the search takes them up."""
+        for event in events:
+            self.take(event)
+            self.before = max(self.before, _number(event.get("elapsed"), 0.0))
+        self.ended, self.phase = "", "reading the ledger"
+        self.start = self.clock()
+
+    def _take_begin(self, event: dict[str, Any]) -> str:
+        self.run = str(event.get("run") or self.run)
+        budgets = [
+            {"name": budget} if isinstance(budget, str) else dict(budget) for budget in event.get("budgets") or ()
+        ]
+        if not self.budgets or any(len(budget) > 1 for budget in budgets):
+            self.budgets = budgets or self.budgets
+        self.plan(name=Path(self.run).name, limits=event.get("limits"))
+        limits = ", ".join(f"{value:g} {key}" for key, value in self.limits.items() if isinstance(value, (int, float)))
+        return f"run {self.run}" + (f"  (ends at {limits})" if limits else "")
+
+    def _take_resume(self, event: dict[str, Any]) -> str:
+        self.phase = "going on"
+        return self._take_begin(event) if event.get("run") else "the search goes on"
+
+    def _take_phase(self, event: dict[str, Any]) -> str:
+        self.phase = str(event.get("text", ""))
+        return self.phase
+
+    def _take_teacher(self, event: dict[str, Any]) -> str:
+        made = "trained" if event.get("trained") else "loaded"
+        seen = " (it saw these images in training)" if event.get("saw_validation") else ""
+        accuracy = percent(_number(event.get("val_top1"), math.nan))
+        self.phase = f"teacher {event.get('teacher')} {made}: {accuracy} on validation{seen}"
+        return self.phase
+
+    def _take_trial(self, event: dict[str, Any]) -> str:
+        self._count += 1
+        trial = str(event["trial"])
+        known = self.trials.get(trial)
+        line = known or _Line(trial, {})
+        line.facts.update({key: value for key, value in event.items() if value is not None})
+        line.status, line.order = "running", self._count
+        self.trials[trial] = line
+        self.phase = ""
+        return f"trial {trial} {'goes on' if known else 'starts'}  {self._words(line)}"
+
+    def _take_again(self, event: dict[str, Any]) -> str:
+        line = self._line(event)
+        line.status, line.reason = "running", ""
+        return f"trial {line.trial} goes on  {self._words(line)}"
+
+    def _take_report(self, event: dict[str, Any]) -> str:
+        line = self._line(event)
+        self._score(line, event)
+        return f"trial {line.trial} at {line.epochs:.3g} epochs  val {percent(line.val_top1)}  {self._words(line)}"
+
+    def _take_end(self, event: dict[str, Any]) -> str:
+        line = self._line(event)
+        line.status = str(event.get("status", "done"))
+        line.reason = str(event.get("reason") or "")
+        self._score(line, event)
+        reason = f"  ({line.reason})" if line.reason else ""
+        return f"trial {line.trial} {line.status}  val {percent(line.val_top1)}  {self._words(line)}{reason}"
+
+    def _take_close(self, event: dict[str, Any]) -> str:
+        self.ended = str(event.get("status") or "finished")
+        reason = str(event.get("reason") or "")
+        self.phase = f"search {self.ended}" + (f": {reason}" if reason else "")
+        return self.phase
+
+    @staticmethod
+    def _score(line: _Line, event: dict[str, Any]) -> None:
+        line.images = _number(event.get("images"), line.images)
+        line.epochs = _number(event.get("epochs"), line.epochs)
+        line.val_top1 = _number(event.get("val_top1"), line.val_top1)
+
+    def _line(self, event: dict[str, Any]) -> _Line:
+        trial = str(event["trial"])
+        if trial not in self.trials:
+            self._count += 1
+            self.trials[trial] = _Line(trial, dict(event), order=self._count)
+        return self.trials[trial]
+
+    @staticmethod
+    def _words(line: _Line) -> str:
+        facts = line.facts
+        pair = (
+            f"{facts['teacher']} > {facts.get('student', '?')}"
+            if facts.get("teacher")
+            else str(facts.get("student", ""))
+        )
+        words = [str(facts.get("budget", "")), pair, str(facts.get("method", "")), _policy(facts)]
+        return "  ".join(word for word in words if word)
+
+    @property
+    def elapsed(self) -> float:
+        return self.before + self.clock() - self.start
+
+    def counts(self) -> dict[str, int]:
+        told = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
+        for line in self.trials.values():
+            told[line.status] = told.get(line.status, 0) + 1
+        return told
+
+    def remaining(self) -> float:
+        """Seconds until the first limit is hit, as far as the trials so far tell; NaN before the first one ended."""
+        told = []
+        hours = self.limits.get("hours")
+        if hours:
+            told.append(max(0.0, 3600 * float(hours) - self.elapsed))
+        planned = self.limits.get("trials")
+        if planned:
+            ended = sum(line.status != "running" for line in self.trials.values())
+            under_way = sum(line.progress for line in self.trials.values() if line.status == "running")
+            share_done = min(1.0, (ended + under_way) / float(planned))
+            if share_done > 0.02:
+                told.append(self.elapsed * (1 - share_done) / share_done)
+        images = self.limits.get("images")
+        if images:
+            seen = sum(line.images for line in self.trials.values())
+            if seen > 0:
+                told.append(self.elapsed * max(0.0, float(images) - seen) / seen)
+        return min(told) if told else math.nan
+
+    def leader(self, budget: dict[str, Any]) -> _Line | None:
+        """The best trial whose student the budget admits: of the finished ones, or else of the running ones."""
+        fitting = [line for line in self.trials.values() if _fits(line.facts, budget) and math.isfinite(line.val_top1)]
+        for states in (("done",), ("running", "stopped")):
+            chosen = [line for line in fitting if line.status in states]
+            if chosen:
+                return max(chosen, key=lambda line: line.val_top1)
+        return None
+
+    def render(self, width: int = 100) -> Group:
+        """The board as rich draws it."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        with self.lock:
+            return Group(
+                self._head(Text),
+                Text(),
+                self._budgets_table(Table),
+                Text(),
+                self._trials_table(Table, width),
+                self._foot(Text),
+            )
+
+    def _head(self, text: Any) -> Any:
+        counts = self.counts()
+        planned = self.limits.get("trials")
+        limit = duration(3600 * float(self.limits["hours"])) if self.limits.get("hours") else "no limit"
+        head = text(no_wrap=True, overflow="ellipsis")
+        head.append(self.name or "autokd", style="bold")
+        head.append(f"   {duration(self.elapsed)} / {limit}   ETA {duration(self.remaining())}")
+        head.append(f"   {len(self.trials)}" + (f"/{planned:g}" if planned else "") + " trials: ")
+        head.append(", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none yet")
+        return head
+
+    def _budgets_table(self, make: Any) -> Any:
+        table = make(box=None, pad_edge=False, header_style="bold")
+        for column, side in (("budget", "left"), ("limits", "left"), ("leader", "left"), ("val top-1", "right")):
+            table.add_column(column, justify=side, no_wrap=True)
+        for column in ("student", "method", "policy"):
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        for budget in self.budgets:
+            best = self.leader(budget)
+            if best is None:
+                table.add_row(budget.get("name", ""), _limits(budget), "-", "-", "", "", "")
+                continue
+            mark = "" if best.status == "done" else "…"
+            facts = best.facts
+            table.add_row(
+                budget.get("name", ""),
+                _limits(budget),
+                best.trial,
+                f"{percent(best.val_top1)}{mark}",
+                str(facts.get("student", "")),
+                str(facts.get("method", "")),
+                _policy(facts),
+            )
+        return table
+
+    def _trials_table(self, make: Any, width: int) -> Any:
+        table = make(box=None, pad_edge=False, header_style="bold")
+        table.add_column("trial", no_wrap=True)
+        for column in ("budget", "teacher", "student", "method", "policy"):
+            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=max(8, (width - 44) // 5))
+        table.add_column("done", justify="right", no_wrap=True)
+        table.add_column("val top-1", justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=14)
+        style = {"running": "", "done": "green", "stopped": "dim", "failed": "red"}
+        lines = sorted(self.trials.values(), key=lambda line: (line.status != "running", -line.order))[:_ROWS]
+        for line in lines:
+            facts = line.facts
+            words = (facts.get(key) or "-" for key in ("budget", "teacher", "student", "method"))
+            state = line.reason if line.status == "failed" and line.reason else line.status
+            table.add_row(
+                line.trial,
+                *(str(word) for word in words),
+                _policy(facts) or "-",
+                f"{line.progress:.0%}",
+                percent(line.val_top1),
+                state,
+                style=style.get(line.status, ""),
+            )
+        return table
+
+    def _foot(self, text: Any) -> Any:
+        hidden = len(self.trials) - _ROWS
+        words = [f"… and {hidden} more"] if hidden > 0 else []
+        return text("   ".join([*words, self.phase]), style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class Follower:
+    """Gives each event to whoever watches: a live table on a terminal, a line on a pipe, JSON lines to a program."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.board = Board()
+        self.as_json, self.quiet = as_json, quiet
+        self.screen = console()
+        self.live: Any = None
+
+    def __enter__(self) -> Follower:
+        if not self.as_json and not self.quiet and self.screen.is_terminal:
+            from rich.live import Live
+
+            self.live = Live(
+                get_renderable=lambda: self.board.render(self.screen.width),
+                console=self.screen,
+                refresh_per_second=4,
+                vertical_overflow="ellipsis",
+            )
+            self.live.__enter__()
+        elif not self.as_json and not self.quiet:
+            echo(f"[{duration(0):>5}] {self.board.phase}")
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        if self.live is not None:
+            self.live.__exit__(*failure)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """What `search` is given as its observer. Never raises: what is drawn must not stop what is computed."""
+        try:
+            line = self.board.take(event)
+        except Exception as error:  # an event of a shape nobody thought of
+            line = f"(an event could not be shown: {error!r})"
+        if self.as_json:
+            print(json.dumps(plain(event)), flush=True)
+        elif self.live is None and not self.quiet and line:
+            echo(f"[{duration(self.board.elapsed):>5}] {line}")
+
+
+def follow(*, as_json: bool = False, quiet: bool = False) -> Follower:
+    return Follower(as_json=as_json, quiet=quiet)
+
+
+def _number(value: Any, otherwise: float) -> float:
+    return float(value) if isinstance(value, (int, float)) else otherwise
+
+
+def _policy(facts: dict[str, Any]) -> str:
+    policy = facts.get("policy")
+    if not policy or policy == "none":
+        return str(policy or "")
+    ratio = facts.get("ratio")
+    return f"{policy} {ratio:.2f}" if isinstance(ratio, (int, float)) else str(policy)
+
+
+def _limits(budget: dict[str, Any]) -> str:
+    words = [
+        f"{amount(float(budget[key]))} {unit}"
+        for key, unit in (("params", "params"), ("macs", "MACs"))
+        if budget.get(key)
+    ]
+    return "≤ " + ", ".join(words) if words else "no limit"
+
+
+def _fits(facts: dict[str, Any], budget: dict[str, Any]) -> bool:
+    if facts.get("budgets"):
+        return budget.get("name") in facts["budgets"]
+    if any(facts.get(key) is None for key in ("params", "macs") if budget.get(key)):
+        return facts.get("budget") == budget.get("name")
+    return all(facts[key] <= budget[key] for key in ("params", "macs") if budget.get(key))

@@ -1,0 +1,101 @@
+"""The command `autokd`. Every command parses, calls what lies below, and prints what a person needs next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from autokd import __version__
+from autokd.cli import caching, lists, results, searching, spaces, teachers
+from autokd.cli.options import Json
+from autokd.errors import AutokdError
+
+__all__ = ["app", "main"]
+
+_SECTIONS = {
+    "Search": ("search", "resume", "status", "show", "report", "finalize", "ui"),
+    "Spaces": ("validate", "schema"),
+    "What there is to choose from": ("models", "methods", "policies", "datasets"),
+    "Around it": ("teacher", "cache", "version"),
+}
+
+
+class _Sections(TyperGroup):
+    """The commands in the order of a person's work rather than of the alphabet."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        told = [name for names in _SECTIONS.values() for name in names]
+        return [*told, *(name for name in self.commands if name not in told)]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.commands))
+        for title, names in _SECTIONS.items():
+            lines = [(f"{name:<{width}}", self.commands[name].get_short_help_str(limit=100)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(lines)
+
+
+app = typer.Typer(
+    cls=_Sections,
+    name="autokd",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Find the best small vision model for each compute budget, by searching over knowledge distillation."""
+    if version:
+        print(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def version(as_json: Json = False) -> None:
+    """Print the versions of autokd and of what it stands on."""
+    spaces.versions(as_json)
+
+
+app.command()(searching.search)
+app.command()(searching.resume)
+app.command()(searching.status)
+app.command()(results.show)
+app.command()(results.report)
+app.command()(results.finalize)
+app.command()(results.ui)
+app.command()(spaces.validate)
+app.command()(spaces.schema)
+app.command()(lists.models)
+app.command()(lists.methods)
+app.command()(lists.policies)
+app.command()(lists.datasets)
+app.add_typer(teachers.app, name="teacher", help="Train teachers, or check the ones a space names.")
+app.add_typer(caching.app, name="cache", help="What is kept on disk: decoded data and teachers' answers.")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The entry point. Ends with 0, with 2 for what a person can mend (told without a traceback), with 130 for Ctrl-C."""
+    try:
+        app(args=list(args) if args is not None else None, prog_name="autokd")
+    except AutokdError as error:
+        sys.stdout.flush()
+        print(f"autokd: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `autokd … | head`
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

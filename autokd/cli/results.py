@@ -1,0 +1,308 @@
+"""autokd report, show, finalize, ui: what came out, and what to do with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.options import Json, Quiet, RunName, Runs, find_run
+from autokd.errors import AutokdError, did_you_mean
+from autokd.report.words import amount, duration, percent
+
+if TYPE_CHECKING:
+    from autokd.report.summary import Summary
+
+__all__ = ["finalize", "print_status", "print_summary", "report", "show", "ui"]
+
+Form = Annotated[str, typer.Option("--format", "-f", metavar="table|md|csv|json", help="How to print it.")]
+
+
+def report(
+    run: RunName = None,
+    runs: Runs = Path("runs"),
+    form: Form = "table",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print the best students, the front, and what was passed over."""
+    from autokd.report.summary import render, summarise
+
+    summary = summarise(find_run(run, runs))
+    form = "json" if as_json else form
+    if form == "table":
+        print_summary(summary, short=quiet)
+    else:
+        echo(render(summary, form))
+
+
+def print_summary(summary: Summary, *, short: bool = False) -> None:
+    from autokd.report.summary import headline, sections
+
+    echo(headline(summary))
+    for section in sections(summary, short=short):
+        echo()
+        if section.rows:
+            print_table(section.columns, section.rows, title=section.title)
+        else:
+            echo(f"{section.title}: {section.none}")
+
+
+def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
+    """How far a run is. A run that says it runs but has no writer was cut off."""
+    state = summary.state
+    if state == "running" and not _has_writer(folder):
+        state = "cut off"
+    if as_json:
+        best = {
+            name: {"trial": pick.trial, "val_top1": pick.val_top1, "student": pick.student} if pick else None
+            for name, pick in summary.best.items()
+        }
+        facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds}
+        print_json({**facts, "trials": summary.counts, "images": summary.images, "best": best})
+        return
+    if quiet:
+        echo(state)
+        return
+    from dataclasses import replace
+
+    print_summary(replace(summary, state=state), short=True)
+    if state in ("cut off", "paused"):
+        echo(f"\ngo on with   autokd resume {folder}")
+
+
+def _has_writer(folder: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    from autokd.track.ledger import FolderLock
+
+    if not (folder / ".lock").exists() or not os.access(folder, os.W_OK):
+        return False
+    lock = FolderLock(folder)
+    try:
+        lock.acquire()
+    except AutokdError:
+        return True
+    lock.release()
+    return False
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or the beginning of it.")],
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="The trial's name, as the tables give it.")],
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell all of one trial: its configuration and every report."""
+    import json
+
+    from autokd.track.table import read_table
+
+    folder = find_run(run, runs)
+    every = read_table(folder).to_pylist()
+    rows = [row for row in every if row["trial"] == trial]
+    if not rows:
+        names = list(dict.fromkeys(row["trial"] for row in every))
+        told = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+        raise AutokdError(
+            f"no trial {trial!r} in {folder.name}{did_you_mean(trial, names)}", fix=f"trials: {told or 'none yet'}"
+        )
+    config = json.loads(rows[-1]["config"] or "{}")
+    if as_json:
+        reports = [{key: value for key, value in row.items() if key not in ("config", "version")} for row in rows]
+        print_json({"trial": trial, "config": config, "reports": reports})
+        return
+    last = rows[-1]
+    if quiet:
+        echo(percent(last["val_top1"]))
+        return
+    reason = f" ({last['reason']})" if last["reason"] else ""
+    echo(f"trial {trial} of {folder.name}: {last['status']}{reason}")
+    echo(
+        f"{last['student']}: {amount(last['params'])} params, {amount(last['macs'])} MACs, found for budget {last['budget']}"
+    )
+    echo()
+    table = [
+        (row["rung"], f"{row['epochs'] or 0:g}", row["images"] or 0, percent(row["val_top1"]), _number(row["val_loss"]),
+         _number(row["train_loss"]), duration(row["seconds"]))
+        for row in rows
+    ]  # fmt: skip
+    print_table(("rung", "epochs", "images", "val top-1", "val loss", "train loss", "time"), table, title="Reports")
+    echo()
+    print_table(("setting", "value"), list(_flat(config)), title="Configuration")
+    if last["checkpoint"]:
+        echo(f"\ncheckpoint   {last['checkpoint']}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _flat(value: Any, path: str = "") -> Any:
+    """(path, value) of every leaf that says something."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{path}.{key}" if path else key)
+    elif value not in (None, {}, []):
+        yield path, str(value)
+
+
+def finalize(
+    run: RunName = None,
+    runs: Runs = Path("runs"),
+    budget: Annotated[list[str] | None, typer.Option("--budget", help="Only this budget; repeatable.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", min=0.01, help="Full length; the space's own where left out.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Trainings of each student.")] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option("--train-on", metavar="train|train+validation", help="Which images the students train on."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Retrain the best at full length, test once, write them out."""
+    folder = find_run(run, runs)
+    start = time.monotonic()
+    told = {"seed": 0.0}
+
+    def watch(event: dict[str, Any]) -> None:
+        if as_json or quiet:
+            return
+        told["seed"] = time.monotonic()
+        echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
+
+    if not as_json and not quiet:
+        echo(f"[ 0:00] finalizing {folder}")
+    from autokd.finalize.retrain import finalize as finish
+
+    try:
+        finals = finish(
+            folder,
+            epochs=epochs,
+            seeds=seeds,
+            budgets=budget or None,
+            train_on=train_on,
+            device=device,
+            on_event=watch,
+            command=" ".join(["autokd", *sys.argv[1:]]),
+        )
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json({name: final.metrics for name, final in finals.items()})
+        return
+    if quiet:
+        for final in finals.values():
+            echo(str(final.folder))
+        return
+    echo()
+    rows = []
+    for name, final in finals.items():
+        test, looks = final.metrics["test"], final.metrics["test_looks"]
+        interval = f"{100 * test['low']:.2f} to {100 * test['high']:.2f}"
+        rows.append((name, final.metrics["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", interval,
+                     str(looks), amount(final.metrics["params"]), amount(final.metrics["macs"])))  # fmt: skip
+    columns = ("budget", "student", "test top-1", "± std", "95 % interval", "test looks", "params", "MACs")
+    print_table(columns, rows, title="Final students")
+    for final in finals.values():
+        echo(f"{final.folder}")
+    if any(final.metrics["test_looks"] > 1 for final in finals.values()):
+        echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")
+
+
+def ui(
+    runs: Runs = Path("runs"),
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser once it answers.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Browse every trial in MLflow, on this machine only."""
+    store = runs.resolve() / "mlflow.db"
+    if not store.exists():
+        raise AutokdError(
+            f"no MLflow store in {runs}", fix="start a search first, or name the folder of the runs: --runs DIR"
+        )
+    if not _free(port):
+        raise AutokdError(f"port {port} is in use", fix="another one: --port N")
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
+               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
+    quietly = subprocess.DEVNULL if quiet else None
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # half the memory, a third of the start
+    if not quiet:
+        echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
+    server = subprocess.Popen(command, env=environment, stdout=quietly, stderr=quietly, start_new_session=True)
+    previous = signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        if _answers(server, address) and not quiet:
+            echo(f"ready: {address}")
+        if browser and server.poll() is None:
+            import webbrowser
+
+            webbrowser.open(address)
+        code = server.wait()
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        _end(server)
+    if code:
+        raise AutokdError(f"MLflow ended with code {code}", fix="its own message stands above")
+
+
+def _as_interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _free(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0) -> bool:
+    """Wait until the server is healthy, or has ended."""
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    end = time.monotonic() + within
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urlopen(f"{address}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return True
+        except (URLError, OSError):
+            time.sleep(0.3)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server and the workers it started; they are a process group of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        try:
+            server.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            continue

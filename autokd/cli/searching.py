@@ -1,0 +1,145 @@
+"""autokd search, resume, status: start a search, go on with one, and see how far one is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autokd.cli.console import echo, print_json
+from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
+
+if TYPE_CHECKING:
+    from autokd.search.run import Run
+
+__all__ = ["resume", "search", "status"]
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
+Hours = Annotated[
+    float | None, typer.Option("--hours", min=0, help="Longest wall time; the same as --set search.hours=N.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of the search; the same as --set search.seed=N.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Address of a Ray cluster; a Ray of its own where left out.")
+]
+
+
+def search(
+    space: SpaceFile,
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    changes: Set = None,
+    trials: Trials = None,
+    hours: Hours = None,
+    seed: Seed = None,
+    address: Address = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for the best student of each budget."""
+    overrides = list(changes or [])
+    short = {"search.trials": trials, "search.hours": hours, "search.seed": seed, "resources.address": address}
+    overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
+
+    def begin(watch: Any) -> Run:
+        from autokd.config.search_space import load_space
+
+        loaded = load_space(space, overrides=overrides)
+        watch.board.plan(**planned(loaded))
+        from autokd.search.run import search as start
+
+        return start(loaded, runs=runs, name=name, on_event=watch)
+
+    _watched(begin, as_json=as_json, quiet=quiet)
+
+
+def resume(
+    run: RunName = None,
+    runs: Runs = Path("runs"),
+    changes: Set = None,
+    trials: Trials = None,
+    hours: Hours = None,
+    address: Address = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a search that was cut off, or extend it."""
+    folder = find_run(run, runs)
+    overrides = list(changes or [])
+    short = {"search.trials": trials, "search.hours": hours, "resources.address": address}
+    overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
+
+    def begin(watch: Any) -> Run:
+        from autokd.config.search_space import load_space
+        from autokd.track.ledger import FILE, read_events
+
+        watch.board.plan(**planned(load_space(folder / "space.yaml", overrides=overrides)))
+        watch.board.catch_up(read_events(folder / FILE))
+        from autokd.search.run import resume as go_on
+
+        return go_on(folder, overrides=overrides, on_event=watch)
+
+    _watched(begin, as_json=as_json, quiet=quiet)
+
+
+def planned(space: Any) -> dict[str, Any]:
+    """What the live table shows of a space before the search begins: its name, budgets and limits."""
+    budgets = [
+        {"name": budget.name, **{key: getattr(budget, key, None) for key in ("params", "macs")}}
+        for budget in space.budgets
+    ]
+    limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images")}
+    return {"name": space.name, "budgets": budgets, "limits": limits}
+
+
+def _watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
+    """Run a search under the eyes of whoever started it, then tell its result and what to type next."""
+    from autokd.cli.live import follow
+
+    with follow(as_json=as_json, quiet=quiet) as watch:
+        try:
+            run = begin(watch)
+        except KeyboardInterrupt:
+            run = None
+    if run is None:
+        _interrupted(watch.board.run)
+    folder = Path(run.folder)
+    if as_json:
+        from autokd.report.summary import summarise
+
+        print_json({"event": "result", "run": folder, **summarise(folder).to_dict()})
+        return
+    if quiet:
+        echo(str(folder))
+        return
+    from autokd.cli.results import print_summary
+    from autokd.report.summary import summarise
+
+    echo()
+    print_summary(summarise(folder), short=True)
+    echo()
+    echo(f"run      {folder}")
+    echo(f"look     autokd report {folder}   ·   autokd ui --runs {folder.parent}")
+    echo(f"finish   autokd finalize {folder}")
+    if watch.board.ended in ("paused", "cancelled"):
+        _interrupted(str(folder))
+
+
+def _interrupted(folder: str) -> None:
+    """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
+    if folder:
+        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd resume {folder}", err=True)
+    else:
+        typer.echo("stopped before the run began; nothing was written", err=True)
+    raise typer.Exit(130)
+
+
+def status(run: RunName = None, runs: Runs = Path("runs"), as_json: Json = False, quiet: Quiet = False) -> None:
+    """Tell how far a run is, also while it runs."""
+    from autokd.cli.results import print_status
+    from autokd.report.summary import summarise
+
+    folder = find_run(run, runs)
+    print_status(folder, summarise(folder), as_json=as_json, quiet=quiet)

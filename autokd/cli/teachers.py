@@ -1,0 +1,147 @@
+"""autokd teacher: train the teachers a space asks for, or measure the ones it names."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.options import Json, Quiet, Runs, Set
+from autokd.errors import AutokdError, did_you_mean
+from autokd.report.words import amount, duration, percent
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
+Teacher = Annotated[list[str] | None, typer.Option("--teacher", help="Only this teacher; repeatable.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")]
+
+
+@app.command()
+def train(
+    space: SpaceFile,
+    teacher: Teacher = None,
+    runs: Runs = Path("runs"),
+    changes: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train every teacher of a space that says how; a teacher that was trained before is kept."""
+    loaded, chosen = _teachers(space, teacher, changes)
+    asked = {name: config for name, config in chosen.items() if config.training is not None}
+    if not asked:
+        raise AutokdError(
+            "none of these teachers says how it is trained", where=str(space), fix="give one `train: {epochs: …}`"
+        )
+    start = time.monotonic()
+    from autokd.train.teachers import train_teacher
+    from autokd.train.workshop import Workshop
+
+    def say(text: str) -> None:
+        if not (as_json or quiet):
+            echo(f"[{duration(time.monotonic() - start):>5}] {text}")
+
+    workshop = Workshop(_device(device))
+    made = []
+    for name, config in asked.items():
+        assert config.training is not None
+        whole = config.training.epochs
+        say(f"{name}: {config.model}, {whole:g} epochs")
+
+        def told(report: Any, name: str = name, whole: float = whole) -> bool:
+            say(f"{name}: {report.epochs:.3g} of {whole:g} epochs, val {percent(report.val_top1)}")
+            return True
+
+        path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop)
+        made.append({"teacher": name, "checkpoint": path, **_facts(path)})
+    if as_json:
+        print_json(made)
+        return
+    for item in made:
+        found = f"{item['teacher']}: val {percent(item.get('val_top1'))}   {item['checkpoint']}"
+        echo(str(item["checkpoint"]) if quiet else found)
+
+
+@app.command()
+def check(
+    space: SpaceFile,
+    teacher: Teacher = None,
+    runs: Runs = Path("runs"),
+    changes: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Load every teacher of a space and measure it on the validation split."""
+    loaded, chosen = _teachers(space, teacher, changes)
+    if not (as_json or quiet):
+        echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
+    from dataclasses import replace
+
+    from autokd.train.teachers import teacher_path
+    from autokd.train.workshop import Workshop
+
+    workshop = Workshop(_device(device))
+    made: list[dict[str, Any]] = []
+    for name, config in chosen.items():
+        if config.training is not None and config.checkpoint is None:
+            path = teacher_path(loaded.data, config, runs / "teachers")
+            if not path.exists():
+                made.append({"teacher": name, "model": config.model, "note": "not trained yet: autokd teacher train"})
+                continue
+            config = replace(config, checkpoint=str(path), training=None)
+        score = workshop.verify(loaded.data, config)
+        network = workshop.teacher(loaded.data, config).model
+        params = sum(parameter.numel() for parameter in network.parameters())
+        note = "saw the validation images" if config.saw_validation else ""
+        facts = {
+            "val_top1": score.top1,
+            "val_loss": score.loss,
+            "params": params,
+            "saw_validation": config.saw_validation,
+        }
+        made.append({"teacher": name, "model": config.model, **facts, "checkpoint": config.checkpoint, "note": note})
+    if as_json:
+        print_json(made)
+        return
+    if quiet:
+        for item in made:
+            echo(f"{item['teacher']} {percent(item.get('val_top1'))}")
+        return
+    rows = [(i["teacher"], i["model"], percent(i.get("val_top1")), amount(i.get("params")), i["note"]) for i in made]
+    print_table(("teacher", "model", "val top-1", "params", "note"), rows)
+
+
+def _teachers(space: Path, names: list[str] | None, changes: list[str] | None) -> tuple[Any, dict[str, Any]]:
+    from autokd.config.search_space import load_space
+
+    loaded = load_space(space, overrides=list(changes or []))
+    unknown = [name for name in names or [] if name not in loaded.teachers]
+    if unknown:
+        fix = "teachers: " + ", ".join(loaded.teachers)
+        raise AutokdError(
+            f"no teacher {unknown[0]!r}{did_you_mean(unknown[0], loaded.teachers)}", where=str(space), fix=fix
+        )
+    return loaded, {name: config for name, config in loaded.teachers.items() if not names or name in names}
+
+
+def _device(word: str | None) -> str:
+    if word is not None:
+        return word
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    import json
+
+    beside = path.with_suffix(".json")
+    facts = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
+    return {key: facts.get(key) for key in ("model", "val_top1", "seconds")}

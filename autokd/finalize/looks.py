@@ -1,0 +1,41 @@
+"""How often the test split was opened for each budget's student. A look is written down before it is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["looks", "note_look"]
+
+FILE = "test_looks.jsonl"
+
+
+def looks(final: Path, budget: str) -> list[dict[str, Any]]:
+    """Every look at the test split for this budget so far, the earliest first."""
+    path = final / FILE
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            look = json.loads(line)
+        except ValueError:  # the last line of a process that was killed
+            look = {"budgets": [budget], "time": "torn"}
+        if budget in look.get("budgets", ()):
+            found.append(look)
+    return found
+
+
+def note_look(final: Path, budgets: list[str], **facts: Any) -> None:
+    """Say, on the disk, that the test split is about to be opened for these budgets' student."""
+    final.mkdir(parents=True, exist_ok=True)
+    line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "budgets": budgets, **facts}
+    path = final / FILE
+    torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(("\n" if torn else "") + json.dumps(line, default=str) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

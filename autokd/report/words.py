@@ -1,0 +1,35 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["amount", "duration", "percent"]
+
+
+def amount(number: float | None) -> str:
+    """278324 -> '278 k', 41290000 -> '41.3 M'; three digits."""
+    if number is None or not math.isfinite(number):
+        return "-"
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= 0.9995 * size:
+            return f"{_three(number / size)}{unit}"
+    return _three(number)
+
+
+def _three(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 99.95 else f"{number:.3g}"
+
+
+def percent(value: float | None) -> str:
+    """0.7413 -> '74.13 %'; a dash where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.2f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """75 -> '1:15', 4000 -> '1:06:40'; a dash where it is not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

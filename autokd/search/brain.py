@@ -1,0 +1,588 @@
+"""What a search decides: which trial next, which one stops, when it is over. No engine, no clock, no files of its own.
+
+Everything that changes the brain is an event. Live, an event goes to the ledger first and is then applied; a resume
+applies the events of the ledger again. Both ways lead to the same state, so that a killed and resumed search with one
+trial at a time goes on as if nothing had happened: proposals are drawn from a generator seeded by the number of the
+proposal, never from one that remembers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.trial import TrialState, create_trial
+
+from autokd.config.trial import StudentConfig, TeacherConfig, TrialConfig
+from autokd.errors import AutokdError
+from autokd.search.feasible import Feasible, Pair
+from autokd.search.journal import Journal
+from autokd.search.plan import Mark, Plan
+
+__all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
+
+GO_ON, STOP = "go on", "stop"
+SAMPLERS = ("tpe", "random", "gp", "nsga2")
+_REPEATS = 100  # proposals in a row that had been made before, after which a budget's space counts as exhausted
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to run: score it at `marks` (from the one after `done`), starting from `checkpoint` where there is one."""
+
+    trial: str
+    number: int
+    budget: str
+    config: TrialConfig
+    marks: tuple[Mark, ...]
+    done: int = 0  # marks that lie behind
+    checkpoint: str | None = None
+
+
+@dataclass
+class _Trial:
+    trial: str
+    number: int
+    budget: str
+    budgets: tuple[str, ...]  # those that admit its student
+    config: TrialConfig
+    values: dict[str, Any]
+    marks: tuple[Mark, ...]
+    asked: int  # its number in its budget's study
+    done: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    checkpoint: str | None = None
+    status: str = "running"
+    verdict: tuple[str, str | None] | None = None  # what the last report decided: the status and reason to end with
+    scores: dict[int, float] = field(default_factory=dict)  # rung: validation score
+
+
+class Brain:
+    """Propose, hear, decide.
+
+    space: has `sample(drawer, pairs, seed) -> TrialConfig` and `starts(pairs) -> list of {path: value}`.
+    emit: records an event and returns it (autokd.track.recorder.Recorder.emit). elapsed: seconds of search so far.
+    teachers: how each teacher's weights are had, once they are; it replaces the teacher of the same name in a proposal.
+    """
+
+    def __init__(
+        self,
+        space: Any,
+        feasible: Feasible,
+        plan: Plan,
+        *,
+        emit: Callable[[dict[str, Any]], dict[str, Any]],
+        elapsed: Callable[[], float] = lambda: 0.0,
+        journal: str | Path | None = None,
+        teachers: dict[str, TeacherConfig] | None = None,
+    ) -> None:
+        if plan.sampler not in SAMPLERS:
+            raise AutokdError(f"no sampler {plan.sampler!r}", fix=f"one of {', '.join(SAMPLERS)}")
+        self.space, self.feasible, self.plan = space, feasible, plan
+        self.emit, self.elapsed = emit, elapsed
+        self.teachers = teachers or {}
+        self.trials: dict[str, _Trial] = {}
+        self.running: dict[str, _Trial] = {}
+        self.rungs: dict[tuple[str, int], dict[str, float]] = {}  # (budget, rung): trial: score
+        self.exhausted: set[str] = set()
+        self.pausing = False
+        self.images = 0
+        self.seconds = 0.0
+        self.failed = 0
+        self.ended = 0
+        self._labels = _labels(space)
+        self._issued: set[str] = set()  # running trials an engine has been given
+        self._again: deque[str] = deque()  # unfinished trials of an earlier session
+        self._seen: dict[str, str] = {}  # key of a configuration without its seed: trial
+        self._starts = {name: space.starts(list(pairs)) for name, pairs in feasible.pairs.items()}
+        self._asks = {name: 0 for name in feasible.pairs}
+        self._own = {name: 0 for name in feasible.pairs}
+        self._repeats = {name: 0 for name in feasible.pairs}
+        self._journal = Journal(journal)
+        self._storage = JournalStorage(self._journal)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._studies = {
+            name: optuna.create_study(storage=self._storage, study_name=name, direction="maximize")
+            for name in feasible.pairs
+        }
+        self._ids = {name: self._storage.get_study_id_from_name(name) for name in self._studies}
+        self._live = False
+
+    # --- the life of a search
+
+    def start(self, past: Iterable[dict[str, Any]] = ()) -> None:
+        """Take up the events of earlier sessions, if any. To be called once, before anything else."""
+        for event in past:
+            self._apply(event)
+        self._journal.open()
+        self._live = True
+        for trial in list(self.running.values()):
+            if trial.verdict is not None:  # decided, and killed before it was written down
+                self._end(trial, *trial.verdict)
+            else:
+                self._again.append(trial.trial)
+
+    def propose(self) -> Proposal | None:
+        """The next trial, or None where there is none now: everything is running, or the search is over."""
+        if self.pausing or self.over:
+            return None
+        if self._again:
+            trial = self.running[self._again.popleft()]
+        else:
+            drawn = self._draw()
+            if drawn is None:
+                return None
+            trial = drawn
+        self._issued.add(trial.trial)
+        config = self._resolved(trial.config)
+        return Proposal(trial.trial, trial.number, trial.budget, config, trial.marks, trial.done, trial.checkpoint)
+
+    def report(self, trial: str, report: dict[str, Any]) -> str:
+        """A trial has reached its mark number `report["mark"]`. Returns "go on" or "stop".
+
+        report: what autokd.train's Report says, with `mark` and `checkpoint`. The last mark ends the trial as done.
+        """
+        known = self.trials[trial]
+        if known.status != "running":
+            return STOP
+        if report["mark"] < known.done:  # told once more by a job that started anew
+            return STOP if self.pausing else GO_ON
+        score = report.get("val_top1")
+        if score is None or not math.isfinite(score):
+            self.fail(trial, f"the validation score is {score}")
+            return STOP
+        mark = known.marks[report["mark"]]
+        verdict = self._verdict(known, mark, score)
+        told = {"event": "report", "trial": trial, **report, "rung": mark.rung, "final": mark.final}
+        self._record({**told, "decision": verdict[0] if verdict else GO_ON, "because": verdict[1] if verdict else None})
+        if verdict:
+            self._end(known, *verdict)
+            return STOP
+        return STOP if self.pausing else GO_ON
+
+    def fail(self, trial: str, reason: str, *, machine: bool = False) -> None:
+        """The trial cannot go on. `machine`: through no fault of its configuration, so the sampler learns nothing of it."""
+        known = self.trials[trial]
+        if known.status == "running":
+            self._record({"event": "end", "trial": trial, "status": "failed", "reason": reason, "machine": machine})
+
+    def release(self, trial: str) -> None:
+        """An engine lays a trial down unfinished (a pause); a resume takes it up at its last checkpoint."""
+        self._issued.discard(trial)
+
+    def pause(self) -> None:
+        """Propose nothing more, and let running trials stop at their next mark."""
+        self.pausing = True
+
+    def close(self, *, cancelled: bool = False) -> tuple[str, str]:
+        """End the search: (status, reason). Where a limit is hit, trials still running are stopped for it."""
+        status, reason = ("cancelled", "stopped at once") if cancelled else self.outcome()
+        if status not in ("paused", "cancelled"):
+            for trial in list(self.running.values()):
+                self._end(trial, "stopped", reason)
+        self._record({"event": "close", "status": status, "reason": reason})
+        return status, reason
+
+    def outcome(self) -> tuple[str, str]:
+        limit = self._hard_limit()
+        if limit:
+            return limit
+        if self.running:
+            return "paused", f"{len(self.running)} trials are unfinished"
+        if self.plan.trials is not None and len(self.trials) >= self.plan.trials:
+            return "finished", f"{len(self.trials)} trials"
+        if len(self.exhausted) == len(self._studies):
+            return "finished", "every configuration of the space has been tried"
+        return "paused", "stopped before a limit was reached"
+
+    @property
+    def over(self) -> bool:
+        """A limit is hit that ends running trials too."""
+        return self._hard_limit() is not None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will be proposed, and nothing runs."""
+        if self.over:
+            return True
+        if self.pausing:
+            return not self._issued
+        return not self.running and not self._more()
+
+    # --- decisions
+
+    def _more(self) -> bool:
+        if self.plan.trials is not None and len(self.trials) >= self.plan.trials:
+            return False
+        return len(self.exhausted) < len(self._studies)
+
+    def _hard_limit(self) -> tuple[str, str] | None:
+        plan = self.plan
+        if self.ended >= plan.failures_after and self.failed > plan.failures * self.ended:
+            return "failed", f"{self.failed} of {self.ended} trials failed"
+        if plan.hours is not None and self.elapsed() >= 3600 * plan.hours:
+            return "finished", f"the time limit of {plan.hours:g} h"
+        if plan.images is not None and self.images >= plan.images:
+            return "finished", f"the limit of {plan.images:,.0f} images"
+        if plan.gpu_hours is not None and self.seconds * plan.gpus >= 3600 * plan.gpu_hours:
+            return "finished", f"the limit of {plan.gpu_hours:g} GPU hours"
+        return None
+
+    def _verdict(self, trial: _Trial, mark: Mark, score: float) -> tuple[str, str | None] | None:
+        """(status, reason) to end with, or None to go on."""
+        if mark.final:
+            return "done", None
+        if mark.rung is None:
+            return None
+        told = []
+        for budget in trial.budgets:
+            others = {**self.rungs.get((budget, mark.rung), {}), trial.trial: score}
+            if len(others) < self.plan.eta:
+                return None
+            better = sum(value > score for value in others.values())
+            if better < max(1, int(len(others) / self.plan.eta)):
+                return None
+            told.append(f"{better + 1} of {len(others)} in {budget}")
+        return "stopped", f"rung {mark.rung} ({mark.epochs:g} epochs): {', '.join(told)}"
+
+    def _resolved(self, config: TrialConfig) -> TrialConfig:
+        """The configuration with its teacher's weights where they lie now."""
+        if config.teacher is None or config.teacher.name not in self.teachers:
+            return config
+        return replace(config, teacher=self.teachers[config.teacher.name])
+
+    def _pair(self, config: TrialConfig) -> Pair:
+        student = self._labels.get(_student(config.student), config.student.name)
+        return (config.teacher.name if config.teacher else None, student)
+
+    # --- proposals
+
+    def _draw(self) -> _Trial | None:
+        while self._more():
+            budget = min((name for name in self._studies if name not in self.exhausted), key=lambda name: self._own[name])
+            trial = self._ask(budget)
+            if trial is not None:
+                return trial
+        return None
+
+    def _ask(self, budget: str) -> _Trial | None:
+        """One proposal for a budget; None where it had been made before."""
+        study, asks = self._studies[budget], self._asks[budget]
+        number = len(self.trials)
+        starts = self._starts[budget]
+        source = "start" if asks < len(starts) else self.plan.sampler
+        if source != "start" and self._repeats[budget] >= 10:
+            source = "random"  # the sampler keeps to a corner it knows
+        if source == "start":
+            study.enqueue_trial(starts[asks])
+        seed = _mix(self.plan.seed, budget, asks)
+        study.sampler = _quiet("random" if source == "start" else source, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            asked = study.ask()
+            config = self.space.sample(_Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
+        values = dict(asked.params)
+        twin = self._seen.get(_key(config))
+        if twin is not None:
+            told = {"event": "repeat", "budget": budget, "of": twin, "values": values, "seed": config.seed}
+            self._record({**told, "asked": asked.number})
+            return None
+        config = self._resolved(config)
+        pair = self._pair(config)
+        cost = self.feasible.costs[pair[1]]
+        attributes = asked.system_attrs if self.plan.sampler == "nsga2" else {}
+        trial = f"t{number:05d}"
+        self._record(
+            {
+                "event": "trial",
+                "trial": trial,
+                "number": number,
+                "budget": budget,
+                "budgets": list(self.feasible.admitting(pair)),
+                "teacher": pair[0],
+                "student": pair[1],
+                "method": config.method.name,
+                "policy": config.policy.name,
+                "ratio": config.ratio,
+                "seed": config.seed,
+                "macs": cost.macs,
+                "params": cost.params,
+                "source": source,
+                "asked": asked.number,
+                "values": values,
+                "attributes": {key: value for key, value in attributes.items() if key != "fixed_params"},
+                "config": config.to_dict(),
+            }
+        )
+        return self.trials[trial]
+
+    # --- events
+
+    def _record(self, event: dict[str, Any]) -> None:
+        self._apply(self.emit(event))
+
+    def _end(self, trial: _Trial, status: str, reason: str | None) -> None:
+        self._record({"event": "end", "trial": trial.trial, "status": status, "reason": reason})
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        take = getattr(self, f"_on_{event['event']}", None)
+        if take is not None:
+            take(event)
+
+    def _on_trial(self, event: dict[str, Any]) -> None:
+        config, budget = TrialConfig.from_dict(event["config"]), event["budget"]
+        if budget not in self._studies:
+            raise AutokdError(
+                f"the ledger speaks of a budget {budget!r} that the space no longer has",
+                fix="resume with the budgets the run began with, or start a new run",
+            )
+        if not self._live:
+            self._reask(budget, event, config)
+        trial = _Trial(
+            event["trial"],
+            event["number"],
+            budget,
+            self.feasible.admitting(self._pair(config)),
+            config,
+            event["values"],
+            self.plan.marks(config.epochs),
+            event["asked"],
+        )
+        self.trials[trial.trial] = self.running[trial.trial] = trial
+        self._seen.setdefault(_key(config), trial.trial)
+        self._asks[budget] += 1
+        self._own[budget] += 1
+        self._repeats[budget] = 0
+
+    def _on_repeat(self, event: dict[str, Any]) -> None:
+        """Tell the sampler what is known of the twin; for a running one, that there is nothing here yet."""
+        budget, twin = event["budget"], self.trials[event["of"]]
+        if not self._live:
+            self._reask(budget, event, replace(twin.config, seed=event["seed"]))
+        self._tell(budget, event["asked"], twin)
+        self._asks[budget] += 1
+        self._repeats[budget] += 1
+        if self._repeats[budget] >= _REPEATS:
+            self.exhausted.add(budget)
+
+    def _on_report(self, event: dict[str, Any]) -> None:
+        trial = self.trials[event["trial"]]
+        self.images += max(0, event["images"] - trial.images)
+        self.seconds += max(0.0, (event.get("seconds") or 0.0) - trial.seconds)
+        trial.images, trial.seconds = event["images"], event.get("seconds") or 0.0
+        trial.checkpoint = event.get("checkpoint") or trial.checkpoint
+        trial.done = event["mark"] + 1
+        if event["decision"] != GO_ON:
+            trial.verdict = (event["decision"], event.get("because"))
+        if event.get("rung") is not None:
+            score = event["val_top1"]
+            trial.scores[event["rung"]] = score
+            for budget in trial.budgets:
+                self.rungs.setdefault((budget, event["rung"]), {})[trial.trial] = score
+
+    def _on_end(self, event: dict[str, Any]) -> None:
+        trial = self.running.pop(event["trial"], None)
+        if trial is None:
+            return
+        self._issued.discard(trial.trial)
+        trial.status = event["status"]
+        self.ended += 1
+        if trial.status == "failed":
+            self.failed += 1
+            for budget in trial.budgets:  # what a trial scored before it broke sets no bar for others
+                for rung in trial.scores:
+                    self.rungs.get((budget, rung), {}).pop(trial.trial, None)
+        ignored = event.get("machine", False) or (trial.status == "stopped" and not trial.scores)
+        self._tell(trial.budget, trial.asked, trial, ignored=ignored)
+        if not ignored:
+            for budget in trial.budgets:
+                if budget != trial.budget:
+                    self._teach(budget, trial)
+
+    def _on_again(self, event: dict[str, Any]) -> None:
+        """An ended trial is taken up once more, from its last checkpoint."""
+        trial = self.trials[event["trial"]]
+        if trial.status == "running":
+            return
+        self.ended -= 1
+        self.failed -= trial.status == "failed"
+        trial.status, trial.verdict = "running", None
+        self.running[trial.trial] = trial
+        self._reask(trial.budget, {"values": trial.values}, trial.config)
+        trial.asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
+
+    def take_up(self, trial: str) -> None:
+        """Run an ended (failed, or cut off by a limit) trial again."""
+        self._record({"event": "again", "trial": trial})
+        self._again.append(trial)
+
+    # --- Optuna
+
+    def _reask(self, budget: str, event: dict[str, Any], config: TrialConfig) -> None:
+        """Put a proposal of the ledger into the study, as a running trial."""
+        told = self._told(budget, event["values"], config, tries=1)
+        if told is None:
+            raise AutokdError(
+                "the ledger holds a proposal that the space does not allow any more",
+                fix="resume with the space the run began with (space.yaml in its folder), or start a new run",
+            )
+        attributes = event.get("attributes") or {}
+        trial = create_trial(state=TrialState.RUNNING, params=told[0], distributions=told[1], system_attrs=attributes)
+        self._studies[budget].add_trial(trial)
+
+    def _tell(self, budget: str, asked: int, trial: _Trial, *, ignored: bool = False) -> None:
+        study = self._studies[budget]
+        state, value, scores = self._lesson(trial, ignored)
+        where = self._storage.get_trial_id_from_study_id_trial_number(self._ids[budget], asked)
+        for rung, score in scores.items():
+            self._storage.set_trial_intermediate_value(where, rung, score)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study.tell(asked, value, state=state)
+
+    def _teach(self, budget: str, trial: _Trial) -> None:
+        told = self._told(budget, trial.values, trial.config)
+        if told is None:
+            return
+        state, value, scores = self._lesson(trial, False)
+        if state is TrialState.PRUNED and scores:
+            value = scores[max(scores)]
+        params, distributions = told
+        self._studies[budget].add_trial(
+            create_trial(state=state, value=value, params=params, distributions=distributions, intermediate_values=scores)
+        )
+
+    @staticmethod
+    def _lesson(trial: _Trial, ignored: bool) -> tuple[TrialState, float | None, dict[int, float]]:
+        """A trial stopped early is PRUNED, never COMPLETE with a score of another length. One that diverged is PRUNED
+        without a score, which TPE ranks last; FAIL would teach it nothing. FAIL is for what was the machine's fault."""
+        if ignored:
+            return TrialState.FAIL, None, {}
+        if trial.status == "done":
+            return TrialState.COMPLETE, trial.scores[max(trial.scores)], trial.scores
+        return TrialState.PRUNED, None, {} if trial.status == "failed" else trial.scores
+
+    def _told(
+        self, budget: str, values: dict[str, Any], config: TrialConfig, tries: int = 200
+    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
+        """A configuration as parameters of this budget's study, or None where its space does not hold it.
+
+        A choice that was none where the trial was proposed (one pair alone fits) and is one here is found by trying.
+        """
+        likely = {name for name in self._pair(config) if name is not None}
+        todo = [values]
+        for _ in range(tries):
+            if not todo:
+                break
+            recall = _Recalling(todo.pop())
+            try:
+                found = self.space.sample(recall, list(self.feasible.pairs[budget]), config.seed)
+            except _NotThere as missing:
+                options = sorted(missing.options, key=lambda option: option in likely)  # the likely ones are taken first
+                todo.extend({**recall.values, missing.path: option} for option in options)
+                continue
+            if _key(found) == _key(config):
+                return recall.params, recall.distributions
+        return None
+
+
+class _Asking:
+    """A drawer that asks Optuna."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self.trial = trial
+
+    def choose(self, path: str, options: Sequence[Any]) -> Any:
+        return self.trial.suggest_categorical(path, list(options))
+
+    def uniform(self, path: str, low: float, high: float) -> float:
+        return self.trial.suggest_float(path, low, high)
+
+    def log(self, path: str, low: float, high: float) -> float:
+        return self.trial.suggest_float(path, low, high, log=True)
+
+    def integer(self, path: str, low: int, high: int, log: bool = False) -> int:
+        return self.trial.suggest_int(path, low, high, log=log)
+
+
+class _NotThere(Exception):
+    def __init__(self, path: str, options: Sequence[Any] = ()) -> None:
+        super().__init__(path)
+        self.path, self.options = path, options
+
+
+class _Recalling:
+    """A drawer that answers with recorded values, and notes the distribution each belongs to."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def _recall(self, path: str, distribution: BaseDistribution) -> Any:
+        if path not in self.values:
+            raise _NotThere(path, getattr(distribution, "choices", ()))
+        value = self.values[path]
+        try:
+            inside = distribution._contains(distribution.to_internal_repr(value))
+        except ValueError:
+            inside = False
+        if not inside:
+            raise _NotThere(path)
+        self.params[path], self.distributions[path] = value, distribution
+        return value
+
+    def choose(self, path: str, options: Sequence[Any]) -> Any:
+        return self._recall(path, CategoricalDistribution(list(options)))
+
+    def uniform(self, path: str, low: float, high: float) -> float:
+        return self._recall(path, FloatDistribution(low, high))
+
+    def log(self, path: str, low: float, high: float) -> float:
+        return self._recall(path, FloatDistribution(low, high, log=True))
+
+    def integer(self, path: str, low: int, high: int, log: bool = False) -> int:
+        return self._recall(path, IntDistribution(low, high, log=log))
+
+
+def _quiet(sampler: str, seed: int) -> optuna.samplers.BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if sampler == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        if sampler == "gp":
+            return optuna.samplers.GPSampler(seed=seed)
+        if sampler == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _mix(*parts: Any) -> int:
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest())
+
+
+def _key(config: TrialConfig) -> str:
+    """What makes two proposals the same: all but the seed of the weights and where the teacher's weights lie."""
+    teacher = TeacherConfig(config.teacher.name, config.teacher.model) if config.teacher else None
+    return replace(config, seed=0, teacher=teacher).key
+
+
+def _labels(space: Any) -> dict[str, str]:
+    """What a student is called in pairs and tables, by what it is."""
+    students = getattr(space, "students", {})
+    return {_student(config): name for name, config in reversed(students.items())}
+
+
+def _student(config: StudentConfig) -> str:
+    return json.dumps([config.name, config.options], sort_keys=True, default=str)

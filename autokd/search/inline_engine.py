@@ -1,0 +1,52 @@
+"""Trials one after another in this process: for tests, and for measuring the search without an engine around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from autokd.search.brain import STOP, Brain
+from autokd.search.work import Job, bench_of, order_of, prepare_teacher
+
+__all__ = ["InlineEngine"]
+
+
+class InlineEngine:
+    """bench: arguments of the workshop, as `bench_of` takes them."""
+
+    def __init__(self, bench: dict[str, Any] | None = None) -> None:
+        self.bench = bench or {}
+        self.cancelled = False
+
+    def open(self, resources: Any) -> float:
+        """Nothing to start. Returns the GPUs of one trial."""
+        return 0.0
+
+    def teachers(self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
+        """Train or load every teacher, and measure it; by name."""
+        return {name: prepare_teacher(self.bench, data, teacher, folder) for name, teacher in teachers.items()}
+
+    def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
+        """Until the brain proposes nothing more."""
+        while not self.cancelled:
+            proposal = brain.propose()
+            if proposal is None:
+                return
+            job = Job(order_of(proposal, run, self.bench), bench_of(self.bench))
+            while not self.cancelled and not brain.over:
+                told = job.step()
+                tick()
+                if "failed" in told:
+                    brain.fail(proposal.trial, told["failed"], machine=told["machine"])
+                    break
+                if brain.report(proposal.trial, told) == STOP:
+                    break
+            job.close()
+            brain.release(proposal.trial)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,48 @@
+"""Optuna's journal of a search, kept in memory and written beside it for others to read.
+
+The ledger is the truth; this file is written anew from it whenever a run is resumed, so it is neither locked nor fsynced.
+The lines are those of optuna's own JournalFileBackend, so that optuna-dashboard opens `study.journal`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from optuna.storages.journal import BaseJournalBackend
+
+__all__ = ["Journal"]
+
+
+class Journal(BaseJournalBackend):
+    """`path` None keeps it in memory alone. Nothing is written before `open`, which writes all at once."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path) if path is not None else None
+        self.logs: list[dict[str, Any]] = []
+        self._live = False
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self.logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        logs = [json.loads(json.dumps(log)) for log in logs]  # as another process would read them
+        self.logs.extend(logs)
+        if self._live and self.path is not None:
+            with open(self.path, "ab") as file:
+                file.write(_lines(logs))
+
+    def open(self) -> None:
+        """Write what has gathered, in place of what lay there, and follow from now on."""
+        if self.path is not None:
+            aside = self.path.with_name(f".{self.path.name}")
+            aside.write_bytes(_lines(self.logs))
+            os.replace(aside, self.path)
+        self._live = True
+
+
+def _lines(logs: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)

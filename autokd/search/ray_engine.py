@@ -1,0 +1,313 @@
+"""Ray Tune as the brain's hands: a searcher and a scheduler that only pass on, and a trainable whose actors are reused.
+
+Ray's own persistence is not relied on (`Tuner.restore` forgets trials that had ended): checkpoints are the jobs', what
+happened is in the ledger, and a resume is a fresh Tuner. Ray's own output is silenced; the search tells its observer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# read by Ray when it is imported, or by the processes it starts
+for _name, _value in {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+from ray.tune.stopper import Stopper  # noqa: E402
+
+from autokd.errors import AutokdError  # noqa: E402
+from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.work import Job, bench_of, order_of, prepare_teacher  # noqa: E402
+
+__all__ = ["RayEngine", "Student"]
+
+_RETRIES = 2  # of a trial whose worker died
+_STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
+
+
+class RayEngine:
+    """bench: arguments of the workshop in the workers. A Ray that runs already in this process is used, and left running."""
+
+    def __init__(self, bench: dict[str, Any] | None = None, *, address: str | None = None) -> None:
+        self.bench = bench or {}
+        self.address = address
+        self.cancelled = False
+        self.gpus = 0.0
+        self.cpus = 1.0
+        self._mine = False
+
+    def open(self, resources: Any) -> float:
+        """Start Ray, or join the cluster of `address`. Returns the GPUs of one trial; raises AutokdError where what one
+        trial asks for is not there."""
+        import logging
+
+        address = self.address or getattr(resources, "address", None)
+        if not ray.is_initialized():
+            quiet: dict[str, Any] = {
+                "include_dashboard": False,
+                "log_to_driver": False,
+                "logging_level": logging.ERROR,
+                "configure_logging": True,
+            }
+            if address is None:
+                quiet["object_store_memory"] = _STORE_BYTES
+            try:
+                ray.init(address=address or "local", **quiet)
+            except (ConnectionError, ValueError, RuntimeError) as fault:
+                where = f"the Ray cluster at {address}" if address else "Ray"
+                fix = "check the address, and that the cluster runs the same Ray and Python" if address else "see autokd doctor"
+                raise AutokdError(f"{where} could not be reached: {fault}", fix=fix) from fault
+            self._mine = True
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        there = ray.cluster_resources()
+        self.cpus = float(resources.cpus)
+        wanted = resources.gpus
+        self.gpus = float(wanted) if wanted is not None else (0.25 if there.get("GPU", 0) else 0.0)
+        for kind, asked in (("CPU", self.cpus), ("GPU", self.gpus)):
+            if asked > there.get(kind, 0):
+                raise AutokdError(
+                    f"a trial asks for {asked:g} {kind}s and there are {there.get(kind, 0):g}",
+                    fix=f"lower resources.{kind.lower()}s, or join a larger cluster with --address",
+                )
+        return self.gpus
+
+    def room(self) -> int:
+        """How many trials run at once."""
+        there = ray.cluster_resources()
+        fits = [int(there.get("CPU", 1) / self.cpus + 1e-9)]
+        if self.gpus:
+            fits.append(int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus))
+        return max(1, min(fits))
+
+    def teachers(self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
+        """Train or load every teacher, several at a time, and measure it; by name."""
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_RETRIES)(_prepare)
+        folder = str(Path(folder).resolve())
+        waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
+        made: dict[str, dict[str, Any]] = {}
+        while waiting:
+            if self.cancelled:
+                for one in waiting:
+                    ray.cancel(one, force=True)
+                raise KeyboardInterrupt
+            ready, _ = ray.wait(list(waiting), timeout=0.5)
+            for one in ready:
+                try:
+                    made[waiting.pop(one)] = ray.get(one)
+                except ray.exceptions.RayTaskError as fault:
+                    cause = fault.cause
+                    raise (cause if isinstance(cause, AutokdError) else fault) from None
+        return {name: made[name] for name in teachers}
+
+    def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
+        """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
+        bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
+        folder = Path(run).resolve() / "ray"
+        shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
+        resources = {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
+        tuner = tune.Tuner(
+            tune.with_resources(Student, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(bridge),
+                scheduler=_Scheduler(bridge),
+                num_samples=-1,
+                max_concurrent_trials=brain.plan.concurrent or self.room(),
+                reuse_actors=True,
+                trial_name_creator=_short_name,
+                trial_dirname_creator=_short_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(folder),
+                stop=_Ending(bridge),
+                verbose=0,
+                progress_reporter=_Silent(),
+                failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        )
+        tuner.fit()
+        if bridge.fault is not None:
+            raise bridge.fault
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        if self._mine and ray.is_initialized():
+            ray.shutdown()
+
+    def _settings(self) -> dict[str, Any]:
+        return {"threads": max(1, int(self.cpus)), **self.bench}
+
+
+class Student(tune.Trainable):
+    """One trial after another in one process. `setup` does nothing: Ray may run it twice for the same trial."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.order = config["order"]
+        self.job: Job | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if self.job is not None:
+            self.job.close()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        if self.job is None:
+            order = json.loads(self.order)
+            self.job = Job(order, bench_of(_placed(order["bench"])))
+        return {"told": json.dumps(self.job.step())}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        return None  # the job's own lie in the run folder already
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        return None
+
+    def cleanup(self) -> None:
+        if self.job is not None:
+            self.job.close()
+
+
+class _Bridge:
+    """The brain as Ray's objects see it: trials under Ray's names, and no exception that Ray would swallow."""
+
+    def __init__(
+        self, brain: Brain, run: Path, bench: dict[str, Any], tick: Callable[[], None], cancelled: Callable[[], bool]
+    ) -> None:
+        self.brain, self.run, self.bench, self.tick, self.cancelled = brain, run, bench, tick, cancelled
+        self.names: dict[str, str] = {}  # Ray's id of a trial: ours
+        self.reasons: dict[str, str] = {}
+        self.fault: BaseException | None = None
+
+    def guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
+        """Ray turns what is raised inside it into text; keep the exception itself and stop."""
+        if self.fault is not None:
+            return otherwise
+        try:
+            return action()
+        except BaseException as fault:
+            self.fault = fault
+            return otherwise
+
+    def suggest(self, ray_id: str) -> Any:
+        proposal = self.brain.propose()
+        if proposal is None:
+            return Searcher.FINISHED
+        self.names[ray_id] = proposal.trial
+        return {"order": json.dumps(order_of(proposal, self.run, self.bench))}
+
+    def report(self, ray_id: str, told: dict[str, Any]) -> str:
+        trial = self.names[ray_id]
+        if "failed" in told:
+            self.brain.fail(trial, told["failed"], machine=told["machine"])
+            return TrialScheduler.STOP
+        if self.brain.report(trial, told) == STOP:
+            self.brain.release(trial)
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
+
+    def broken(self, ray_id: str) -> None:
+        self.brain.fail(self.names[ray_id], self.reasons.get(ray_id, "its worker ended"), machine=True)
+
+    def stop_all(self) -> bool:
+        self.tick()
+        return self.brain.over or self.cancelled()
+
+
+class _Adapter:
+    """Ray pickles what it is given, to restore from; nothing of ours is restored from there."""
+
+    bridge: Any
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "bridge"}
+
+
+class _Searcher(_Adapter, Searcher):
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self.bridge = bridge
+
+    def suggest(self, trial_id: str) -> Any:
+        return self.bridge.guarded(lambda: self.bridge.suggest(trial_id), Searcher.FINISHED)
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        if error:
+            self.bridge.guarded(lambda: self.bridge.broken(trial_id), None)
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).write_bytes(b"")
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Scheduler(_Adapter, FIFOScheduler):
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self.bridge = bridge
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        told = json.loads(result["told"])
+        return self.bridge.guarded(lambda: self.bridge.report(trial.trial_id, told), TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        fault = trial.get_error() if hasattr(trial, "get_error") else None
+        lines = str(fault).strip().splitlines() if fault is not None else []
+        self.bridge.reasons[trial.trial_id] = lines[-1][:300] if lines else "its worker ended"
+
+
+class _Ending(_Adapter, Stopper):
+    def __init__(self, bridge: _Bridge) -> None:
+        self.bridge = bridge
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.bridge.guarded(self.bridge.stop_all, True)
+
+
+class _Silent(ProgressReporter):
+    def should_report(self, trials: Any, done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
+        pass
+
+
+def _short_name(trial: Any) -> str:
+    return f"trial_{trial.trial_id}"
+
+
+def _placed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The workshop's settings with the device that Ray gave this process."""
+    return {"device": "cuda" if ray.get_gpu_ids() else "cpu", **settings}
+
+
+def _prepare(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+    return prepare_teacher(_placed(bench), data, teacher, folder)

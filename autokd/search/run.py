@@ -1,0 +1,446 @@
+"""A run: one search, the folder that holds all there is to know of it, and the way on after a stop.
+
+    runs/<name>-<date>-<short id>/
+        space.yaml  environment.json  ledger.jsonl  trials.parquet/  study.journal  ray/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autokd.errors import AutokdError
+from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
+from autokd.track.recorder import Recorder
+from autokd.track.table import read_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from autokd.search.feasible import Feasible
+
+__all__ = ["Run", "SearchFailed", "fit", "resume", "search"]
+
+SPACE = "space.yaml"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class SearchFailed(AutokdError):
+    """More than the allowed share of the trials failed."""
+
+    exit_code = 4
+
+
+class Run:
+    """What lies in a run folder. Nothing is kept in memory: ask again while a search runs and the answer is newer."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / FILE).exists():
+            raise AutokdError("no run here", where=str(folder), fix="a run is a folder with a ledger.jsonl in it")
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def space(self) -> Any:
+        """The SearchSpace that was asked for."""
+        from autokd.config.search_space import load_space
+
+        return load_space(self.folder / SPACE)
+
+    @property
+    def trials(self) -> pa.Table:
+        """One row a (trial, rung), as an Arrow table; the columns are those of autokd.track.table.COLUMNS."""
+        return read_table(self.folder)
+
+    def best(self, budget: str | None = None) -> Any:
+        """The row of the best trial of a budget (None where there is none yet); of every budget, by name, without one."""
+        found = import_module("autokd.select.best").best_of_run(self.folder)  # a room beside this one: asked by name
+        if budget is None:
+            return found
+        if budget not in found:
+            raise AutokdError(f"no budget {budget!r}", where=str(self.folder), fix=f"budgets: {', '.join(found)}")
+        return found[budget]
+
+    def status(self) -> dict[str, Any]:
+        """state (running, finished, paused, cancelled, failed), reason, trials by status, images, elapsed seconds."""
+        counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
+        status: dict[str, str] = {}
+        images: dict[str, int] = {}
+        state, reason, elapsed = "running", "", 0.0
+        for event in read_events(self.folder / FILE):
+            elapsed = max(elapsed, event.get("elapsed", 0.0))
+            kind = event["event"]
+            if kind in ("trial", "again"):
+                status[event["trial"]] = "running"
+            elif kind == "report":
+                images[event["trial"]] = event["images"]
+            elif kind == "end":
+                status[event["trial"]] = event["status"]
+            elif kind == "close":
+                state, reason = event["status"], event.get("reason") or ""
+            elif kind == "resume":
+                state, reason = "running", ""
+        for one in status.values():
+            counts[one] += 1
+        return {
+            "state": state,
+            "reason": reason,
+            "trials": counts,
+            "images": sum(images.values()),
+            "elapsed": elapsed,
+        }
+
+    def finalize(self, **settings: Any) -> Any:
+        """Retrain the best of each budget at full length, test each once, and write it out (autokd.finalize.retrain)."""
+        return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
+
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+def search(
+    space: Any,
+    *,
+    runs: str | os.PathLike[str] = "runs",
+    name: str | None = None,
+    on_event: Observer | None = None,
+    observer: Any = None,
+    overrides: Sequence[str] = (),
+    engine: Any = "ray",
+    feasible: Feasible | None = None,
+) -> Run:
+    """Search a space for the best student of each of its budgets; returns when a limit is hit, or after a pause.
+
+    space: a YAML file, the same as Python values, or a SearchSpace. overrides: "path.to.key=value". on_event: called with
+    every event (autokd.track.recorder lists them) and with {"event": "phase", "text": …} between them; `observer` is the same,
+    or has a method of that name. engine: "ray", "inline" (one trial after another, in this process), or an object.
+
+    Ctrl-C pauses: running trials go on to their next checkpoint; a second one stops at once. Raises AutokdError or Faults
+    before anything is written where the space cannot be searched, and SearchFailed where too many trials failed.
+    """
+    space = _loaded(space, overrides)
+    feasible = feasible or fit(space)
+    if name is not None and not _NAME.fullmatch(name):
+        raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
+    folder = _new_folder(Path(runs), name or space.name)
+    with FolderLock(folder):
+        _write(folder / "environment.json", json.dumps(environment(space), indent=2) + "\n")
+        _write(folder / SPACE, space.to_yaml())
+        return _go(folder, space, feasible, engine, _observers(on_event, observer), past=[], overrides=overrides)
+
+
+def resume(
+    folder: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    on_event: Observer | None = None,
+    observer: Any = None,
+    engine: Any = "ray",
+    retry_failed: bool = False,
+    feasible: Feasible | None = None,
+    space: Any = None,
+) -> Run:
+    """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
+
+    overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. Raises AutokdError
+    where another process writes the run, or where the changed space does not allow what was already tried.
+    """
+    run = Run(folder)
+    folder = run.folder
+    with FolderLock(folder):
+        space = space or _loaded(folder / SPACE, overrides)
+        feasible = feasible or fit(space)
+        past = list(read_events(folder / FILE))
+        observers = _observers(on_event, observer)
+        made = _go(folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed)
+        if overrides:
+            _write(folder / SPACE, space.to_yaml())
+        return made
+
+
+def fit(space: Any) -> Feasible:
+    """Every pair of the space, divided over its budgets. Raises AutokdError naming each budget that no student keeps."""
+    from autokd.search.feasible import feasible, measure
+
+    costs = {name: measure(space.data, [student], [])[0][student.name] for name, student in space.students.items()}
+    teachers = measure(space.data, [], space.teachers.values())[1]
+    return feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
+
+
+def _go(
+    folder: Path,
+    space: Any,
+    feasible: Feasible,
+    engine: Any,
+    observers: list[Any],
+    *,
+    past: list[dict[str, Any]],
+    overrides: Sequence[str] = (),
+    retry_failed: bool = False,
+) -> Run:
+    """One session of a search, from the events of earlier ones to its close."""
+    from autokd.search.brain import Brain
+    from autokd.search.plan import plan_of
+
+    tell = _Teller(observers)
+    log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
+    engine = _engine(engine, space)
+    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder), tell])
+    try:
+        facts = {
+            "run": str(folder),
+            "name": space.name,
+            "budgets": [
+                {"name": one.name, "params": one.params, "macs": one.macs, "of_teacher": dict(one.of_teacher)}
+                for one in space.budgets
+            ],
+            "limits": {key: getattr(space.search, key) for key in ("trials", "hours", "images")},
+            "seed": space.search.seed,
+        }
+        if past:
+            recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
+        else:
+            recorder.emit({"event": "begin", **facts})
+        brain = Brain(
+            space,
+            feasible,
+            plan_of(space),
+            emit=recorder.emit,
+            elapsed=lambda: recorder.elapsed,
+            journal=folder / "study.journal",
+            teachers=_known_teachers(past),
+        )
+        brain.start(past)
+        if retry_failed:
+            for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
+                brain.take_up(trial)
+        if not brain.finished:
+            with _interruptible(brain, engine, tell):
+                _session(folder, space, feasible, engine, brain, recorder, tell)
+        status, reason = brain.close(cancelled=engine.cancelled)
+    finally:
+        engine.close()
+        recorder.close()
+        if log is not None:
+            log.close()
+    if status == "failed":
+        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
+    return Run(folder)
+
+
+def _session(
+    folder: Path, space: Any, feasible: Feasible, engine: Any, brain: Any, recorder: Recorder, tell: _Teller
+) -> None:
+    from dataclasses import asdict, replace
+
+    from autokd.search.work import teacher_from
+
+    tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
+    gpus = engine.open(space.resources)
+    brain.plan = replace(brain.plan, gpus=gpus)
+    used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
+    missing = [name for name in space.teachers if name in used and name not in brain.teachers]
+    if missing:
+        training = [name for name in missing if space.teachers[name].training is not None]
+        tell.phase(f"training {', '.join(training)}" if training else f"loading {', '.join(missing)}")
+        wanted = {name: asdict(space.teachers[name]) for name in missing}
+        made = engine.teachers(asdict(space.data), wanted, str(folder.parent / "teachers"))
+        for name, facts in made.items():
+            recorder.emit({"event": "teacher", "teacher": name, **facts})
+            brain.teachers[name] = teacher_from(facts["config"])
+    tell.phase("")
+    engine.run(brain, folder, recorder.tick)
+
+
+def _known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
+    """Teachers of earlier sessions whose weights still lie where they lay."""
+    from autokd.search.work import teacher_from
+
+    found = {}
+    for event in past:
+        if event["event"] == "teacher":
+            checkpoint = event["config"].get("checkpoint")
+            if checkpoint is None or Path(checkpoint).exists():
+                found[event["teacher"]] = teacher_from(event["config"])
+    return found
+
+
+class _Teller:
+    """Passes events on to whoever watches; what they do wrong does not stop a search."""
+
+    def __init__(self, observers: list[Any]) -> None:
+        self.observers = observers
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        for observer in self.observers:
+            observer(event)
+
+    def phase(self, text: str) -> None:
+        self.on_event({"event": "phase", "text": text, "time": time.time()})
+
+
+class _Sweeper:
+    """Deletes the checkpoints of trials that will not go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "end" and event["status"] == "stopped":
+            from autokd.search.work import CHECKPOINTS
+
+            shutil.rmtree(self.folder / CHECKPOINTS / event["trial"], ignore_errors=True)
+
+
+@contextmanager
+def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[None]:
+    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def heard(*_: Any) -> None:
+        if not brain.pausing:
+            brain.pause()
+            tell.phase("pausing: running trials go on to their next checkpoint; Ctrl-C again stops them now")
+        else:
+            engine.cancel()
+            restore()
+
+    for number in before:
+        signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _observers(on_event: Observer | None, observer: Any) -> list[Any]:
+    found = [on_event] if on_event is not None else []
+    if observer is not None:
+        found.append(observer.on_event if hasattr(observer, "on_event") else observer)
+    return found
+
+
+def _loaded(space: Any, overrides: Sequence[str]) -> Any:
+    if isinstance(space, (str, os.PathLike, Mapping)):
+        from autokd.config.search_space import load_space
+
+        return load_space(Path(space) if not isinstance(space, Mapping) else space, overrides=list(overrides))
+    if overrides:
+        raise AutokdError("overrides change a file or its values, not a SearchSpace", fix="pass them to load_space")
+    return space
+
+
+def _engine(engine: Any, space: Any) -> Any:
+    if not isinstance(engine, str):
+        return engine
+    bench = {"cache_dir": str(_cache() / "signals"), "signals": space.signals.mode, "max_gb": space.signals.max_gb}
+    if engine == "ray":
+        from autokd.search.ray_engine import RayEngine
+
+        return RayEngine(bench)
+    if engine == "inline":
+        from autokd.search.inline_engine import InlineEngine
+
+        return InlineEngine(bench)
+    raise AutokdError(f"no engine {engine!r}", fix="ray or inline")
+
+
+def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
+    from autokd.track.mlflow_log import MlflowLog
+
+    return MlflowLog(
+        folder.parent,
+        experiment=space.name,
+        run=folder.name,
+        artifacts=(folder / SPACE, folder / "environment.json"),
+        complain=tell.phase,
+    )
+
+
+def _cache() -> Path:
+    named = os.environ.get("AUTOKD_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "autokd"
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = runs / f"{name}-{time.strftime('%Y%m%d')}-{secrets.token_hex(2)}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                continue
+    except OSError as fault:
+        raise AutokdError(
+            f"no run can be written there: {fault.strerror}", where=str(runs), fix="name another folder with --runs"
+        ) from fault
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or absent."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+    sync_folder(path.parent)
+
+
+def environment(space: Any) -> dict[str, Any]:
+    """Versions, machine, git commit and seeds; nothing that is secret."""
+    packages = ("autokd", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy", "timm")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+        "commit": _commit(),
+        "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of autokd itself, where it runs from a repository."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None

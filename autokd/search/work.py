@@ -1,0 +1,207 @@
+"""What runs where the trial runs: train to the next mark, checkpoint, tell. The same for every engine.
+
+A checkpoint is a folder `mark-<number>` with the trial's own files and the report that was made there. It is written aside
+and renamed, so that it is whole or absent; a job that starts anew, after a crash or in another session, takes the newest
+one, tells its report once more (the brain knows whether it has heard it) and goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import shutil
+import sys
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
+from autokd.errors import AutokdError, TrialFailed
+from autokd.search.brain import Proposal
+
+__all__ = ["CHECKPOINTS", "Job", "bench_of", "order_of", "prepare_teacher"]
+
+CHECKPOINTS = "ray/checkpoints"  # below the run folder
+
+
+def order_of(proposal: Proposal, run: str | os.PathLike[str], bench: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A proposal in plain values, for a job in another process."""
+    return {
+        "trial": proposal.trial,
+        "config": proposal.config.to_dict(),
+        "marks": [asdict(mark) for mark in proposal.marks],
+        "run": str(Path(run).resolve()),
+        "bench": bench or {},
+    }
+
+
+def bench_of(settings: dict[str, Any]) -> Any:
+    """The process's workshop; trials that follow one another share its data, teachers and views.
+
+    settings: the arguments of autokd.train.workshop.Workshop; or `factory`, "module:function", for one of another make.
+    """
+    key = json.dumps(settings, sort_keys=True)
+    if key not in _BENCHES:
+        _BENCHES.clear()
+        settings = dict(settings)
+        module, _, name = settings.pop("factory", "autokd.train.workshop:Workshop").partition(":")
+        _BENCHES[key] = getattr(importlib.import_module(module), name)(**settings)
+    return _BENCHES[key]
+
+
+_BENCHES: dict[str, Any] = {}
+
+
+class Job:
+    """One trial in one process. `step` never raises but for what the process does not survive."""
+
+    def __init__(self, order: dict[str, Any], bench: Any) -> None:
+        self.config = TrialConfig.from_dict(order["config"])
+        self.marks = order["marks"]
+        self.run = Path(order["run"])
+        self.place = f"{CHECKPOINTS}/{order['trial']}"
+        self.folder = self.run / self.place
+        self.bench = bench
+        self.trial: Any = None
+        self.next = 0
+
+    def step(self) -> dict[str, Any]:
+        """To the next mark. Returns the report with `mark` and `checkpoint`; or `failed`, the reason, with `machine`,
+        whether it was no fault of the configuration."""
+        try:
+            if self.trial is None:
+                told = self._open()
+                if told is not None:
+                    return told
+            return self._advance()
+        except TrialFailed as fault:
+            return self._failed(fault.reason)
+        except AutokdError as fault:
+            return self._failed(str(fault))
+        except MemoryError:
+            return self._failed("out of memory", machine=True)
+        except Exception as fault:
+            if "CUDA error" in str(fault):  # the process cannot use its GPU any more: let it end, and another try
+                raise
+            kind = "out of GPU memory" if type(fault).__name__ == "OutOfMemoryError" else type(fault).__name__
+            return self._failed(f"{kind}: {_first_line(fault)}", machine=True)
+
+    def close(self) -> None:
+        """Free what the trial held."""
+        self.trial = None
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _open(self) -> dict[str, Any] | None:
+        """Build the trial, at its newest checkpoint where there is one; then also the report made there."""
+        for path in sorted(self.folder.glob("mark-*"), reverse=True):
+            try:
+                told = json.loads((path / "report.json").read_text(encoding="utf-8"))
+                self.trial = self.bench.trial(self.config)
+                self.trial.load(path)
+            except (TrialFailed, AutokdError):
+                raise
+            except Exception:  # damaged: what came before it, or the beginning, will do
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            self.next = told["mark"] + 1
+            if self.next > len(self.marks):
+                continue
+            return told
+        self.trial = self.bench.trial(self.config)
+        self.next = 0
+        return None
+
+    def _advance(self) -> dict[str, Any]:
+        mark, total = self.marks[self.next], self.trial.total_images
+        images = total if mark["final"] else round(total * mark["epochs"] / self.config.epochs)
+        report = self.trial.advance(images).to_dict()
+        name = f"mark-{self.next:04d}"
+        told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}"}
+        aside = self.folder / f".{name}.{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        self.trial.save(aside)
+        (aside / "report.json").write_text(json.dumps(told), encoding="utf-8")
+        _sync(aside)
+        target = self.folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(aside, target)
+        for older in self.folder.glob("mark-*"):
+            if older.name < name:
+                shutil.rmtree(older, ignore_errors=True)
+        self.next += 1
+        return told
+
+    def _failed(self, reason: str, *, machine: bool = False) -> dict[str, Any]:
+        told: dict[str, Any] = {"failed": reason, "machine": machine}
+        if machine:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                log = self.folder / "error.txt"
+                log.write_text(traceback.format_exc(), encoding="utf-8")
+                told["log"] = f"{self.place}/{log.name}"
+            except OSError:
+                pass
+        self.close()
+        return told
+
+
+def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Train the teacher where that is asked for, and measure it on the validation split.
+
+    Returns `config` (the teacher as trials load it), checkpoint, trained, val_top1, val_loss, saw_validation, seconds.
+    Raises AutokdError where it is not to be had.
+    """
+    import time
+
+    start = time.perf_counter()
+    values = TrialConfig.from_dict({"data": data, "student": {"name": ""}, "teacher": teacher})
+    asked: DataConfig = values.data
+    config = values.teacher
+    assert config is not None
+    workshop = bench_of(bench)
+    trained = config.training is not None and config.checkpoint is None and config.weights is None
+    if trained:
+        from autokd.train.teachers import train_teacher
+
+        try:
+            path = train_teacher(asked, config, Path(folder), workshop=workshop)
+        except TrialFailed as fault:
+            raise AutokdError(
+                f"the teacher {config.name!r} could not be trained: {fault.reason}", fix="lower its learning rate"
+            ) from fault
+        config = replace(config, checkpoint=str(Path(path).resolve()), training=None)
+    score = workshop.verify(asked, config)
+    return {
+        "config": asdict(config),
+        "checkpoint": config.checkpoint,
+        "trained": trained,
+        "val_top1": score.top1,
+        "val_loss": score.loss,
+        "saw_validation": config.saw_validation,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def teacher_from(values: dict[str, Any]) -> TeacherConfig:
+    """A teacher's configuration from the plain values of the ledger."""
+    made = TrialConfig.from_dict({"data": {"name": ""}, "student": {"name": ""}, "teacher": values}).teacher
+    assert made is not None
+    return made
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _first_line(fault: Exception) -> str:
+    return (str(fault).strip().splitlines() or [""])[0][:300]

@@ -1,0 +1,185 @@
+"""The ledger: one line of JSON for each thing that happened, on the disk before anything else learns of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from autokd.errors import AutokdError
+
+__all__ = ["FolderLock", "Ledger", "read_events", "sync_folder"]
+
+FILE = "ledger.jsonl"
+
+
+class FolderLock:
+    """One writer a run folder. The lock belongs to the process and goes with it, however it ends."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.path = Path(folder) / ".lock"
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> FolderLock:
+        """Take the lock, or raise AutokdError naming the process that holds it."""
+        try:
+            import fcntl
+        except ImportError:  # not a POSIX system: one writer is a promise there, not a check
+            return self
+        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            if fault.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise AutokdError(
+                f"another process{f' ({holder})' if holder else ''} is writing this run",
+                where=str(self.path.parent),
+                fix="wait for it, stop it, or start a new run",
+            ) from None
+        file.truncate(0)
+        file.write(f"pid {os.getpid()}")
+        file.flush()
+        self._file = file
+        return self
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> FolderLock:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Ledger:
+    """Append-only. `append` returns when the event lies on the disk, and leaves no half line behind where it cannot."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        new = not self.path.exists()
+        try:
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        except OSError as fault:
+            raise _unwritable(self.path, fault) from fault
+        self._end = _whole(self.path)
+        if self._end != self.path.stat().st_size:  # the last line was torn by a kill: nobody was told of it
+            self._file.truncate(self._end)
+        if new:
+            sync_folder(self.path.parent)
+
+    def append(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Write one event. Numbers that are not finite become null. Returns the event as it can be read back."""
+        event = clean(event)
+        line = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as fault:
+            try:
+                self._file.truncate(self._end)
+            except OSError:
+                pass  # the torn line is dropped when the ledger is next opened
+            raise _unwritable(self.path, fault) from fault
+        self._end += len(line)
+        return event
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Every whole event of a ledger, first to last; a torn last line is left out.
+
+    Raises AutokdError where an earlier line cannot be read, since what follows it would then mean something else.
+    """
+    path = Path(path)
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        raise AutokdError("no ledger here", where=str(path), fix="a run is a folder with a ledger.jsonl in it") from None
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+                raise AutokdError(
+                    "this line of the ledger cannot be read",
+                    where=f"{path}:{number}",
+                    fix=f"restore the file from a copy, or keep what is whole: head -n {number - 1} {path.name}",
+                )
+            yield event
+
+
+def clean(value: Any) -> Any:
+    """The same value in JSON's own types: tuples become lists, numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(key): clean(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(item) for item in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # a number of numpy or torch
+        return clean(value.item())
+    return str(value)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new or renamed file's name durable."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # not every file system can
+    finally:
+        os.close(handle)
+
+
+def _whole(path: Path) -> int:
+    """Bytes up to and with the last line end."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        end = size
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
+
+
+def _unwritable(path: Path, fault: OSError) -> AutokdError:
+    return AutokdError(
+        f"the ledger cannot be written: {fault.strerror or fault}",
+        where=str(path),
+        fix="nothing recorded so far is lost; make room or mend the rights, then go on with autokd resume",
+    )

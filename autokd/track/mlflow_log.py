@@ -1,0 +1,246 @@
+"""The search in MLflow: a parent run, and one child a trial, written by a thread of the driver's from the ledger's events.
+
+MLflow is a view. Where it fails the search goes on, says so once, and a later `resume` brings the view up to the ledger:
+replaying the same events into it changes nothing that is there already.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MlflowLog", "store_uri"]
+
+RUN_TAG, TRIAL_TAG, STATUS_TAG = "autokd.run", "autokd.trial", "autokd.status"
+_TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds")
+_LONGEST = 6000  # characters of a parameter; MLflow refuses more
+
+
+def store_uri(runs: str | os.PathLike[str]) -> str:
+    """The tracking URI of a folder of runs: sqlite in `mlflow.db`."""
+    return f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
+
+
+class MlflowLog:
+    """Give it every event with `on_event`; it returns at once. `close` waits until what was given is written.
+
+    uri: None for the store of the folder `runs`. complain: told, once, why MLflow could not be written.
+    """
+
+    replays = True
+
+    def __init__(
+        self,
+        runs: str | os.PathLike[str],
+        *,
+        experiment: str,
+        run: str,
+        uri: str | None = None,
+        artifacts: tuple[Path, ...] = (),
+        complain: Callable[[str], None] | None = None,
+    ) -> None:
+        self.runs, self.experiment, self.run = Path(runs), experiment, run
+        self.uri = uri or store_uri(runs)
+        self.artifacts = artifacts
+        self.complain = complain or logging.getLogger("autokd").warning
+        self.broken: str | None = None
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, name="autokd-mlflow", daemon=True)
+        self._thread.start()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        if self.broken is None:
+            self._queue.put(event)
+
+    def close(self, timeout: float = 120.0) -> None:
+        """Write what is left and end every run that is still open; give up after `timeout` seconds."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                self._fail(f"it did not answer for {timeout:.0f} s")
+
+    def _fail(self, reason: str) -> None:
+        if self.broken is None:
+            self.broken = reason
+            self.complain(f"MLflow is not written any more ({reason}); the search goes on, and autokd resume completes it")
+
+    def _work(self) -> None:
+        try:
+            writer = _Writer(self)
+        except Exception as fault:
+            return self._fail(_short(fault))
+        while True:
+            events = [self._queue.get()]
+            while not self._queue.empty():
+                events.append(self._queue.get())
+            try:
+                for event in events:
+                    if event is not None:
+                        writer.take(event)
+                writer.flush()
+                if None in events:
+                    writer.end()
+                    return None
+            except Exception as fault:
+                return self._fail(_short(fault))
+
+
+class _Writer:
+    """What the thread does. Metrics gather by child until `flush`."""
+
+    def __init__(self, log: MlflowLog) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("DO_NOT_TRACK", "true")
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        from mlflow.tracking import MlflowClient
+
+        self.log = log
+        self.client = MlflowClient(tracking_uri=log.uri)
+        found = self.client.get_experiment_by_name(log.experiment)
+        if found is None:
+            where = None if not log.uri.startswith("sqlite:") else (log.runs / "mlartifacts").resolve().as_uri()
+            self.experiment = self.client.create_experiment(log.experiment, artifact_location=where)
+        else:
+            self.experiment = found.experiment_id
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(self.experiment)
+        self.parent: str | None = None
+        self.children: dict[str, str] = {}  # trial: MLflow's id of the child
+        self.known: dict[str, str | None] = {}  # trial: the status its child ended with, where it did
+        self.waiting: dict[str, list[Any]] = {}  # MLflow's id: metrics not yet sent
+        self._find()
+
+    def _find(self) -> None:
+        """The runs an earlier session left."""
+        mine = f"tags.`{RUN_TAG}` = '{self.log.run}'"
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], mine, max_results=1000, page_token=token)
+            for run in page:
+                tags = run.data.tags
+                if TRIAL_TAG not in tags:
+                    self.parent = run.info.run_id
+                else:
+                    self.children[tags[TRIAL_TAG]] = run.info.run_id
+                    ended = run.info.status not in ("RUNNING", "SCHEDULED", "KILLED")
+                    self.known[tags[TRIAL_TAG]] = tags.get(STATUS_TAG) if ended else None
+            token = page.token
+            if not token:
+                return
+
+    def take(self, event: dict[str, Any]) -> None:
+        kind, time = event["event"], int(1000 * event.get("time", 0))
+        if kind in ("begin", "resume"):
+            self._begin(event, time)
+        elif kind == "trial":
+            self._trial(event, time)
+        elif kind == "report":
+            self._report(event, time)
+        elif kind == "end":
+            self._end(event["trial"], event["status"], event.get("reason"), time)
+        elif kind == "teacher" and self.parent:
+            score = event.get("val_top1")
+            if score is not None:
+                self._metric(self.parent, f"teacher {event['teacher']} val_top1", score, time, 0)
+        elif kind == "close" and self.parent:
+            self.flush()
+            self.client.set_tag(self.parent, STATUS_TAG, str(event.get("status")))
+
+    def _begin(self, event: dict[str, Any], time: int) -> None:
+        if self.parent is None:
+            tags = {RUN_TAG: self.log.run}
+            tags |= {f"budget.{one['name']}": _limits(one) for one in event.get("budgets", [])}
+            self.parent = self.client.create_run(self.experiment, time, tags=tags, run_name=self.log.run).info.run_id
+        elif event["event"] == "resume":
+            self.client.update_run(self.parent, status="RUNNING")
+
+    def _trial(self, event: dict[str, Any], time: int) -> None:
+        from mlflow.entities import Param
+
+        trial = event["trial"]
+        if trial in self.children:
+            if self.known.get(trial) is None:
+                self.client.update_run(self.children[trial], status="RUNNING")
+            return
+        tags = {RUN_TAG: self.log.run, TRIAL_TAG: trial, "mlflow.parentRunId": self.parent or ""}
+        for name in ("budget", "student", "teacher", "method", "policy"):
+            tags[name] = str(event.get(name))
+        child = self.client.create_run(self.experiment, time, tags=tags, run_name=trial).info.run_id
+        self.children[trial] = child
+        params = {**_flat(event.get("config", {})), "trial": trial, "source": event.get("source")}
+        self.client.log_batch(child, params=[Param(key, str(value)[:_LONGEST]) for key, value in params.items()])
+        for name in ("macs", "params"):
+            if event.get(name) is not None:
+                self._metric(child, name, event[name], time, 0)
+
+    def _report(self, event: dict[str, Any], time: int) -> None:
+        trial = event["trial"]
+        if trial not in self.children or self.known.get(trial):
+            return
+        child, images = self.children[trial], int(event.get("images") or 0)
+        for name in _CURVES:
+            if event.get(name) is not None:
+                self._metric(child, name, event[name], time, images)
+
+    def _metric(self, run: str, name: str, value: float, time: int, step: int) -> None:
+        from mlflow.entities import Metric
+
+        self.waiting.setdefault(run, []).append(Metric(name, float(value), time, step))
+
+    def _end(self, trial: str, status: str, reason: str | None, time: int) -> None:
+        if trial not in self.children or self.known.get(trial) == status:
+            return
+        child = self.children[trial]
+        self.flush()
+        self.client.set_tag(child, STATUS_TAG, status)
+        if reason:
+            self.client.set_tag(child, "reason", reason[:500])
+        self.client.set_terminated(child, _TERMINAL.get(status, "KILLED"), time)
+        self.known[trial] = status
+
+    def flush(self) -> None:
+        for run, metrics in self.waiting.items():
+            for start in range(0, len(metrics), 1000):
+                self.client.log_batch(run, metrics=metrics[start : start + 1000])
+        self.waiting = {}
+
+    def end(self) -> None:
+        """No run is left open: what did not end is marked as killed, and opened again by a resume."""
+        for trial, child in self.children.items():
+            if self.known.get(trial) is None:
+                self.client.set_terminated(child, "KILLED")
+        if self.parent:
+            for path in self.log.artifacts:
+                if path.exists():
+                    self.client.log_artifact(self.parent, str(path))
+            self.client.set_terminated(self.parent, "FINISHED")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists stay, as JSON; empty ones and None are left out."""
+    if isinstance(value, dict):
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+        return found
+    if value is None or value == []:
+        return {}
+    return {prefix: json.dumps(value) if isinstance(value, list) else value}
+
+
+def _limits(budget: dict[str, Any]) -> str:
+    told = [f"{key} <= {value:g}" for key, value in budget.items() if isinstance(value, (int, float)) and value is not None]
+    return ", ".join(told) or "no limit"
+
+
+def _short(fault: Exception) -> str:
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]

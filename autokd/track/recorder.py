@@ -1,0 +1,139 @@
+"""Every event of a search goes through here: the ledger first, then the views of it.
+
+Events and what they carry (all have `event`, `time` in seconds since 1970 and `elapsed`, seconds of search so far):
+
+    begin    run, name, budgets, seed         once, first
+    resume   changes                          a later session goes on
+    teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
+    trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, macs, params, source, config
+    repeat   budget, of                       a proposal that had been made before; nothing is trained
+    report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision
+    end      trial, status (done | stopped | failed), reason
+    close    status (finished | paused | cancelled | failed), reason
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from autokd.track.ledger import FILE, Ledger
+from autokd.track.table import Table
+
+__all__ = ["Listener", "Recorder", "Rows"]
+
+
+class Listener(Protocol):
+    """Told of every event after the ledger has it. Where it has `replays = True` it is told those of earlier sessions too."""
+
+    def on_event(self, event: dict[str, Any]) -> None: ...
+
+
+class Recorder:
+    """Appends to the ledger of a run folder and tells everyone else. `past`: the events of earlier sessions."""
+
+    def __init__(
+        self,
+        run: str | os.PathLike[str],
+        *,
+        past: Iterable[dict[str, Any]] = (),
+        listeners: Iterable[Listener] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run = Path(run)
+        self.ledger = Ledger(self.run / FILE)
+        self.table = Table(self.run)
+        self.rows = Rows()
+        self.listeners = list(listeners)
+        self.clock = clock
+        self._start = clock()
+        past = list(past)
+        self._before = max((event.get("elapsed", 0.0) for event in past), default=0.0)
+        if past:
+            self.table.clear()  # a kill may have come between the ledger and its view
+            every, self.table.every = self.table.every, float("inf")
+            for event in past:
+                self.rows.take(event)
+            self.table.append(*self.rows.all())
+            self.table.every = every
+            self.table.flush()
+            for event in past:
+                for listener in self.listeners:
+                    if getattr(listener, "replays", False):
+                        listener.on_event(event)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of search over all sessions, by a clock that nobody sets."""
+        return self._before + self.clock() - self._start
+
+    def emit(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Record an event; it is on the disk when this returns."""
+        stamped = {"event": event["event"], "time": round(time.time(), 3), "elapsed": round(self.elapsed, 3), **event}
+        stamped = self.ledger.append(stamped)
+        self.table.append(*self.rows.take(stamped))
+        self.tell(stamped)
+        return stamped
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Let the listeners know of something that is not part of the record."""
+        for listener in self.listeners:
+            listener.on_event(event)
+
+    def tick(self) -> None:
+        """To be called now and then, so that rows do not wait in memory for the next event."""
+        if time.monotonic() - self.table._flushed >= self.table.every:
+            self.table.flush()
+
+    def close(self) -> None:
+        try:
+            self.table.compact()
+        finally:
+            self.ledger.close()
+
+
+class Rows:
+    """Events in, rows of the result table out: those that the event adds or changes."""
+
+    def __init__(self) -> None:
+        self._trials: dict[str, dict[int, dict[str, Any]]] = {}
+
+    def take(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        kind = event["event"]
+        if kind == "trial":
+            row = {name: event.get(name) for name in _OF_TRIAL}
+            row |= {"rung": 0, "status": "running", "images": 0, "epochs": 0.0, "final": False}
+            row["config"] = json.dumps(event.get("config"), sort_keys=True)
+            self._trials[event["trial"]] = {0: row}
+            return [row]
+        if event.get("trial") not in self._trials:
+            return []
+        rows = self._trials[event["trial"]]
+        if kind == "report" and event.get("rung") is not None:
+            row = {**rows[0], **{name: event.get(name) for name in _OF_REPORT}, "status": "running", "reason": None}
+            rows[event["rung"]] = row
+            return [row]
+        if kind == "end":
+            for row in rows.values():
+                row |= {"status": event["status"], "reason": event.get("reason")}
+            return list(rows.values())
+        if kind == "again":
+            for row in rows.values():
+                row |= {"status": "running", "reason": None}
+            return list(rows.values())
+        return []
+
+    def all(self) -> list[dict[str, Any]]:
+        return [row for rows in self._trials.values() for row in rows.values()]
+
+
+_OF_TRIAL = (
+    "trial", "budget", "teacher", "student", "method", "policy", "ratio", "seed", "macs", "params",
+)  # fmt: skip
+_OF_REPORT = (
+    "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds", "final", "checkpoint",
+)  # fmt: skip

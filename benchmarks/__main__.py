@@ -1,0 +1,30 @@
+"""`python -m benchmarks [name ...]`: run the short form of every benchmark (or of those named) and end with one table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+
+import benchmarks
+from benchmarks.rows import Row, machine, table
+
+
+def main() -> None:
+    known = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
+    measurable = [name for name in known if hasattr(importlib.import_module(f"benchmarks.{name}"), "measure")]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*measurable, []], help=f"of {', '.join(measurable)}")
+    parser.add_argument("--long", action="store_true", help="the full form: more repeats, larger batches, longer trainings")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for name in options.names or measurable:
+        print(f"== {name}", flush=True)
+        for row in importlib.import_module(f"benchmarks.{name}").measure(short=not options.long):
+            print(f"   {row.what}: {row.measured} (target {row.target})", flush=True)
+            rows.append(row)
+    print(f"\n{machine()}\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def made_run(tmp_path: Path) -> Path:
+    """A run folder of five known trials: see made_run.py."""
+    spec = importlib.util.spec_from_file_location("made_run", Path(__file__).parents[1] / "report" / "made_run.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_run(tmp_path / "runs" / "made-20260101-000000-abcd")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import autokd
+from autokd.cli.main import main
+from autokd.cli.options import find_run
+from autokd.errors import AutokdError, Faults, SpaceError
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]):
+    """Run a command in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call
+
+
+def test_a_fault_is_told_without_a_traceback_and_exits_with_2(repository: Path, tmp_path: Path):
+    space = tmp_path / "bad.yaml"
+    space.write_text("name: bad\nname: twice\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    command = [sys.executable, "-m", "autokd.cli.main", "validate", str(space)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "bad.yaml:2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_fault_of_a_file_is_told(monkeypatch, run):
+    def load(*_, **__):
+        raise Faults([SpaceError("one", where="a.yaml:1", fix="mend it"), SpaceError("two", where="a.yaml:9")])
+
+    monkeypatch.setattr("autokd.config.search_space.load_space", load)
+    code, out, err = run("validate", "a.yaml")
+    assert (code, out) == (2, "")
+    assert "a.yaml:1: one\n  mend it" in err and "a.yaml:9: two" in err
+
+
+def test_a_word_that_is_no_command_exits_with_2(run):
+    code, _, err = run("serach")
+    assert code == 2 and "serach" in err
+
+
+def test_the_version_is_the_packages(run, repository: Path):
+    told = re.search(r'^version = "(.+)"$', (repository / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert told and run("--version")[1].strip() == told[1] == autokd.__version__
+    assert json.loads(run("version", "--json")[1])["autokd"] == autokd.__version__
+
+
+@pytest.mark.parametrize("command", ["models", "methods", "policies", "datasets"])
+def test_lists_are_told_in_words_in_json_and_in_names(run, command: str):
+    code, out, _ = run(command, "--json")
+    entries = json.loads(out)
+    assert code == 0
+    names = [entry["name"] for entry in entries]
+    assert run(command, "--quiet")[1].split() == names
+    words = run(command)[1]
+    for entry in entries:
+        assert entry["name"] in words
+        assert {"settings", "source"} <= set(entry)
+
+
+def test_models_are_listed_with_their_cost(run):
+    resnet20 = next(entry for entry in json.loads(run("models", "--json")[1]) if entry["name"] == "resnet20")
+    assert (resnet20["params"], resnet20["macs"]) == (278_324, 40_818_944)  # shared/data/zoo_cifar100.json
+
+
+def test_one_entry_by_name_and_a_near_one_is_suggested(run):
+    assert [entry["name"] for entry in json.loads(run("datasets", "digits", "--json")[1])] == ["digits"]
+    code, _, err = run("datasets", "digts")
+    assert code == 2 and "did you mean 'digits'" in err
+
+
+def test_report_prints_each_format(run, made_run: Path):
+    assert "resnet8x0.5" in run("report", made_run)[1]
+    assert json.loads(run("report", made_run, "--json")[1])["best"]["small"]["trial"] == "t00001"
+    assert json.loads(run("report", made_run, "--format", "json")[1])["state"] == "finished"
+    assert run("report", made_run, "--format", "csv")[1].startswith("part,budget,trial,")
+    assert "| budget |" in run("report", made_run, "--format", "md")[1]
+    assert run("report", made_run, "--format", "xml")[0] == 2
+
+
+def test_tables_fit_a_hundred_columns(run, made_run: Path):
+    for arguments in (["report", made_run], ["status", made_run], ["show", made_run, "t00001"], ["models"], ["policies"], ["methods"]):
+        _, out, _ = run(*arguments)
+        assert max(map(len, out.splitlines()), default=0) <= 100, arguments
+
+
+def test_show_tells_the_configuration_and_every_report(run, made_run: Path):
+    told = json.loads(run("show", made_run, "t00001", "--json")[1])
+    assert [report["val_top1"] for report in told["reports"]] == [0.6, 0.9]
+    assert told["config"]["method"] == {"name": "kd", "settings": {"temperature": 4.0}}
+    words = run("show", made_run, "t00001")[1]
+    assert "90.00 %" in words and "method.settings.temperature" in words
+    code, _, err = run("show", made_run, "t0000")
+    assert code == 2 and "did you mean 't0000" in err
+
+
+def test_status_tells_the_state_of_a_run(run, made_run: Path):
+    told = json.loads(run("status", made_run, "--json")[1])
+    assert (told["state"], told["trials"]["done"], told["best"]["tiny"]["trial"]) == ("finished", 3, "t00000")
+    assert run("status", made_run, "--quiet")[1].strip() == "finished"
+
+
+def test_a_run_without_a_writer_that_never_closed_was_cut_off(run, made_run: Path):
+    ledger = made_run / "ledger.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
+    assert run("status", made_run, "--quiet")[1].strip() == "cut off"
+    from autokd.track.ledger import FolderLock
+
+    with FolderLock(made_run):  # somebody writes
+        assert run("status", made_run, "--quiet")[1].strip() == "running"
+    assert f"autokd resume {made_run}" in run("status", made_run)[1]
+
+
+def test_a_run_is_found_by_folder_name_beginning_or_as_the_newest(made_run: Path):
+    runs = made_run.parent
+    assert find_run(str(made_run), runs) == made_run
+    assert find_run(made_run.name, runs) == made_run
+    assert find_run("made", runs) == made_run
+    assert find_run(None, runs) == made_run
+    with pytest.raises(AutokdError, match="no run 'mad3'"):
+        find_run("mad3", runs)
+    other = runs / "made-20260102-000000-abcd"
+    other.mkdir()
+    (other / "ledger.jsonl").touch()
+    with pytest.raises(AutokdError, match="begins the names of 2 runs"):
+        find_run("made", runs)
+
+
+def test_an_empty_folder_of_runs_says_how_to_start_one(run, tmp_path: Path):
+    code, _, err = run("report", "--runs", tmp_path)
+    assert code == 2 and "autokd search" in err
+
+
+def test_cache_tells_and_clears(run, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path / "cache"))
+    assert json.loads(run("cache", "info", "--json")[1])["bytes"] == 0
+    for part, size in (("data", 1000), ("signals", 500)):
+        (tmp_path / "cache" / part).mkdir(parents=True)
+        (tmp_path / "cache" / part / "file").write_bytes(b"x" * size)
+    told = json.loads(run("cache", "info", "--json")[1])
+    assert (told["bytes"], told["parts"]["signals"]) == (1500, {"files": 1, "bytes": 500})
+    assert run("cache", "clear", "nosuch", "--yes")[0] == 2
+    assert json.loads(run("cache", "clear", "signals", "--yes", "--json")[1])["freed_bytes"] == 500
+    assert not (tmp_path / "cache" / "signals").exists() and (tmp_path / "cache" / "data").exists()
+    assert run("cache", "clear", "--yes")[0] == 0
+    assert not (tmp_path / "cache" / "data").exists()
+
+
+def test_ui_without_a_store_says_what_to_do(run, tmp_path: Path):
+    code, _, err = run("ui", "--runs", tmp_path, "--no-browser")
+    assert code == 2 and "start a search first" in err
+
+
+def test_the_package_is_a_room_and_a_function():
+    import autokd.search.plan  # noqa: F401 - a room below it is imported, and the function is still there
+
+    assert callable(autokd.search)
+    assert autokd.load_space.__name__ == "load_space"
+    with pytest.raises(AttributeError):
+        autokd.nothing  # noqa: B018

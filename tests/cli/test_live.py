@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from autokd.cli.live import Board, follow
+
+BUDGETS = [{"name": "tiny", "params": 100_000, "macs": None}, {"name": "any", "params": None, "macs": None}]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trial(name: str, budgets: list[str], **more: object) -> dict[str, object]:
+    return {
+        "event": "trial",
+        "trial": name,
+        "budget": budgets[0],
+        "budgets": budgets,
+        "teacher": "resnet56",
+        "student": "resnet8",
+        "method": "kd",
+        "policy": "jda_cifar100",
+        "ratio": 0.5,
+        "config": {"epochs": 10},
+        **more,
+    }
+
+
+@pytest.fixture
+def board() -> Board:
+    clock = Clock()
+    board = Board(clock)
+    board.plan(name="digits", budgets=BUDGETS, limits={"trials": 4, "hours": 0.1, "images": None})
+    board.take(trial("t0", ["tiny", "any"]))
+    board.take(trial("t1", ["any"]))
+    board.take({"event": "report", "trial": "t0", "images": 500, "epochs": 5, "val_top1": 0.5})
+    board.take({"event": "report", "trial": "t1", "images": 1000, "epochs": 10, "val_top1": 0.7})
+    board.take({"event": "end", "trial": "t1", "status": "done", "reason": None})
+    clock.now = 30.0
+    return board
+
+
+def drawn(board: Board, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(board.render(width))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_leaders_are_the_best_finished_trial_that_fits_and_else_the_best_so_far(board: Board):
+    assert board.leader(BUDGETS[1]).trial == "t1"
+    assert board.leader(BUDGETS[0]).trial == "t0"  # t1 does not fit; t0 still runs
+    assert "50.00 %…" in drawn(board)
+
+
+def test_time_left_comes_from_the_share_done_and_never_passes_the_limit(board: Board):
+    # 1 trial ended + half of another, of 4: 1.5 / 4 done in 30 s
+    assert board.remaining() == pytest.approx(30 * 2.5 / 1.5)
+    board.limits["hours"] = 40 / 3600
+    assert board.remaining() == pytest.approx(10)
+    assert math.isnan(Board(Clock()).remaining())
+
+
+def test_the_board_fits_a_hundred_columns_and_says_elapsed_limit_and_counts(board: Board):
+    board.take(trial("t2", ["any"], student="a_very_long_name_of_a_network_indeed", teacher="timm:some_other_long_name"))
+    text = drawn(board)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "0:30 / 6:00" in text and "2 running, 1 done" in text
+    assert text.index("budget") < text.index("trial ")
+
+
+def test_a_hundred_trials_do_not_fill_the_screen(board: Board):
+    for number in range(100):
+        board.take(trial(f"x{number}", ["any"]))
+    text = drawn(board)
+    assert len(text.splitlines()) < 30 and "more" in text
+
+
+def test_past_events_are_taken_in_and_their_time_counts():
+    clock = Clock()
+    board = Board(clock)
+    past = [
+        {"event": "begin", "run": "runs/a", "budgets": ["any"], "elapsed": 0},
+        {**trial("t0", ["any"]), "elapsed": 1.0},
+        {"event": "end", "trial": "t0", "status": "done", "val_top1": 0.9, "elapsed": 60.0},
+        {"event": "close", "status": "paused", "elapsed": 61.0},
+    ]
+    board.catch_up(past)
+    clock.now = 4.0
+    assert board.elapsed == 65.0
+    assert board.counts()["done"] == 1 and board.ended == ""
+
+
+def test_a_pipe_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]):
+    with follow() as watch:
+        watch({"event": "begin", "run": "runs/digits-1", "budgets": ["any"]})
+        watch(trial("t0", ["any"]))
+        watch({"event": "end", "trial": "t0", "status": "failed", "reason": "the loss is not finite"})
+        watch({"event": "something nobody thought of"})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert "t0 failed" in lines[-1] and "the loss is not finite" in lines[-1]
+
+
+def test_a_program_gets_json_lines_and_quiet_gets_nothing(capsys: pytest.CaptureFixture[str]):
+    with follow(as_json=True) as watch:
+        watch({"event": "report", "trial": "t0", "val_top1": float("nan")})
+    assert json.loads(capsys.readouterr().out) == {"event": "report", "trial": "t0", "val_top1": None}
+    with follow(quiet=True) as watch:
+        watch(trial("t0", ["any"]))
+    assert capsys.readouterr().out == ""
+
+
+def test_an_event_that_cannot_be_drawn_does_not_stop_the_search(capsys: pytest.CaptureFixture[str]):
+    with follow() as watch:
+        watch({"event": "trial"})  # says not which
+    assert "could not be shown" in capsys.readouterr().out

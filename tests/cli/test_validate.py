@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autokd.cli.main import main
+
+SPACE = """
+name: small
+data: {name: digits}
+teachers:
+  big: {model: wrn_16_2, train: {epochs: 3}}
+students: [resnet8, resnet14, resnet20]
+space:
+  policy: none
+  method: {choose: {kd: {temperature: {log: [1, 20]}}, ce: {}}}
+  recipe: {lr: {log: [0.01, 0.2]}, batch: {choose: [32, 64]}}
+budgets:
+  - {name: tiny, params: 100 k}
+  - {name: any}
+search: {trials: 10, epochs: 4, rungs: {count: 2, eta: 3, grace: 0.25}}
+"""
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE, encoding="utf-8")
+    return path
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return int(end.value.code or 0), said.out, said.err
+
+
+def test_costs_budgets_knobs_and_work_are_told(space: Path, capsys):
+    code, out, _ = call(capsys, "validate", space, "--json")
+    told = json.loads(out)
+    assert code == 0
+    # resnet8 on 1x8x8 and 10 classes: the public CIFAR-100 one less two input channels of 3x3x16 and 90 classes of 64 + 1
+    first = told["students"][0]
+    assert (first["name"], first["params"], first["budgets"]) == ("resnet8", 83_892 - 288 - 5_850, ["tiny", "any"])
+    assert [student["budgets"] for student in told["students"][1:]] == [["any"], ["any"]]
+    assert {knob["path"] for knob in told["knobs"]} >= {"method", "student", "method.kd.temperature", "recipe.lr", "recipe.batch"}
+    images = round(1438 * 0.9) * 4
+    assert told["work"]["images"] == 10 * images
+    assert told["work"]["steps"] == [10 * images // 64, 10 * images // 32]
+    # rungs at 1/4 and 1/2, a third goes on at each: 1/4 + (1/4) / 3 + (1/2) / 9
+    assert told["work"]["share_left_by_rungs"] == pytest.approx(0.25 + 0.25 / 3 + 0.5 / 9, abs=1e-3)
+
+
+def test_in_words_it_fits_a_hundred_columns(space: Path, capsys):
+    code, out, _ = call(capsys, "validate", space)
+    assert code == 0 and "optimizer steps" in out and "tiny" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert call(capsys, "validate", space, "--quiet")[1] == "ok\n"
+
+
+def test_a_budget_that_no_student_meets_is_an_error_that_names_its_line(space: Path, capsys):
+    code, out, err = call(capsys, "validate", space, "--set", "budgets.0.params=1 k")
+    assert code == 2 and "tiny" in err and "resnet8" in err
+    assert "resnet20" in out  # the costs are told all the same
+    space.write_text(SPACE.replace("100 k", "1 k"), encoding="utf-8")
+    assert f"{space}:12" in call(capsys, "validate", space, "--json")[2]
+
+
+def test_every_space_that_is_shipped_is_read(repository: Path, capsys):
+    for path in sorted((repository / "search_spaces").glob("*.yaml")):
+        if path.stem == "digits":
+            assert call(capsys, "validate", path)[0] == 0
+
+
+def test_the_schema_is_printed_as_json(capsys):
+    code, out, _ = call(capsys, "schema")
+    assert code == 0 and json.loads(out)["properties"]["budgets"]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from autokd.errors import AutokdError
+from autokd.report.summary import FORMATS, render, summarise
+from autokd.report.words import amount, duration, percent
+
+
+def test_each_budget_has_the_most_accurate_finished_trial_that_fits_it(made_run: Path):
+    summary = summarise(made_run)
+    # t00002 fits `any` too, but the cheaper t00001 is better: a looser budget's best is never worse
+    assert {name: pick.trial for name, pick in summary.best.items() if pick} == {
+        "tiny": "t00000",
+        "small": "t00001",
+        "any": "t00001",
+    }
+
+
+def test_the_front_holds_what_nothing_cheaper_equals(made_run: Path):
+    assert [pick.trial for pick in summarise(made_run).front] == ["t00000", "t00001"]
+
+
+def test_passed_over_are_the_next_best_with_their_distance_in_points(made_run: Path):
+    passed = summarise(made_run).passed_over
+    assert [(pick.trial, pytest.approx(pick.gap)) for pick in passed["any"]] == [("t00002", 10.0), ("t00000", 20.0)]
+    assert passed["tiny"] == ()
+
+
+def test_failures_say_why(made_run: Path):
+    assert [(f["trial"], f["reason"]) for f in summarise(made_run).failures] == [
+        ("t00004", "the loss is not finite at step 3 of 10")
+    ]
+
+
+def test_counts_state_and_images(made_run: Path):
+    summary = summarise(made_run)
+    assert (summary.state, summary.reason) == ("finished", "5 trials")
+    assert summary.counts == {"running": 0, "done": 3, "stopped": 1, "failed": 1}
+    assert summary.images == 3 * 2000 + 1000
+
+
+def test_every_format_names_every_winner(made_run: Path):
+    summary = summarise(made_run)
+    for form in FORMATS:
+        text = render(summary, form)
+        assert "t00000" in text and "t00001" in text and "resnet8x0.5" in text
+
+
+def test_json_is_json_and_csv_has_as_many_cells_in_every_row(made_run: Path):
+    summary = summarise(made_run)
+    assert json.loads(render(summary, "json"))["best"]["tiny"]["val_top1"] == 0.7
+    rows = list(csv.reader(io.StringIO(render(summary, "csv"))))
+    assert len({len(row) for row in rows}) == 1
+    assert [row[:3] for row in rows[1:4]] == [
+        ["best", "tiny", "t00000"],
+        ["best", "small", "t00001"],
+        ["best", "any", "t00001"],
+    ]
+
+
+def test_an_unknown_format_is_refused(made_run: Path):
+    with pytest.raises(AutokdError, match="no format"):
+        render(summarise(made_run), "xml")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(AutokdError):
+        summarise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0"), (7, "7"), (999, "999"), (999.6, "1 k"), (1000, "1 k"), (278_324, "278 k"), (41_290_000, "41.3 M"), (1.3e9, "1.3 G")],
+)
+def test_amounts_have_three_digits(number: float, words: str):
+    assert amount(number) == words
+
+
+def test_words_for_what_is_not_known():
+    assert (amount(None), percent(None), percent(float("nan")), duration(float("nan"))) == ("-", "-", "-", "-")
+    assert (duration(59.6), duration(75), duration(4000)) == ("1:00", "1:15", "1:06:40")

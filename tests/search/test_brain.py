@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from search_fakes import BUDGETS, FakeTrial, Space, divided, plan
+
+from autokd.errors import AutokdError, TrialFailed
+from autokd.search.brain import Brain
+from autokd.search.plan import Mark, Plan, plan_of
+
+
+class Notes(list):
+    def emit(self, event):
+        self.append(event)
+        return event
+
+
+def brain_of(notes, space=None, past=(), **settings):
+    made = Brain(space or Space(), divided(), plan(**settings.pop("plan", {})), emit=notes.emit, **settings)
+    made.start(past)
+    return made
+
+
+def run_one(brain, proposal, marks=None):
+    """Run a proposal to its end or through so many marks."""
+    trial = FakeTrial(proposal.config)
+    for number, mark in list(enumerate(proposal.marks))[proposal.done :][:marks]:
+        try:
+            report = trial.advance(round(mark.epochs * 1000)).to_dict()
+        except TrialFailed as fault:
+            return brain.fail(proposal.trial, fault.reason)
+        if brain.report(proposal.trial, {**report, "mark": number, "checkpoint": f"{proposal.trial}/{number}"}) == "stop":
+            return
+
+
+def drain(brain, limit=1000):
+    for _ in range(limit):
+        proposal = brain.propose()
+        if proposal is None:
+            return
+        run_one(brain, proposal)
+
+
+# --- marks and rungs
+
+
+def test_the_numbers_of_a_search_section_become_a_plan():
+    from types import SimpleNamespace
+
+    from autokd.config.sections import SearchSettings
+
+    search = SearchSettings(trials=7, hours=1.5, epochs=100.0, sampler="random", seed=3)
+    made = plan_of(SimpleNamespace(search=search), gpus=0.25)
+    assert (made.trials, made.hours, made.epochs, made.sampler, made.seed, made.gpus) == (7, 1.5, 100, "random", 3, 0.25)
+    # a factor of 0.15 ** (-1/3) from rung to rung: 15, 28.23, 53.13 and then 100
+    assert made.rungs == pytest.approx((15.0, 28.2311, 53.1329), rel=1e-5)
+    assert plan_of(SimpleNamespace(search=search.model_copy(update={"scheduler": "none"}))).rungs == ()
+
+
+def test_a_trial_is_scored_at_its_rungs_at_its_end_and_at_looks_between():
+    assert Plan(epochs=9, rungs=(1, 3)).marks(9) == (Mark(1, 0), Mark(3, 1), Mark(9, 2, True))
+    assert Plan(epochs=9, rungs=(1, 3)).marks(2) == (Mark(1, 0), Mark(2, 1, True))
+    looks = Plan(epochs=8, rungs=(2,), looks=3).marks(8)
+    assert [(mark.epochs, mark.rung) for mark in looks] == [(2, 0), (4, None), (6, None), (8, 1)]
+
+
+# --- proposals
+
+
+def test_proposals_go_round_the_budgets_and_starting_points_come_first():
+    notes = Notes()
+    brain = brain_of(notes)
+    made = [brain.propose() for _ in range(6)]
+    assert [one.budget for one in made] == ["tiny", "mid", "free"] * 2
+    assert [one.config.method.name for one in made] == ["kd"] * 3 + ["ccd"] * 3
+    assert {one["source"] for one in notes} == {"start"}
+    assert [one.trial for one in made] == [f"t{n:05d}" for n in range(6)]
+
+
+def test_a_student_is_never_proposed_for_a_budget_it_does_not_keep():
+    brain = brain_of(Notes(), plan={"trials": 60})
+    drain(brain)
+    assert {t.config.student.name for t in brain.trials.values() if t.budget == "tiny"} == {"small"}
+    assert {t.config.student.name for t in brain.trials.values() if t.budget == "mid"} == {"small", "middle"}
+    assert len(brain.trials) == 60
+
+
+def test_a_finite_space_is_tried_once_and_then_the_search_is_finished():
+    notes = Notes()
+    brain = brain_of(notes, Space(coarse=True), plan={"trials": 100})
+    drain(brain)
+    assert len(brain.trials) == 3 * 2 * 2  # students, methods, learning rates
+    keys = {(t.config.student.name, t.config.method.name, t.config.recipe.lr) for t in brain.trials.values()}
+    assert len(keys) == 12
+    assert brain.finished
+    assert brain.close() == ("finished", "every configuration of the space has been tried")
+
+
+def test_the_resolved_teacher_takes_the_place_of_the_one_in_the_space():
+    from autokd.config.trial import TeacherConfig
+
+    brain = brain_of(Notes(), teachers={"teacher": TeacherConfig("teacher", "large", checkpoint="there.safetensors")})
+    assert brain.propose().config.teacher.checkpoint == "there.safetensors"
+
+
+# --- rungs
+
+
+def scores_at_rung(brain, values):
+    """One trial after another of the tiny budget (each in all three budgets) reports its first rung."""
+    told = []
+    for value in values:
+        proposal = brain.propose()
+        report = {"mark": 0, "images": 1000, "epochs": 1.0, "val_top1": value, "seconds": 1.0}
+        told.append(brain.report(proposal.trial, report))
+    return told
+
+
+def only_tiny(notes, **changes):
+    from autokd.search.feasible import feasible
+
+    found = feasible([("t", "small")], BUDGETS[:1], {"small": divided().costs["small"]}, {})
+    brain = Brain(Space(), found, plan(**changes), emit=notes.emit)
+    brain.start()
+    return brain
+
+
+def test_nothing_is_stopped_before_eta_results_and_then_the_top_third_goes_on():
+    # 1st, 2nd: fewer than 3 results. 3rd: 0.3 of {0.5, 0.4, 0.3} is third, one may go on. 0.6 is first.
+    # 0.45 of {0.6, 0.5, 0.45, 0.4, 0.3}: third of five, one may go on. 0.55 is second of six, two may.
+    told = scores_at_rung(only_tiny(Notes()), [0.5, 0.4, 0.3, 0.6, 0.45, 0.55])
+    assert told == ["go on", "go on", "stop", "go on", "stop", "go on"]
+
+
+def test_without_rungs_every_trial_reaches_its_end():
+    brain = brain_of(Notes(), plan={"rungs": ()})
+    drain(brain)
+    assert {t.status for t in brain.trials.values()} <= {"done", "failed"}
+
+
+def test_a_small_student_is_compared_with_those_that_cost_as_little():
+    """Last among all but first among the tiny: it goes on. Last in every budget that admits it: it stops."""
+    notes = Notes()
+    brain = brain_of(notes)
+    trials = {}
+    while len(trials) < 9:
+        proposal = brain.propose()
+        trials[proposal.trial] = proposal
+    by_student = {}
+    for proposal in trials.values():
+        by_student.setdefault(proposal.config.student.name, []).append(proposal.trial)
+
+    def tell(trial, value):
+        return brain.report(trial, {"mark": 0, "images": 1000, "epochs": 1.0, "val_top1": value, "seconds": 1.0})
+
+    others = [t for name in ("middle", "large") for t in by_student.get(name, [])]
+    small = by_student["small"]
+    assert len(small) >= 3
+    for number, trial in enumerate(others):
+        tell(trial, 0.9 + number / 1000)
+    assert [tell(trial, value) for trial, value in zip(small[:3], (0.3, 0.2, 0.4), strict=True)] == ["go on"] * 3
+
+
+def test_ended_trials_tell_the_study_of_every_budget_that_admits_the_student(tmp_path):
+    notes = Notes()
+    brain = brain_of(notes, journal=tmp_path / "study.journal")
+    drain(brain)
+    brain.close()
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    assert {one.study_name for one in optuna.get_all_study_summaries(storage)} == {"tiny", "mid", "free"}
+    for name in ("tiny", "mid", "free"):
+        told = optuna.load_study(study_name=name, storage=storage).trials
+        expected = [t for t in brain.trials.values() if name in t.budgets]
+        assert len(told) == len(expected)
+        states = {state.name: sum(one.state is state for one in told) for state in optuna.trial.TrialState}
+        assert states["COMPLETE"] == sum(t.status == "done" for t in expected)
+        assert states["PRUNED"] == sum(t.status in ("stopped", "failed") for t in expected)
+        assert states["FAIL"] == states["RUNNING"] == states["WAITING"] == 0
+
+
+def test_a_stopped_trial_is_pruned_with_its_scores_by_rung(tmp_path):
+    brain = brain_of(Notes(), plan={"trials": 40}, journal=tmp_path / "study.journal")
+    drain(brain)
+    stopped = next(t for t in brain.trials.values() if t.status == "stopped")
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    told = optuna.load_study(study_name=stopped.budget, storage=storage).trials[stopped.asked]
+    assert told.state is optuna.trial.TrialState.PRUNED
+    assert told.intermediate_values == stopped.scores
+    assert told.params == stopped.values
+
+
+# --- failures
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, None])
+def test_a_score_that_is_no_number_fails_the_trial_and_the_search_goes_on(score):
+    notes = Notes()
+    brain = brain_of(notes)
+    proposal = brain.propose()
+    assert brain.report(proposal.trial, {"mark": 0, "images": 1000, "val_top1": score}) == "stop"
+    assert notes[-1]["status"] == "failed"
+    assert "score" in notes[-1]["reason"]
+    assert brain.propose() is not None
+
+
+def test_a_crash_of_the_machine_teaches_the_sampler_nothing(tmp_path):
+    brain = brain_of(Notes(), journal=tmp_path / "study.journal")
+    proposal = brain.propose()
+    brain.fail(proposal.trial, "the worker died", machine=True)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    assert optuna.load_study(study_name="tiny", storage=storage).trials[0].state is optuna.trial.TrialState.FAIL
+    assert optuna.load_study(study_name="mid", storage=storage).trials == []
+
+
+def test_too_many_failures_end_the_search():
+    brain = brain_of(Notes(), plan={"failures": 0.5, "failures_after": 5})
+    for number in range(5):
+        proposal = brain.propose()
+        if number < 2:
+            run_one(brain, proposal)
+        else:
+            brain.fail(proposal.trial, "out of luck")
+    assert brain.propose() is None
+    assert brain.close() == ("failed", "3 of 5 trials failed")
+
+
+# --- limits
+
+
+def test_the_trials_limit_lets_running_trials_end():
+    brain = brain_of(Notes(), plan={"trials": 2})
+    first, second = brain.propose(), brain.propose()
+    assert brain.propose() is None
+    assert not brain.finished
+    run_one(brain, first)
+    run_one(brain, second)
+    assert brain.finished
+    assert brain.close() == ("finished", "2 trials")
+
+
+def test_the_limit_of_images_counts_what_was_trained_and_ends_running_trials():
+    notes = Notes()
+    brain = brain_of(notes, plan={"images": 12_000, "rungs": (1,)})
+    run_one(brain, brain.propose())
+    assert brain.images == 9000
+    run_one(brain, brain.propose(), marks=1)
+    assert brain.images == 10_000
+    run_one(brain, brain.propose(), marks=1)
+    run_one(brain, brain.propose(), marks=1)
+    assert brain.images == 12_000
+    assert brain.propose() is None
+    assert brain.close() == ("finished", "the limit of 12,000 images")
+    assert all(t.status != "running" for t in brain.trials.values())
+
+
+def test_the_time_limit_is_read_from_the_clock_of_the_search():
+    now = [0.0]
+    brain = brain_of(Notes(), plan={"hours": 1}, elapsed=lambda: now[0])
+    assert brain.propose() is not None
+    now[0] = 3600.0
+    assert brain.over
+    assert brain.propose() is None
+
+
+def test_a_pause_stops_running_trials_at_their_next_mark_and_leaves_them_unfinished():
+    notes = Notes()
+    brain = brain_of(notes)
+    proposal = brain.propose()
+    brain.pause()
+    assert brain.propose() is None
+    run_one(brain, proposal)
+    brain.release(proposal.trial)
+    assert brain.finished
+    assert brain.trials[proposal.trial].done == 1
+    assert brain.close()[0] == "paused"
+    assert [event["event"] for event in notes] == ["trial", "report", "close"]
+
+
+# --- resume is replay
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("cut", [1, 7, 23, 60, 61, 62, 63])
+def test_a_search_killed_after_any_event_goes_on_as_if_nothing_had_happened(cut, sampler):
+    whole = Notes()
+    drain(brain_of(whole, plan={"trials": 30, "sampler": sampler}))
+    notes = Notes(whole[:cut])
+    brain = brain_of(notes, past=list(notes), plan={"trials": 30, "sampler": sampler})
+    drain(brain)
+    assert notes == whole
+
+
+def test_an_unfinished_trial_is_issued_first_from_its_last_checkpoint():
+    notes = Notes()
+    brain = brain_of(notes, plan={"eta": 100})
+    first, second = brain.propose(), brain.propose()
+    run_one(brain, second, marks=2)
+    again = brain_of(Notes(), past=list(notes), plan={"eta": 100})
+    assert again.propose().trial == first.trial
+    taken = again.propose()
+    assert (taken.trial, taken.done, taken.checkpoint) == (second.trial, 2, f"{second.trial}/1")
+    assert taken.config == second.config
+
+
+def test_a_trial_decided_but_not_written_down_is_ended_by_the_resume():
+    notes = Notes()
+    brain = brain_of(notes)
+    run_one(brain, brain.propose())
+    assert notes[-1]["event"] == "end"
+    again = brain_of(Notes(), past=notes[:-1])
+    assert again.trials["t00000"].status == "done"
+    assert again.propose().trial == "t00001"
+
+
+def test_a_ledger_of_another_space_is_refused():
+    notes = Notes()
+    drain(brain_of(notes, plan={"trials": 3}))
+    for event in notes:
+        if event["event"] == "trial":
+            event["values"] = {**event["values"], "method": "gone"}
+    with pytest.raises(AutokdError, match="does not allow"):
+        brain_of(Notes(), past=notes)
+
+
+def test_a_failed_trial_is_taken_up_again_when_asked():
+    notes = Notes()
+    brain = brain_of(notes)
+    proposal = brain.propose()
+    brain.fail(proposal.trial, "the worker died", machine=True)
+    brain.take_up(proposal.trial)
+    again = brain.propose()
+    assert (again.trial, again.config) == (proposal.trial, proposal.config)
+    run_one(brain, again)
+    assert brain.trials[again.trial].status == "done"
+    assert brain.failed == 0
+    replayed = brain_of(Notes(), past=list(notes))
+    assert replayed.trials[again.trial].status == "done"
+    assert replayed.ended == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_the_other_samplers_run_and_resume(sampler):
+    notes = Notes()
+    drain(brain_of(notes, plan={"trials": 14, "sampler": sampler}))
+    again = brain_of(Notes(), past=list(notes), plan={"trials": 16, "sampler": sampler})
+    drain(again)
+    assert len(again.trials) == 16
+
+
+def test_proposals_improve_on_chance():
+    """Twenty proposals of TPE after forty: their mean score beats that of as many drawn at random."""
+
+    def late(sampler):
+        notes = Notes()
+        brain = brain_of(notes, plan={"trials": 60, "sampler": sampler, "rungs": ()})
+        drain(brain)
+        found = [t.scores[0] for t in brain.trials.values() if t.number >= 40 and t.status == "done"]
+        return sum(found) / len(found)
+
+    assert late("tpe") > late("random")

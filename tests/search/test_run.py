@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from search_fakes import Space, divided
+
+from autokd.errors import AutokdError
+from autokd.search.inline_engine import InlineEngine
+from autokd.search.run import Run, SearchFailed, resume, search
+from autokd.track.ledger import FILE, FolderLock, read_events
+from autokd.track.table import read_table
+
+
+def engine(**bench):
+    return InlineEngine({"factory": "search_fakes:Bench", **bench})
+
+
+def run_of(tmp_path, space=None, on_event=None, **settings):
+    return search(
+        space or Space(**settings), runs=tmp_path, feasible=divided(), engine=engine(), on_event=on_event
+    )
+
+
+def again(folder, space, **settings):
+    return resume(folder, space=space, feasible=divided(), engine=engine(), **settings)
+
+
+def test_a_search_leaves_a_folder_that_tells_all(tmp_path):
+    heard = []
+    run = run_of(tmp_path, on_event=heard.append)
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {"space.yaml", "environment.json", "ledger.jsonl", "trials.parquet", "study.journal"}
+    assert run.folder.parent == tmp_path
+    assert run.folder.name.startswith("fake-")
+    kinds = [event["event"] for event in read_events(run.folder / FILE)]
+    assert kinds[0] == "begin"
+    assert kinds[1] == "teacher"
+    assert kinds[-1] == "close"
+    assert [event["event"] for event in heard if event["event"] != "phase"] == kinds
+    assert run.status()["state"] == "finished"
+    assert run.status()["trials"]["running"] == 0
+    assert sum(run.status()["trials"].values()) == 12
+    assert json.loads((run.folder / "environment.json").read_text())["seeds"]["search"] == 3
+
+
+def test_the_table_has_one_row_a_trial_and_rung_and_agrees_with_the_ledger(tmp_path):
+    run = run_of(tmp_path)
+    rows = run.trials.to_pylist()
+    assert len({(row["trial"], row["rung"]) for row in rows}) == len(rows)
+    assert {row["trial"] for row in rows} == {f"t{n:05d}" for n in range(12)}
+    events = list(read_events(run.folder / FILE))
+    reports = {(e["trial"], e["rung"]): e for e in events if e["event"] == "report" and e["rung"] is not None}
+    assert {key: e["val_top1"] for key, e in reports.items()} == {
+        (row["trial"], row["rung"]): row["val_top1"] for row in rows if row["val_top1"] is not None
+    }
+    ends = {e["trial"]: e["status"] for e in events if e["event"] == "end"}
+    assert all(ends[row["trial"]] == row["status"] for row in rows)
+    assert all(json.loads(row["config"])["seed"] == row["seed"] for row in rows)
+    assert {row["images"] for row in rows if row["final"]} == {9000}
+
+
+def test_checkpoints_of_stopped_trials_are_deleted_and_finished_ones_keep_their_last(tmp_path):
+    run = run_of(tmp_path, trials=20)
+    rows = {row["trial"]: row for row in run.trials.to_pylist()}  # the last row of each
+    assert {row["status"] for row in rows.values()} >= {"done", "stopped"}
+    for trial, row in rows.items():
+        kept = sorted(path.name for path in (run.folder / "ray/checkpoints" / trial).glob("*"))
+        if row["status"] == "stopped":
+            assert kept == []
+        elif row["status"] == "done":
+            assert [f"ray/checkpoints/{trial}/{name}" for name in kept] == [row["checkpoint"]]
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(tmp_path, count, space):
+    """A search whose process dies once the ledger has so many events."""
+    seen = []
+
+    def watch(event):
+        if event["event"] != "phase":
+            seen.append(event)
+            if len(seen) == count:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run_of(tmp_path, space, on_event=watch)
+    return next(tmp_path.glob("fake-*"))
+
+
+def what_happened(folder):
+    """The events, less the clock and what belongs to a session."""
+    kept = []
+    for event in read_events(folder / FILE):
+        if event["event"] in ("trial", "report", "end", "repeat"):
+            kept.append({key: value for key, value in event.items() if key not in ("time", "elapsed")})
+    return kept
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9, 17, 30])
+def test_a_killed_and_resumed_search_equals_an_uninterrupted_one(tmp_path, count):
+    whole = run_of(tmp_path / "whole")
+    folder = killed_after(tmp_path / "cut", count, Space())
+    run = again(folder, Space())
+    assert what_happened(run.folder) == what_happened(whole.folder)
+    cut, uncut = run.trials.drop(["version"]), whole.trials.drop(["version"])
+    assert cut.equals(uncut)
+
+
+def test_a_run_that_is_written_by_another_process_is_refused(tmp_path):
+    run = run_of(tmp_path, trials=2)
+    with FolderLock(run.folder), pytest.raises(AutokdError, match="another process"):
+        again(run.folder, Space())
+
+
+def test_a_finished_run_is_extended_by_more_trials_and_trains_nothing_twice(tmp_path):
+    run = run_of(tmp_path, trials=5)
+    longer = again(run.folder, Space(trials=9), overrides=())
+    assert sum(longer.status()["trials"].values()) == 9
+    uninterrupted = run_of(tmp_path / "whole", trials=9)
+    assert what_happened(longer.folder) == what_happened(uninterrupted.folder)
+
+
+def test_resuming_a_finished_run_does_nothing_but_say_so(tmp_path):
+    run = run_of(tmp_path, trials=3)
+    before = what_happened(run.folder)
+    again(run.folder, Space(trials=3))
+    assert what_happened(run.folder) == before
+    assert run.status()["state"] == "finished"
+
+
+def test_too_many_failures_end_the_search_with_its_own_exit_code(tmp_path):
+    with pytest.raises(SearchFailed) as fault:
+        search(
+            Space(),
+            runs=tmp_path,
+            feasible=divided(),
+            engine=InlineEngine({"factory": "search_fakes:BrokenBench"}),
+        )
+    assert fault.value.exit_code == 4
+    run = Run(next(tmp_path.glob("fake-*")))
+    assert run.status()["trials"]["failed"] == 5
+    reasons = set(run.trials["reason"].to_pylist())
+    assert reasons == {"ValueError: no such thing"}
+    assert (run.folder / "ray/checkpoints/t00000/error.txt").exists()
+
+
+def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
+    with pytest.raises(AutokdError, match="cannot be the name"):
+        search(Space(), runs=tmp_path, name="../out", feasible=divided(), engine=engine())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_ledger_is_no_run(tmp_path):
+    with pytest.raises(AutokdError, match="no run here"):
+        Run(tmp_path)
+
+
+def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path):
+    import os
+    import signal
+
+    seen = []
+
+    def watch(event):
+        seen.append(event)
+        if event["event"] == "report" and len(seen) > 15:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run = run_of(tmp_path / "paused", on_event=watch)
+    assert run.status()["state"] == "paused"
+    assert sum(run.status()["trials"].values()) < 12
+    run = again(run.folder, Space())
+    assert run.status()["state"] == "finished"
+    assert what_happened(run.folder) == what_happened(run_of(tmp_path / "whole").folder)
+
+
+def test_failed_trials_are_run_again_when_asked(tmp_path):
+    with pytest.raises(SearchFailed):
+        search(
+            Space(), runs=tmp_path, feasible=divided(), engine=InlineEngine({"factory": "search_fakes:BrokenBench"})
+        )
+    run = again(next(tmp_path.glob("fake-*")), Space(), retry_failed=True)
+    assert run.status()["state"] == "finished"
+    assert run.status()["trials"]["failed"] == 0
+    assert len(set(read_table(run.folder)["trial"].to_pylist())) == 12
+
+
+def test_a_damaged_checkpoint_is_left_aside_and_the_trial_starts_anew(tmp_path):
+    folder = killed_after(tmp_path, 6, Space())
+    broken = [path for path in folder.glob("ray/checkpoints/*/mark-*/trial.json")]
+    assert broken
+    for path in broken:
+        path.write_text("{")
+    run = again(folder, Space())
+    assert run.status()["state"] == "finished"
+    whole = run_of(tmp_path / "whole")
+    assert run.trials.drop(["version"]).equals(whole.trials.drop(["version"]))
