@@ -15,12 +15,13 @@ def main() -> None:
     measurable = [name for name in known if hasattr(importlib.import_module(f"benchmarks.{name}"), "measure")]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*measurable, []], help=f"of {', '.join(measurable)}")
-    parser.add_argument("--long", action="store_true", help="the full form: more repeats, larger batches, longer trainings")
+    told = "the full form: more repeats, larger data, longer trainings"
+    parser.add_argument("--full", "--long", dest="full", action="store_true", help=told)
     options = parser.parse_args()
     rows: list[Row] = []
     for name in options.names or measurable:
         print(f"== {name}", flush=True)
-        for row in importlib.import_module(f"benchmarks.{name}").measure(short=not options.long):
+        for row in importlib.import_module(f"benchmarks.{name}").measure(short=not options.full):
             print(f"   {row.what}: {row.measured} (target {row.target})", flush=True)
             rows.append(row)
     print(f"\n{machine()}\n\n{table(rows)}")

@@ -208,11 +208,12 @@ class Rungs(Section):
 
 
 class SearchSettings(Section):
-    """How far and how the space is searched. Of trials, hours and images, the limit that is hit first ends the search."""
+    """How far and how the space is searched. Of trials, hours, images and gpu_hours, the limit that is hit first ends it."""
 
     trials: Annotated[Whole, Field(ge=1)] | None = 50
     hours: Positive | None = None
     images: Annotated[Whole, Field(ge=1, description="views trained on, over all trials")] | None = None
+    gpu_hours: Annotated[Positive, Field(description="a trial's hours times its GPUs, over all trials")] | None = None
     epochs: Annotated[Positive, Field(description="full length of a trial: views / training images")] = 240.0
     rungs: Rungs = Field(default_factory=Rungs)
     scheduler: Literal["strata", "none"] = "strata"
@@ -227,8 +228,8 @@ class SearchSettings(Section):
 
     @model_validator(mode="after")
     def _ends(self) -> SearchSettings:
-        if self.trials is None and self.hours is None and self.images is None:
-            raise _told("nothing ends this search; set at least one of trials, hours and images")
+        if all(limit is None for limit in (self.trials, self.hours, self.images, self.gpu_hours)):
+            raise _told("nothing ends this search; set at least one of trials, hours, images and gpu_hours")
         return self
 
 

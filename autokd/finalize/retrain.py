@@ -341,6 +341,7 @@ def _test(bench: Workshop, config: TrialConfig, loaded: Loaded, trained: list[_T
     import torch
 
     from autokd.data.held_out import open_test
+    from autokd.methods.build import build_method
     from autokd.train.evaluate import predict
 
     images = open_test(config.data.name, root=config.data.root, options=config.data.options)
@@ -348,10 +349,11 @@ def _test(bench: Workshop, config: TrialConfig, loaded: Loaded, trained: list[_T
     if tuple(images.classes) != classes:
         raise AutokdError("the test split has other classes than the training split", where=config.data.name)
     pixels = torch.from_numpy(images.pixels)
+    shown = build_method(config.method.name, config.method.settings).student_images
     rows = []
     for one in trained:
         model = _student(bench, config, one.path)
-        answers = predict(model, pixels, loaded.mean, loaded.std).argmax(dim=1).cpu().numpy()
+        answers = predict(model, pixels, loaded.mean, loaded.std, shown=shown).argmax(dim=1).cpu().numpy()
         rows.append(answers == images.labels)
     return np.stack(rows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ SIGNALS = {
     "index": "int64 [N], the image's position in the data set",
     "student_features": "autokd.models.features.Features of the student",
     "teacher_features": "autokd.models.features.Features of the teacher",
+    "rotation": "int64 [N], right angles by which the row is turned (0 but for methods that ask for turned views)",
+    "view": "int64 [N], which view of the batch the row is a rotation of: equal numbers, one view",
     "epoch": "float, images processed / training images",
 }
 
@@ -46,6 +49,9 @@ class Method:
         made = load(entry)
         self.module: nn.Module | None = made(**settings) if isinstance(made, type) else None
         self._call = self.module if self.module is not None else made
+        # what the student is shown of its images, where that is not the images themselves (a lower resolution)
+        self.student_images: Callable[[Tensor], Tensor] | None = getattr(self.module, "student_images", None)
+        self.turns: int = getattr(self.module, "turns", 1)  # every view comes turned by so many right angles
         self._keywords = {} if self.module is not None else dict(settings)
 
     def __call__(self, signals: dict[str, Any]) -> Tensor:

@@ -27,6 +27,15 @@ class Features(NamedTuple):
     logits: Tensor
     before_relu: tuple[Tensor, ...]
 
+    def take(self, rows: Tensor) -> Features:
+        """The same of some images: `rows` is a mask [B] or positions."""
+        return Features(
+            tuple(x[rows] for x in self.stages),
+            self.pooled[rows],
+            self.logits[rows],
+            tuple(x[rows] for x in self.before_relu),
+        )
+
 
 class Staged(nn.Module):
     """A network that knows its stages. `head` names the attribute that turns pooled vectors into logits."""

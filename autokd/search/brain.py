@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections import deque
+from bisect import bisect_right, insort
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -33,6 +34,9 @@ __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
 GO_ON, STOP = "go on", "stop"
 SAMPLERS = ("tpe", "random", "gp", "nsga2")
+_GENERATION = optuna.samplers.NSGAIISampler._get_generation_key()  # NSGA-II keeps it with each trial ...
+_PARENTS = optuna.samplers.NSGAIISampler._get_parent_cache_key_prefix()  # ... and whom a generation descends from with the study
+_POPULATION = 10  # of a generation of NSGA-II: small, since a budget sees tens of trials rather than thousands
 _REPEATS = 100  # proposals in a row that had been made before, after which a budget's space counts as exhausted
 
 
@@ -64,6 +68,7 @@ class _Trial:
     seconds: float = 0.0
     checkpoint: str | None = None
     status: str = "running"
+    reason: str = ""
     verdict: tuple[str, str | None] | None = None  # what the last report decided: the status and reason to end with
     scores: dict[int, float] = field(default_factory=dict)  # rung: validation score
 
@@ -94,13 +99,14 @@ class Brain:
         self.teachers = teachers or {}
         self.trials: dict[str, _Trial] = {}
         self.running: dict[str, _Trial] = {}
-        self.rungs: dict[tuple[str, int], dict[str, float]] = {}  # (budget, rung): trial: score
+        self.rungs: dict[tuple[str, int], list[float]] = {}  # (budget, rung): scores, worst first
         self.exhausted: set[str] = set()
         self.pausing = False
         self.images = 0
         self.seconds = 0.0
         self.failed = 0
         self.ended = 0
+        self._reasons: Counter[str] = Counter()  # of the failed
         self._labels = _labels(space)
         self._issued: set[str] = set()  # running trials an engine has been given
         self._again: deque[str] = deque()  # unfinished trials of an earlier session
@@ -117,6 +123,7 @@ class Brain:
             for name in feasible.pairs
         }
         self._ids = {name: self._storage.get_study_id_from_name(name) for name in self._studies}
+        self._generations: dict[str, int] = {}  # NSGA-II's latest, by budget
         self._live = False
 
     # --- the life of a search
@@ -229,8 +236,11 @@ class Brain:
 
     def _hard_limit(self) -> tuple[str, str] | None:
         plan = self.plan
-        if self.ended >= plan.failures_after and self.failed > plan.failures * self.ended:
-            return "failed", f"{self.failed} of {self.ended} trials failed"
+        if self._failing():
+            reason, count = self._reasons.most_common(1)[0]
+            first = next(t.trial for t in self.trials.values() if t.status == "failed")
+            told = f"{self.failed} of {self.ended} trials failed, {first} first"
+            return "failed", f"{told}; {count} of them with: {reason}"
         if plan.hours is not None and self.elapsed() >= 3600 * plan.hours:
             return "finished", f"the time limit of {plan.hours:g} h"
         if plan.images is not None and self.images >= plan.images:
@@ -238,6 +248,13 @@ class Brain:
         if plan.gpu_hours is not None and self.seconds * plan.gpus >= 3600 * plan.gpu_hours:
             return "finished", f"the limit of {plan.gpu_hours:g} GPU hours"
         return None
+
+    def _failing(self) -> bool:
+        """Nothing has worked yet, or most of many did not."""
+        plan = self.plan
+        if self.failed == self.ended:
+            return self.failed >= plan.failures_first
+        return self.ended >= plan.failures_after and self.failed > plan.failures * self.ended
 
     def _verdict(self, trial: _Trial, mark: Mark, score: float) -> tuple[str, str | None] | None:
         """(status, reason) to end with, or None to go on."""
@@ -247,13 +264,11 @@ class Brain:
             return None
         told = []
         for budget in trial.budgets:
-            others = {**self.rungs.get((budget, mark.rung), {}), trial.trial: score}
-            if len(others) < self.plan.eta:
+            others = self.rungs.get((budget, mark.rung), [])
+            count, better = len(others) + 1, len(others) - bisect_right(others, score)
+            if count < self.plan.eta or better < max(1, int(count / self.plan.eta)):
                 return None
-            better = sum(value > score for value in others.values())
-            if better < max(1, int(len(others) / self.plan.eta)):
-                return None
-            told.append(f"{better + 1} of {len(others)} in {budget}")
+            told.append(f"{better + 1} of {count} in {budget}")
         return "stopped", f"rung {mark.rung} ({mark.epochs:g} epochs): {', '.join(told)}"
 
     def _resolved(self, config: TrialConfig) -> TrialConfig:
@@ -296,12 +311,11 @@ class Brain:
         twin = self._seen.get(_key(config))
         if twin is not None:
             told = {"event": "repeat", "budget": budget, "of": twin, "values": values, "seed": config.seed}
-            self._record({**told, "asked": asked.number})
+            self._record({**told, "asked": asked.number, **self._evolution(budget, asked)})
             return None
         config = self._resolved(config)
         pair = self._pair(config)
         cost = self.feasible.costs[pair[1]]
-        attributes = asked.system_attrs if self.plan.sampler == "nsga2" else {}
         trial = f"t{number:05d}"
         self._record(
             {
@@ -321,7 +335,7 @@ class Brain:
                 "source": source,
                 "asked": asked.number,
                 "values": values,
-                "attributes": {key: value for key, value in attributes.items() if key != "fixed_params"},
+                **self._evolution(budget, asked),
                 "config": config.to_dict(),
             }
         )
@@ -361,6 +375,7 @@ class Brain:
         )
         self.trials[trial.trial] = self.running[trial.trial] = trial
         self._seen.setdefault(_key(config), trial.trial)
+        self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
         self._asks[budget] += 1
         self._own[budget] += 1
         self._repeats[budget] = 0
@@ -371,6 +386,7 @@ class Brain:
         if not self._live:
             self._reask(budget, event, replace(twin.config, seed=event["seed"]))
         self._tell(budget, event["asked"], twin)
+        self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
         self._asks[budget] += 1
         self._repeats[budget] += 1
         if self._repeats[budget] >= _REPEATS:
@@ -389,7 +405,7 @@ class Brain:
             score = event["val_top1"]
             trial.scores[event["rung"]] = score
             for budget in trial.budgets:
-                self.rungs.setdefault((budget, event["rung"]), {})[trial.trial] = score
+                insort(self.rungs.setdefault((budget, event["rung"]), []), score)
 
     def _on_end(self, event: dict[str, Any]) -> None:
         trial = self.running.pop(event["trial"], None)
@@ -400,9 +416,11 @@ class Brain:
         self.ended += 1
         if trial.status == "failed":
             self.failed += 1
+            self._reasons[event.get("reason") or ""] += 1
+            trial.reason = event.get("reason") or ""
             for budget in trial.budgets:  # what a trial scored before it broke sets no bar for others
-                for rung in trial.scores:
-                    self.rungs.get((budget, rung), {}).pop(trial.trial, None)
+                for rung, score in trial.scores.items():
+                    self.rungs[budget, rung].remove(score)
         ignored = event.get("machine", False) or (trial.status == "stopped" and not trial.scores)
         self._tell(trial.budget, trial.asked, trial, ignored=ignored)
         if not ignored:
@@ -416,7 +434,12 @@ class Brain:
         if trial.status == "running":
             return
         self.ended -= 1
-        self.failed -= trial.status == "failed"
+        if trial.status == "failed":
+            self.failed -= 1
+            self._reasons[trial.reason] -= 1
+            for budget in trial.budgets:
+                for rung, score in trial.scores.items():
+                    insort(self.rungs.setdefault((budget, rung), []), score)
         trial.status, trial.verdict = "running", None
         self.running[trial.trial] = trial
         self._reask(trial.budget, {"values": trial.values}, trial.config)
@@ -437,9 +460,28 @@ class Brain:
                 "the ledger holds a proposal that the space does not allow any more",
                 fix="resume with the space the run began with (space.yaml in its folder), or start a new run",
             )
-        attributes = event.get("attributes") or {}
+        attributes = {_GENERATION: event["generation"]} if "generation" in event else {}
         trial = create_trial(state=TrialState.RUNNING, params=told[0], distributions=told[1], system_attrs=attributes)
         self._studies[budget].add_trial(trial)
+        study = self._ids[budget]
+        for generation, numbers in event.get("parents", {}).items():
+            found = [self._storage.get_trial_id_from_study_id_trial_number(study, number) for number in numbers]
+            self._storage.set_study_system_attr(study, _PARENTS + generation, found)
+
+    def _evolution(self, budget: str, asked: optuna.Trial) -> dict[str, Any]:
+        """What NSGA-II noted while it proposed: the trial's generation and, where it is the first of one, whom that one
+        descends from. A resume puts both back, since chosen again they would be chosen from more trials."""
+        if self.plan.sampler != "nsga2":
+            return {}
+        generation = self._storage.get_trial_system_attrs(asked._trial_id).get(_GENERATION)
+        if generation is None:
+            return {}
+        study, key = self._ids[budget], f"{_PARENTS}{generation}"
+        chosen = self._storage.get_study_system_attrs(study).get(key)
+        told: dict[str, Any] = {"generation": generation}
+        if chosen is not None and generation > self._generations.get(budget, 0):
+            told["parents"] = {str(generation): [self._storage.get_trial(one).number for one in chosen]}
+        return told
 
     def _tell(self, budget: str, asked: int, trial: _Trial, *, ignored: bool = False) -> None:
         study = self._studies[budget]
@@ -459,9 +501,10 @@ class Brain:
         if state is TrialState.PRUNED and scores:
             value = scores[max(scores)]
         params, distributions = told
-        self._studies[budget].add_trial(
-            create_trial(state=state, value=value, params=params, distributions=distributions, intermediate_values=scores)
-        )
+        made = create_trial(state=state, value=value, params=params, distributions=distributions, intermediate_values=scores)
+        if self.plan.sampler == "nsga2":  # it breeds from those that have a generation
+            made.system_attrs = {_GENERATION: self._generations.get(budget, 0)}
+        self._studies[budget].add_trial(made)
 
     @staticmethod
     def _lesson(trial: _Trial, ignored: bool) -> tuple[TrialState, float | None, dict[int, float]]:
@@ -564,7 +607,7 @@ def _quiet(sampler: str, seed: int) -> optuna.samplers.BaseSampler:
         if sampler == "gp":
             return optuna.samplers.GPSampler(seed=seed)
         if sampler == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
+            return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
         return optuna.samplers.RandomSampler(seed=seed)
 
 

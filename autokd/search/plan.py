@@ -23,7 +23,8 @@ class Plan:
 
     `rungs`: where trials of a budget are compared, ascending; () compares none (the scheduler `none`). `eta`: of so many
     trials one goes on. `looks`: points between the rungs that are scored for the curves alone. `failures`: the share of
-    failed trials, of at least `failures_after` ended ones, that ends the search.
+    failed trials, of at least `failures_after` ended ones, that ends the search; `failures_first` failures do where nothing
+    else has ended yet.
     """
 
     epochs: float
@@ -39,7 +40,8 @@ class Plan:
     gpu_hours: float | None = None
     gpus: float = 0.0  # of one trial
     failures: float = 0.5
-    failures_after: int = 5
+    failures_after: int = 20
+    failures_first: int = 5
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
         """Where a trial of this length is scored, in order; the last one is its end."""
@@ -51,7 +53,6 @@ class Plan:
             if all(abs(at - known) > 0.25 * epochs / (self.looks + 1) for known in marks):
                 marks[at] = Mark(at)
         return tuple(marks[at] for at in sorted(marks))
-
 
 
 def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
@@ -69,5 +70,6 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         trials=search.trials,
         hours=search.hours,
         images=search.images,
+        gpu_hours=search.gpu_hours,
         gpus=gpus,
     )

@@ -29,8 +29,6 @@ from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from autokd.search.feasible import Feasible
 
 __all__ = ["Run", "SearchFailed", "fit", "resume", "search"]
@@ -64,7 +62,7 @@ class Run:
         return load_space(self.folder / SPACE)
 
     @property
-    def trials(self) -> pa.Table:
+    def trials(self) -> Any:
         """One row a (trial, rung), as an Arrow table; the columns are those of autokd.track.table.COLUMNS."""
         return read_table(self.folder)
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Division", "Order", "divide", "mixed_seed"]
+from autokd.errors import AutokdError
+
+__all__ = ["Batch", "Division", "Order", "divide", "mixed_seed", "turned"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,21 @@ class Batch:
 
     rows: Tensor
     passes: Tensor
+
+
+def turned(pixels: Tensor, turns: int) -> Tensor:
+    """All views upright, then all turned by one right angle, and so on: [B, C, S, S] -> [turns * B, C, S, S].
+
+    Raises AutokdError where images are not square.
+    """
+    if turns == 1:
+        return pixels
+    if pixels.shape[-1] != pixels.shape[-2]:
+        raise AutokdError(
+            f"images of {pixels.shape[-2]} x {pixels.shape[-1]} pixels cannot be turned by right angles in one batch",
+            fix="choose a method without rotations",
+        )
+    return torch.cat([pixels.rot90(turn, (2, 3)) for turn in range(turns)])
 
 
 def mixed_seed(*numbers: int) -> int:

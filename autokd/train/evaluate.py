@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,12 @@ def predict(
     *,
     batch: int = 512,
     amp: bool = False,
+    shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Logits of every image. pixels: uint8 [N, C, H, W], on the model's device or not. Returns float32 [N, classes]."""
+    """Logits of every image. pixels: uint8 [N, C, H, W], on the model's device or not. Returns float32 [N, classes].
+
+    `shown` changes the normalised images first, for a student that is to see less than the data set has.
+    """
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -37,6 +41,7 @@ def predict(
         parts = []
         for chunk in pixels.split(batch):
             images = normalise(chunk.to(device, non_blocking=True), mean, std)
+            images = images if shown is None else shown(images)
             with torch.autocast(device.type, enabled=amp):
                 logits = model(images.contiguous(memory_format=torch.channels_last))
             parts.append(logits.float())

@@ -19,7 +19,8 @@ from autokd.errors import AutokdError, TrialFailed
 from autokd.methods.build import build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
-from autokd.train.batches import Batch, Order, divide, mixed_seed
+from autokd.signals.teacher import Teacher
+from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
 from autokd.train.report import Report
 from autokd.train.schedule import learning_rate
 from autokd.train.workshop import Workshop
@@ -52,13 +53,23 @@ class Trial:
         self.method = build_method(config.method.name, config.method.settings)
         self.device = workshop.device
         ratio = config.ratio if config.policy.name != "none" else 0.0
-        self.division = divide(config.recipe.batch, ratio)
+        self.turns = self.method.turns
+        if config.recipe.batch % self.turns:
+            raise AutokdError(
+                f"{config.method.name} turns every view {self.turns} ways, and a batch of {config.recipe.batch} does not divide",
+                fix=f"choose a batch that is a multiple of {self.turns}",
+            )
+        self.division = divide(config.recipe.batch // self.turns, ratio)
         self.total_steps = max(1, round(config.epochs * len(self.loaded.pixels) / config.recipe.batch))
         self.order = Order(len(self.loaded.pixels), self.division.images, config.seed)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
         self.student = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = _average(self.student, config.recipe.ema)
+        self.teacher_seconds = 0.0
+        self.tuned: Teacher | None = None  # a teacher that a stage of its own trained on, in place of the given one
+        started = time.perf_counter()
         self.extra = self._learnable_parts()
+        self.teacher_seconds = time.perf_counter() - started
         self.parallel = wrap(self.student) if wrap else self.student
         self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.device.type == "cuda")
         self.amp = self.device.type == "cuda"
@@ -70,7 +81,6 @@ class Trial:
             )
         self.step = 0
         self.seconds = 0.0
-        self.teacher_seconds = 0.0
         self._losses = torch.zeros((), device=self.device)
         self._counted = 0
 
@@ -103,7 +113,7 @@ class Trial:
         train_loss = self._losses.item() / max(1, self._counted)
         self._losses.zero_()
         self._counted = 0
-        result = self.workshop.score(self.scored, self.loaded)
+        result = self.workshop.score(self.scored, self.loaded, self.method.student_images)
         if not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
         self.seconds += time.perf_counter() - start
@@ -136,11 +146,19 @@ class Trial:
             if len(part.rows)
         ]
         pixels = torch.cat([view.pixels for _, _, view in views])
-        images = normalise(pixels, self.loaded.mean, self.loaded.std).contiguous(memory_format=torch.channels_last)
+        pixels = turned(pixels, self.turns)
+        images = normalise(pixels, self.loaded.mean, self.loaded.std)
+        if self.method.student_images is not None:
+            images = self.method.student_images(images)
+        images = images.contiguous(memory_format=torch.channels_last)
         known: dict[str, Any] = {"augmented": _flags(len(plain.rows), len(augmented.rows), self.device)}
         known["labels"] = torch.cat([self.loaded.labels[part.rows.to(self.device)] for part, _, _ in views])
         known["targets"] = torch.cat([self._targets(part, view) for part, _, view in views])
         known["index"] = self.loaded.index[torch.cat([part.rows for part, _, _ in views])].to(self.device)
+        known["view"] = torch.arange(len(known["labels"]), device=self.device)
+        if self.turns > 1:
+            known = {name: value.repeat(self.turns, *[1] * (value.dim() - 1)) for name, value in known.items()}
+        known["rotation"] = torch.arange(len(pixels), device=self.device) // (len(pixels) // self.turns)
         known["epoch"] = step * self.batch / len(self.loaded.pixels)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
             if "student_features" in self.method.reads:
@@ -152,12 +170,14 @@ class Trial:
         weights = self.config.loss
         if weights.ce_weight > 0 and (weights.ce_on_plain or weights.ce_on_augmented):
             chosen = _placement(known["augmented"], weights.ce_on_plain, weights.ce_on_augmented)
+            if self.turns > 1:  # labels are those of upright images
+                chosen = (known["rotation"] == 0) if chosen is None else chosen & (known["rotation"] == 0)
             part = _rows_of(known, ("student_logits", "targets"), chosen)
             smoothing = self.config.recipe.label_smoothing
             total = total + weights.ce_weight * ce(part["student_logits"], part["targets"], label_smoothing=smoothing)
         if self.method.needs_teacher and weights.kd_weight > 0 and (weights.kd_on_plain or weights.kd_on_augmented):
             start = time.perf_counter()
-            self._ask(known, views, plain, augmented)
+            self._ask(known, views, plain, augmented, pixels)
             self.teacher_seconds += time.perf_counter() - start
             chosen = _placement(known["augmented"], weights.kd_on_plain, weights.kd_on_augmented)
             total = total + weights.kd_weight * self.method(_rows_of(known, tuple(self.method.reads), chosen))
@@ -173,6 +193,8 @@ class Trial:
         loss.backward()
         if self.config.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.student.parameters(), self.config.recipe.clip)
+            if self.extra is not None:
+                nn.utils.clip_grad_norm_(self.extra.parameters(), self.config.recipe.clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.student)
@@ -193,11 +215,19 @@ class Trial:
         share = view.share.to(self.device)[:, None]
         return share * own + (1 - share) * other
 
-    def _ask(self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch) -> None:
-        """Put the teacher's answers, row by row beside the student's, into `known`."""
+    def _ask(
+        self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch, pixels: Tensor
+    ) -> None:
+        """Put the teacher's answers, row by row beside the student's, into `known`. `pixels`: all rows, turned ones too."""
         assert self.signals is not None
-        answers = [self.signals.logits(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
-        known["teacher_logits"] = torch.cat(answers).to(self.device)
+        if "teacher_features" in self.method.reads:  # one pass answers for both
+            features = self.signals.features(pixels) if self.tuned is None else self.tuned.features(pixels)
+            known["teacher_features"], known["teacher_logits"] = features, features.logits.float()
+            lengths = [len(part.rows) for part, _, _ in views]
+            answers = list(known["teacher_logits"][: sum(lengths)].split(lengths))
+        else:
+            answers = [self.signals.logits(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
+            known["teacher_logits"] = torch.cat(answers).to(self.device)
         if "plain_teacher_logits" in self.method.reads:
             partner = [answers[0]] if len(plain.rows) else []
             if len(augmented.rows):
@@ -209,22 +239,23 @@ class Trial:
                     parts.append(self.signals.logits(rows, passes, False, pixels))
                 partner.append(torch.cat(parts))
             known["plain_teacher_logits"] = torch.cat(partner).to(self.device)
-        if "teacher_features" in self.method.reads:
-            known["teacher_features"] = self.signals.features(torch.cat([view.pixels for _, _, view in views]))
 
     def _learnable_parts(self) -> nn.Module | None:
         """The method's own network, which trains beside the student and is not exported."""
         if self.method.module is None:
             return None
         module: Any = self.method.module
-        if hasattr(module, "build_parts"):
+        if hasattr(module, "build_parts") and self.config.teacher is not None:
             probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
-            assert self.config.teacher is not None
             teacher = self.workshop.teacher(self.config.data, self.config.teacher)
             self.student.eval()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mixed_seed(self.config.seed, 3) & 0x7FFFFFFF)
                 module.build_parts(forward_features(self.student, probe), teacher.features(probe.byte()))
+                if hasattr(module, "know_data"):  # a memory has a row for each training image
+                    module.know_data(self.loaded.index, self.loaded.labels.cpu())
+            if hasattr(module, "teacher_loss"):
+                self.tuned = self.workshop.stage(self.config, module, teacher)
         return module.to(self.device)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:

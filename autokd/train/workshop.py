@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from autokd.data.training import Training, open_training
 from autokd.errors import AutokdError
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
+from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher
 from autokd.train.evaluate import Score, predict, score
@@ -92,6 +93,7 @@ class Workshop:
         self._data: dict[str, Loaded] = {}
         self._teachers: dict[str, Teacher] = {}
         self._views: dict[str, Views] = {}
+        self._stages: dict[str, dict[str, Any]] = {}
         self._signals: dict[tuple[str, ...], LiveSignals | CachedSignals] = {}
 
     def data(self, config: DataConfig) -> Loaded:
@@ -185,13 +187,15 @@ class Workshop:
         """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
         if config.teacher is None:
             return None
-        key = (_key(config.data), _key(config.policy), _key(config.teacher))
+        live = self.signals_mode == "live" or self.cache_dir is None or self._reads_features(config)
+        key = ("live" if live else "kept", _key(config.data), _key(config.policy), _key(config.teacher))
         if key not in self._signals:
             teacher = self.teacher(config.data, config.teacher)
             views = self.views(config.data, config.policy)
-            if self.signals_mode == "live" or self.cache_dir is None:
+            if live:
                 self._signals[key] = LiveSignals(teacher)
             else:
+                assert self.cache_dir is not None
                 from autokd.signals.cache import CachedSignals
                 from autokd.signals.store import Store
 
@@ -205,13 +209,26 @@ class Workshop:
                 )
         return self._signals[key]
 
+    def stage(self, config: TrialConfig, module: nn.Module, teacher: Teacher) -> Teacher | None:
+        """Train what a method adds to its teacher, once for all trials, and freeze it. See `autokd.train.stages`."""
+        from autokd.train.stages import teacher_stage
+
+        return teacher_stage(self, config, module, teacher, self._stages)
+
+    @staticmethod
+    def _reads_features(config: TrialConfig) -> bool:
+        """Logits are kept; feature maps are too large to be, so a method that reads them asks the teacher every time."""
+        entry = catalogue("methods").get(config.method.name)
+        return entry is not None and "teacher_features" in entry.reads
+
     def trial(self, config: TrialConfig, **options: object) -> Trial:
         from autokd.train.trial import Trial
 
         return Trial(self, config, **options)  # type: ignore[arg-type]
 
-    def score(self, model: nn.Module, loaded: Loaded) -> Score:
-        return score(predict(model, loaded.val_pixels, loaded.mean, loaded.std), loaded.val_labels)
+    def score(self, model: nn.Module, loaded: Loaded, shown: Callable[[Tensor], Tensor] | None = None) -> Score:
+        """Accuracy and loss on the validation split; `shown` as in `predict`."""
+        return score(predict(model, loaded.val_pixels, loaded.mean, loaded.std, shown=shown), loaded.val_labels)
 
 
 def _renderer(views: Views) -> Callable[[Tensor, int, bool], Tensor]:

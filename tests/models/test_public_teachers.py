@@ -49,7 +49,9 @@ def test_cifar10_files_fit_strictly_and_are_the_named_ones(shared_data, depth, f
     ("family", "depth", "file", "share"),
     [
         (CIFAR100, 8, "teachers_cifar100/resnet8_cifar100.pt", 0.6411),
+        (CIFAR100, 32, "teachers_cifar100/resnet32_cifar100.pt", 0.7170),
         (CIFAR10, 20, "teachers_cifar10/resnet20-12fca82f.th", 0.9173),
+        (CIFAR10, 56, "teachers_cifar10/resnet56-4bfd9763.th", 0.9339),
     ],
 )
 def test_a_published_teacher_scores_what_it_should_on_all_test_images(shared_data, family, depth, file, share):

@@ -216,16 +216,35 @@ def test_a_crash_of_the_machine_teaches_the_sampler_nothing(tmp_path):
     assert optuna.load_study(study_name="mid", storage=storage).trials == []
 
 
-def test_too_many_failures_end_the_search():
-    brain = brain_of(Notes(), plan={"failures": 0.5, "failures_after": 5})
-    for number in range(5):
+def failing(outcomes, **changes):
+    """A search whose trials fail (f) or end (e), in this order."""
+    brain = brain_of(Notes(), plan={"rungs": (), "eta": 99, "trials": 100, **changes})
+    for number, outcome in enumerate(outcomes):
         proposal = brain.propose()
-        if number < 2:
-            run_one(brain, proposal)
+        if proposal is None:
+            return brain, number
+        if outcome == "f":
+            brain.fail(proposal.trial, f"no luck {'at all' if number else 'yet'}")
         else:
-            brain.fail(proposal.trial, "out of luck")
-    assert brain.propose() is None
-    assert brain.close() == ("failed", "3 of 5 trials failed")
+            last = len(proposal.marks) - 1
+            brain.report(proposal.trial, {"mark": last, "images": 9000, "val_top1": 0.5, "seconds": 1.0})
+    return brain, len(outcomes)
+
+
+def test_a_search_in_which_nothing_works_ends_after_five_trials_and_says_the_reason():
+    brain, ran = failing("f" * 9)
+    assert ran == 5
+    status, reason = brain.close()
+    assert status == "failed"
+    assert reason == "5 of 5 trials failed, t00000 first; 4 of them with: no luck at all"
+
+
+def test_one_trial_that_works_lets_a_search_go_on_until_most_of_twenty_failed():
+    assert failing("e" + "f" * 9)[1] == 10
+    brain, ran = failing("e" + "f" * 25)
+    assert ran == 20
+    assert brain.close()[0] == "failed"
+    assert failing("ef" * 20)[1] == 40  # half, not more
 
 
 # --- limits
@@ -342,14 +361,73 @@ def test_a_failed_trial_is_taken_up_again_when_asked():
     assert replayed.ended == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
-def test_the_other_samplers_run_and_resume(sampler):
+def test_nsga2_breeds_later_generations_from_what_every_budget_learned(tmp_path):
     notes = Notes()
-    drain(brain_of(notes, plan={"trials": 14, "sampler": sampler}))
-    again = brain_of(Notes(), past=list(notes), plan={"trials": 16, "sampler": sampler})
-    drain(again)
-    assert len(again.trials) == 16
+    drain(brain_of(notes, plan={"trials": 60, "sampler": "nsga2", "rungs": ()}, journal=tmp_path / "study.journal"))
+    generations = [e["generation"] for e in notes if e["event"] == "trial" and e["source"] == "nsga2"]
+    assert max(generations) >= 2
+    assert any("parents" in event for event in notes)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    free = optuna.load_study(study_name="free", storage=storage)  # admits every student
+    bred = [t for t in free.trials if "NSGAIISampler:generation" in t.system_attrs]
+    own = sum(e["event"] == "trial" and e["budget"] == "free" for e in notes)
+    assert len(bred) > own  # trials of the other budgets are among its population
+
+
+@pytest.mark.parametrize("cut", [31, 101, 131, 170])
+def test_nsga2_resumes_with_its_generations_and_their_parents(cut):
+    settings = {"trials": 60, "sampler": "nsga2", "rungs": ()}
+    whole = Notes()
+    drain(brain_of(whole, plan=settings))
+    assert cut < len(whole)
+    notes = Notes(whole[:cut])
+    drain(brain_of(notes, past=list(notes), plan=settings))
+    assert notes == whole
+
+
+@pytest.mark.slow
+def test_a_gaussian_process_proposes_and_resumes():
+    settings = {"trials": 14, "sampler": "gp"}
+    whole = Notes()
+    drain(brain_of(whole, plan=settings))
+    notes = Notes(whole[:25])
+    drain(brain_of(notes, past=list(notes), plan=settings))
+    assert notes == whole
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_no_budget_is_left_without_a_finished_trial(sampler):
+    """The cheap students score lowest of all, and each stratum still brings one of its own to full length."""
+    for seed in range(3):
+        brain = brain_of(Notes(), plan={"trials": 18, "sampler": sampler, "seed": seed})
+        drain(brain)
+        for budget in ("tiny", "mid", "free"):
+            finished = [t for t in brain.trials.values() if budget in t.budgets and t.status == "done"]
+            assert finished, f"{budget} is empty with seed {seed}"
+        assert any(t.status == "stopped" for t in brain.trials.values())
+
+
+def test_ranked_on_accuracy_alone_the_cheap_students_would_all_be_stopped():
+    """The control of the test above: one budget that admits all, and no small student is trained to its end."""
+    from autokd.search.feasible import feasible
+
+    one = feasible([("teacher", "large"), ("teacher", "small")], BUDGETS[2:], divided().costs, {})
+    brain = Brain(Space(), one, plan(trials=4, eta=3), emit=Notes().emit)
+    brain.start()
+    proposals = [brain.propose() for _ in range(4)]
+    large = [0.8, 0.81, 0.82]
+    for proposal, value in zip(proposals, [*large, 0.5], strict=True):
+        told = brain.report(proposal.trial, {"mark": 0, "images": 1000, "val_top1": value, "seconds": 1.0})
+    assert told == "stop"
+
+
+def test_a_grace_period_lets_every_trial_reach_it():
+    notes = Notes()
+    brain = brain_of(notes, plan={"trials": 30, "rungs": (4.5, 6)})
+    drain(brain)
+    stopped = [e for e in notes if e["event"] == "report" and e["decision"] == "stopped"]
+    assert stopped
+    assert min(event["images"] for event in stopped) >= 4500
 
 
 def test_proposals_improve_on_chance():

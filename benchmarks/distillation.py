@@ -1,0 +1,70 @@
+"""Images a second of a distillation, autokd's against the usual way (benchmarks.baseline): warm signals, and the first pass.
+
+    python -m benchmarks.distillation [--full]      one core; a minute or two, or about half an hour
+
+CCD on JDA views, 64 images a step, each plain and augmented. Both sides do the same steps on one core: forward and backward
+of the student, SGD, views, and the teacher's answers, which the usual way asks for at every step and autokd at the first pass
+(cold) only. They take turns, and the ratio is the median over rounds of neighbouring measurements. Weights are as
+initialised: a speed does not depend on them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks._setting import BATCH, PAIRS, Pair, alone, cifar100, one_core, scratch, spread, timed_steps, trial_config
+from benchmarks.rows import Row
+
+__all__ = ["measure"]
+
+WARM = {"wrn_16_2": 2.8, "resnet8x4": 4.5}
+COLD = 1.2
+
+
+def measure(short: bool) -> list[Row]:
+    return compare(PAIRS, rounds=3 if short else 7, steps=3 if short else 12)
+
+
+def compare(pairs: Sequence[Pair], *, rounds: int, steps: int, fraction: float | None = None) -> list[Row]:
+    """fraction: of CIFAR-100, in which `steps` steps must be less than a pass."""
+    where = one_core()
+    rows: list[Row] = []
+    with scratch() as folder:
+        for pair in pairs:
+            rows += _compare(pair, Path(folder), rounds, steps, fraction or max(0.01, steps / 500), where)
+    return rows
+
+
+def _compare(pair: Pair, folder: Path, rounds: int, steps: int, fraction: float, where: str) -> list[Row]:
+    from autokd.train.workshop import Workshop
+    from benchmarks.baseline import Usual
+
+    config = trial_config(pair, cifar100(folder, fraction), folder)
+    usual = Usual(config)
+    images = steps * BATCH
+    baseline, cold, warm = [], [], []
+    for turn in range(rounds):
+        baseline.append(usual.rate(steps, warmup=2))
+        bench = Workshop(threads=1, cache_dir=folder / f"signals-{pair.student}-{turn}", signals="cached")
+        bench.trial(config.with_(seed=turn))  # data, teacher: kept by the workshop
+        cold.append(images / timed_steps(bench.trial(config.with_(seed=turn)), steps))
+        warm.append(images / timed_steps(bench.trial(config.with_(seed=turn)), steps))
+        print(f"   {pair}, round {turn + 1}: usual {baseline[-1]:.0f}, cold {cold[-1]:.0f}, warm {warm[-1]:.0f}", flush=True)
+    ratios = {
+        "warm": (warm, WARM.get(pair.student, 1.0)),
+        "cold": (cold, COLD),
+    }
+    rows = []
+    for kind, (ours, target) in ratios.items():
+        by_round = [one / other for one, other in zip(ours, baseline, strict=True)]
+        note = f" (per round {min(by_round):.2f} to {max(by_round):.2f}; {statistics.median(ours):.0f} images/s"
+        note += f" / {spread(baseline)})"
+        what = f"images/s of distillation, {kind} / usual way, {pair}, CCD, batch 64 + 64, {where}"
+        rows.append(Row.at_least(what, statistics.median(by_round), target, note))
+    return rows
+
+
+if __name__ == "__main__":
+    alone(measure, __doc__)
