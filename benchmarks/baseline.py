@@ -56,11 +56,13 @@ class TwoViews(Dataset):
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, int]:
         array = self.pixels[number]
-        image = Image.fromarray(array[:, :, 0] if array.shape[-1] == 1 else array)
-        changed = image
+        grey = array.shape[-1] == 1
+        image = Image.fromarray(array[:, :, 0] if grey else array)
+        changed = image.convert("RGB") if grey else image
         for step in self.policy.steps:
             if random.random() < step.probability:
                 changed = PIL_OPS[step.op](changed, signed(step))
+        changed = changed.convert(image.mode) if grey else changed
         return self.standard(image), self.standard(changed), int(self.labels[number])
 
 

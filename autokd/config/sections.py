@@ -234,10 +234,11 @@ class SearchSettings(Section):
 
 
 class Resources(Section):
-    """What one trial gets. `gpus` is a share of a GPU, one or several; null: a quarter of one where there is one."""
+    """What one trial gets. `gpus` is a share of a GPU, one, or several with a worker on each; null: a quarter of one where
+    there is one, or one for each worker."""
 
-    cpus: Positive = 1.0
-    gpus: Annotated[float, Field(ge=0)] | None = None
+    cpus: Annotated[Positive, Field(description="of each worker")] = 1.0
+    gpus: Annotated[float, Field(ge=0, description="of one trial")] | None = None
     workers: Annotated[Whole, Field(ge=1, description="data-parallel workers of one trial")] = 1
     address: Annotated[str | None, Field(description="address of a Ray cluster; null: a Ray of its own")] = None
     storage: Annotated[str | None, Field(description="shared folder or s3:// path of a cluster's checkpoints")] = None

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autokd.data._sets import card, open_part
+from autokd.data.cache import remembered, stamp
 from autokd.data.images import Card, Images
 from autokd.data.splits import split
 
 __all__ = ["Training", "describe", "open_training"]
+
+_SHARED = 8 * 2**20  # bytes: below, a copy in each process is cheaper than a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,26 @@ def open_training(
     if not told.mean or not told.std:
         mean, std = _spread(images.pixels)
         told = replace(told, mean=mean, std=std)
-    return Training(images.take(train), images.take(held), told)
+    return Training(_part(name, images, train), _part(name, images, held), told)
+
+
+def _part(name: str, images: Images, rows: np.ndarray) -> Images:
+    """images.take(rows). Pixels that come from a file of decoded ones go to a file again, which every process of the
+    machine maps: a copy in each would be the largest thing that a second trial adds."""
+    file = images.pixels.base
+    while isinstance(file, np.ndarray) and not isinstance(file, np.memmap):
+        file = file.base
+    if not isinstance(file, np.memmap) or file.filename is None or len(rows) * images.pixels[0].nbytes < _SHARED:
+        return images.take(rows)
+    made_of = {"from": stamp([Path(file.filename)]), "rows": blake2b(rows.astype("<i8").data, digest_size=16).hexdigest()}
+
+    def make(path: Path) -> dict[str, Any]:
+        part = images.pixels[rows]
+        np.save(path, part)
+        return {"shape": list(part.shape)}
+
+    pixels, _ = remembered(f"{name}-part", made_of, make)
+    return Images(pixels, images.labels[rows], images.classes, images.index[rows])
 
 
 def _spread(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

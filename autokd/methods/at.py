@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from autokd.methods._features import Features
 from autokd.methods._stages import aligned, same_side
-from autokd.models.features import Features
 from autokd.rooms import Positive
 
 __all__ = ["at"]
@@ -23,8 +23,9 @@ def at(student_features: Features, teacher_features: Features, *, power: Positiv
     Maps of different size are averaged down to the smaller one first; where the networks have different numbers of stages,
     the deepest are paired. Returns a scalar: per stage the mean over images and places.
 
-    Source: "Paying More Attention to Attention", arXiv:1612.03928, equation 2, with the squared norm as in its code; mean
-    over places and weight 1000: arXiv:1910.10699, appendix.
+    Source: "Paying More Attention to Attention", arXiv:1612.03928, equation 2; the mean of squares as in its code.
+    The weight 1000 is that of arXiv:1910.10699 for images of 32 pixels: the mean over places makes a good weight grow
+    with the number of places, so that much smaller images want a much smaller one.
     """
     total = student_features.logits.new_zeros((), dtype=student_features.stages[0].float().dtype)
     for student, teacher in aligned(student_features.stages, teacher_features.stages):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from autokd.errors import AutokdError
-from autokd.models.features import Features
+from autokd.methods._features import Features
 from autokd.rooms import Count, Fraction, Positive
 
 __all__ = ["crd"]
@@ -44,7 +44,7 @@ class crd(nn.Module):  # noqa: N801 - the catalogue's names are those of the spa
 
     Memory: 2 x images x width floats, and 2 x images floats for each row of a batch.
 
-    Source: "Contrastive Representation Distillation", arXiv:1910.10699, equations 11 to 19, appendix for the constants.
+    Source: "Contrastive Representation Distillation", arXiv:1910.10699, section 3; constants of its code.
     """
 
     def __init__(

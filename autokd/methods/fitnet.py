@@ -7,8 +7,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from autokd.methods._features import Features
 from autokd.methods._stages import Norm, aligned, choose, same_side
-from autokd.models.features import Features
 
 __all__ = ["fitnet"]
 
@@ -25,7 +25,7 @@ class fitnet(nn.Module):  # noqa: N801 - the catalogue's names are those of the 
     WideResNet are signed) trains with the student. One stage of training from the beginning, as in arXiv:1910.10699, not
     the two stages of the first paper.
 
-    Source: "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550, equation 3; weight 100: arXiv:1910.10699, appendix.
+    Source: "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550, equation 3; weight 100: arXiv:1910.10699.
     """
 
     def __init__(self, *, stage: Literal["first", "middle", "last"] = "middle") -> None:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
 from autokd.errors import AutokdError
+from autokd.methods._features import Features
 from autokd.methods._stages import Norm
 from autokd.methods.kd import kd
-from autokd.models.features import Features
 from autokd.rooms import Count, NonNegative, Positive
 
 __all__ = ["hsakd"]
@@ -21,7 +21,7 @@ SEARCH = {
         "temperature": {"uniform": [1, 8]},
         "branch_weight": {"uniform": [0, 2]},
         "main_on_turned": {"choose": [True, False]},
-        "teacher": {"choose": ["frozen", "joint"]},
+        "teacher_mode": {"choose": ["frozen", "joint"]},
     }
 }
 WEIGHTS = {"ce_weight": 1.0, "kd_weight": 1.0}
@@ -48,8 +48,8 @@ class hsakd(nn.Module):  # noqa: N801 - the catalogue's names are those of the s
     `blocks` residual blocks a stage for every family; and its joint teacher is trained from scratch, while this one goes
     on from the given weights.
 
-    Source: "Hierarchical Self-supervised Augmented Knowledge Distillation", arXiv:2107.13715, equations 4 to 9; the temperature 3
-    and unit weights of section 4.1.
+    Source: "Hierarchical Self-supervised Augmented Knowledge Distillation", arXiv:2107.13715, section 3.
+    Temperature 3 and unit weights: its code.
     """
 
     turns = 4
@@ -60,7 +60,7 @@ class hsakd(nn.Module):  # noqa: N801 - the catalogue's names are those of the s
         temperature: Positive = 3.0,
         branch_weight: NonNegative = 1.0,
         main_on_turned: bool = True,
-        teacher: Literal["frozen", "joint"] = "frozen",
+        teacher_mode: Literal["frozen", "joint"] = "frozen",
         blocks: Count = 1,
         head_epochs: Positive = 100.0,
     ) -> None:
@@ -70,7 +70,7 @@ class hsakd(nn.Module):  # noqa: N801 - the catalogue's names are those of the s
         self.stage: dict[str, Any] = {
             "method": "hsakd",
             "epochs": head_epochs,
-            "joint": teacher == "joint",
+            "joint": teacher_mode == "joint",
             "blocks": blocks,
         }
         self.branches, self.teacher_parts = nn.ModuleList(), nn.ModuleList()

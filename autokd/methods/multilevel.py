@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from autokd.methods._features import Features
 from autokd.methods._resolution import lowered
 from autokd.methods._stages import Norm, aligned, same_side
 from autokd.methods.at import at
 from autokd.methods.kd import kd
 from autokd.methods.spkd import spkd
-from autokd.models.features import Features
 from autokd.rooms import Count, NonNegative, Positive
 
 __all__ = ["multilevel"]
@@ -42,8 +42,7 @@ class multilevel(nn.Module):  # noqa: N801 - the catalogue's names are those of 
 
     Only the title's claims are public, neither code nor formulas. Decided here: all of the above.
 
-    Source: the title and summary of "Multi-level knowledge distillation for low-resolution object detection and facial expression
-    recognition", Knowledge-Based Systems, 2022 (a counterpart, not a reproduction).
+    Source: a counterpart, not a reproduction, of multi-level distillation for low resolution (Knowledge-Based Systems, 2022).
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from autokd.methods._features import Changed, Features
 from autokd.methods.at import WEIGHTS as AT_WEIGHTS
 from autokd.methods.at import at
 from autokd.methods.crd import WEIGHTS as CRD_WEIGHTS
@@ -19,7 +20,6 @@ from autokd.methods.reviewkd import WEIGHTS as REVIEWKD_WEIGHTS
 from autokd.methods.reviewkd import reviewkd
 from autokd.methods.spkd import WEIGHTS as SPKD_WEIGHTS
 from autokd.methods.spkd import spkd
-from autokd.models.features import Features
 from autokd.rooms import Count, Fraction
 
 __all__ = ["purf"]
@@ -90,14 +90,14 @@ class purf(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
     def forward(
         self, student_features: Features, teacher_features: Features, index: Tensor, labels: Tensor, epoch: float
     ) -> Tensor:
-        more = {"crd": {"index": index, "labels": labels}, "reviewkd": {"epoch": epoch}}.get(self.kind, {})
-        return self.strength * self.base(student_features, self.smoothed(teacher_features), **more)
+        extras: dict[str, dict[str, Any]] = {"crd": {"index": index, "labels": labels}, "reviewkd": {"epoch": epoch}}
+        return self.strength * self.base(student_features, self.smoothed(teacher_features), **extras.get(self.kind, {}))
 
-    def smoothed(self, teacher: Features) -> Features:
+    def smoothed(self, teacher: Features) -> Changed:
         """The teacher's features as the base method sees them, in float32."""
         pooled = self._smooth(teacher.pooled[:, :, None, None]).flatten(1)
         stages, before = (tuple(map(self._smooth, maps)) for maps in (teacher.stages, teacher.before_relu))
-        return Features(stages, pooled, teacher.logits, before)
+        return Changed(stages, pooled, teacher.logits, before)
 
     def _smooth(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> the same, partly smoothed over C."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import mse_loss, softplus
 
+from autokd.methods._features import Features
 from autokd.methods._relations import mmd, pairwise
 from autokd.methods._resolution import lowered
 from autokd.methods.kd import kd
-from autokd.models.features import Features
 from autokd.rooms import Count, NonNegative, Positive
 
 __all__ = ["res_rkd"]
@@ -49,8 +49,7 @@ class res_rkd(nn.Module):  # noqa: N801 - the catalogue's names are those of the
 
     No code and no formulas are public. Decided here: all of the above, with the discriminator on features rather than on inputs.
 
-    Source: the abstract of "Resolution-Aware Knowledge Distillation for Efficient Inference", IEEE TIP 30, 2021 (a
-    counterpart, not a reproduction).
+    Source: a counterpart, not a reproduction, of "Resolution-Aware Knowledge Distillation for Efficient Inference", TIP 2021.
     """
 
     def __init__(

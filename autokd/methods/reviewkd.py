@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 
 from autokd.errors import AutokdError
+from autokd.methods._features import Features
 from autokd.methods._stages import Norm, aligned
-from autokd.models.features import Features
 from autokd.rooms import Count, NonNegative
 
 __all__ = ["reviewkd"]
@@ -32,7 +32,7 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
     `warmup`: epochs over which the loss rises, min(1, (epoch + 1) / warmup), since the published count begins at 1. All
     modules train with the student. Returns a scalar.
 
-    Source: "Distilling Knowledge via Knowledge Review", arXiv:2104.09044, equations 7 and 8, sections 3.2 and 3.3.
+    Source: "Distilling Knowledge via Knowledge Review", arXiv:2104.09044, section 3.
     Maps before their ReLU, the grids' weights and the warm-up are those of the authors' CIFAR code; its weights are 5 for
     WideResNets and 0.6 to 8 elsewhere.
     """

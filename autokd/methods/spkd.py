@@ -7,8 +7,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from autokd.methods._features import Features
 from autokd.methods._stages import aligned
-from autokd.models.features import Features
 
 __all__ = ["spkd"]
 
@@ -26,8 +26,8 @@ def spkd(
     before pooling, all maps after the stem (summed), or the pooled vectors. All rows of the batch take part, so plain and
     augmented views of an image are compared too. Returns a scalar.
 
-    Source: "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, equations 3 and 4; weight 3000:
-    arXiv:1910.10699, appendix.
+    Source: "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, section 3.
+    Weight 3000: the code of arXiv:1910.10699.
     """
     if layer == "pooled":
         pairs = [(student_features.pooled, teacher_features.pooled)]

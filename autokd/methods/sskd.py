@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from autokd.models.features import Features
+from autokd.methods._features import Features
 from autokd.rooms import Fraction, NonNegative, Positive
 
 __all__ = ["sskd"]
@@ -47,8 +47,8 @@ class sskd(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
 
     The published code turns each image first and crops every turn on its own; here one crop is turned.
 
-    Source: "Knowledge Distillation Meets Self-Supervision", arXiv:2006.07114, sections 3.2 and 3.3, equations 3 to 9; the
-    weights 0.1, 0.9, 2.7 and 10 and the kept shares are those of its code.
+    Source: "Knowledge Distillation Meets Self-Supervision", arXiv:2006.07114, section 3.
+    The weights 0.1, 0.9, 2.7 and 10 and the kept shares are those of its code.
     """
 
     turns = 4

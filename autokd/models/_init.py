@@ -9,6 +9,8 @@ from torch import nn
 
 def kaiming_fan_out(model: nn.Module) -> None:
     """Convolutions normal with variance 2 / (outputs x kernel area / groups); linear layers as PyTorch makes them."""
+    if _without_values(model):
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -19,6 +21,8 @@ def normal_by_outputs(model: nn.Module, linear_std: float | None = None) -> None
 
     Unlike Kaiming's fan-out, the number of outputs is not divided by the groups of a depthwise convolution.
     """
+    if _without_values(model):
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             area = module.kernel_size[0] * module.kernel_size[1]
@@ -29,3 +33,8 @@ def normal_by_outputs(model: nn.Module, linear_std: float | None = None) -> None
             if linear_std is not None:
                 nn.init.normal_(module.weight, 0.0, linear_std)
             nn.init.zeros_(module.bias)
+
+
+def _without_values(model: nn.Module) -> bool:
+    """On the meta device there is nothing to fill, and drawing there would import PyTorch's compiler: a second and more."""
+    return any(parameter.is_meta for parameter in model.parameters())

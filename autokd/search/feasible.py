@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from autokd.errors import AutokdError, Faults
 
 if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
-    from autokd.cost.count import Cost
 
-__all__ = ["Feasible", "admits", "feasible", "measure"]
+__all__ = ["Feasible", "Notes", "admits", "cache_folder", "feasible", "measure"]
 
 Pair = tuple[str | None, str]  # teacher, student; no teacher for training with labels alone
+
+
+class Cost(Protocol):
+    """params: learnable numbers. macs: multiply-accumulates of one image's forward pass."""
+
+    @property
+    def params(self) -> int: ...
+
+    @property
+    def macs(self) -> int: ...
+
+
+class Counted(NamedTuple):
+    params: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -67,18 +85,78 @@ def measure(
     data: Any, students: Iterable[StudentConfig], teachers: Iterable[TeacherConfig]
 ) -> tuple[dict[str, Cost], dict[str, Cost]]:
     """Parameters and multiply-accumulates of every student and teacher, by name, on images of this data set."""
-    from autokd.cost.count import count
     from autokd.data.training import describe
 
     card = describe(data.name, root=data.root, options=data.options)
+    notes = Notes()
 
     def cost(name: str, options: dict[str, Any]) -> Cost:
-        return count(name, classes=card.classes, channels=card.channels, size=card.height, options=options)
+        return notes.cost(name, options, classes=card.classes, channels=card.channels, size=card.height)
 
-    return (
+    told = (
         {student.name: cost(student.name, student.options) for student in students},
         {teacher.name: cost(teacher.model, teacher.options) for teacher in teachers},
     )
+    notes.keep()
+    return told
+
+
+class Notes:
+    """Costs counted by earlier processes, in a file of the cache folder, so that a search starts without importing torch.
+
+    A note holds as long as the code that builds and counts the zoo is the same; own networks are counted every time.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_folder() / "costs.json"
+        self._code = _code()
+        self._new = False
+        try:
+            told = json.loads(self.path.read_text(encoding="utf-8"))
+            self.known: dict[str, list[int]] = dict(told["costs"]) if told["code"] == self._code else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            self.known = {}
+
+    def cost(self, name: str, options: dict[str, Any], **image: Any) -> Cost:
+        try:
+            key = json.dumps([name, options, image], sort_keys=True)
+        except TypeError:  # an option that is no plain value
+            key = ""
+        found = self.known.get(key)
+        if found is not None:
+            return Counted(*found)
+        from autokd.cost.count import count
+
+        counted = count(name, options=options, **image)
+        if key and ":" not in name:
+            self.known[key] = [counted.params, counted.macs]
+            self._new = True
+        return counted
+
+    def keep(self) -> None:
+        """Write what was counted, where that can be done."""
+        if not self._new:
+            return
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(json.dumps({"code": self._code, "costs": self.known}), encoding="utf-8")
+            os.replace(aside, self.path)
+        except OSError:
+            pass  # a note not kept is counted again
+
+
+def cache_folder() -> Path:
+    """Where autokd keeps what it can make again: $AUTOKD_CACHE, or ~/.cache/autokd."""
+    named = os.environ.get("AUTOKD_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "autokd"
+
+
+def _code() -> str:
+    """A hash of the files that decide a cost."""
+    root = Path(__file__).resolve().parents[1]
+    files = sorted([*(root / "models").glob("*.py"), *(root / "cost").glob("*.py")])
+    return blake2b(b"".join(path.name.encode() + path.read_bytes() for path in files), digest_size=8).hexdigest()
 
 
 def _cheaper(student: Any, teacher: Any | None) -> bool:

@@ -38,9 +38,10 @@ from ray.tune.stopper import Stopper  # noqa: E402
 
 from autokd.errors import AutokdError  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import Job, bench_of, order_of, prepare_teacher  # noqa: E402
 
-__all__ = ["RayEngine", "Student"]
+__all__ = ["RayEngine", "Student", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
@@ -55,6 +56,7 @@ class RayEngine:
         self.cancelled = False
         self.gpus = 0.0
         self.cpus = 1.0
+        self.workers = 1
         self._mine = False
 
     def open(self, resources: Any) -> float:
@@ -81,10 +83,8 @@ class RayEngine:
             self._mine = True
         logging.getLogger("ray").setLevel(logging.ERROR)
         there = ray.cluster_resources()
-        self.cpus = float(resources.cpus)
-        wanted = resources.gpus
-        self.gpus = float(wanted) if wanted is not None else (0.25 if there.get("GPU", 0) else 0.0)
-        for kind, asked in (("CPU", self.cpus), ("GPU", self.gpus)):
+        self.cpus, self.gpus, self.workers = share_of(resources, there.get("GPU", 0))
+        for kind, asked in (("CPU", self.cpus * self.workers), ("GPU", self.gpus)):
             if asked > there.get(kind, 0):
                 raise AutokdError(
                     f"a trial asks for {asked:g} {kind}s and there are {there.get(kind, 0):g}",
@@ -95,14 +95,14 @@ class RayEngine:
     def room(self) -> int:
         """How many trials run at once."""
         there = ray.cluster_resources()
-        fits = [int(there.get("CPU", 1) / self.cpus + 1e-9)]
+        fits = [int(there.get("CPU", 1) / (self.cpus * self.workers) + 1e-9)]
         if self.gpus:
             fits.append(int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus))
         return max(1, min(fits))
 
     def teachers(self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
         """Train or load every teacher, several at a time, and measure it; by name."""
-        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=_RETRIES)(_prepare)
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(_prepare)
         folder = str(Path(folder).resolve())
         waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
         made: dict[str, dict[str, Any]] = {}
@@ -123,17 +123,24 @@ class RayEngine:
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
+        if self.workers > 1:
+            bridge.verdicts = ray.remote(num_cpus=0)(Verdicts).remote()
+            share = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
+            bridge.extra = {**share, "verdicts": bridge.verdicts}
+            bridge.patient = not self._mine
         folder = Path(run).resolve() / "ray"
         shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
         resources = {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
+        alone = self.workers == 1
         tuner = tune.Tuner(
-            tune.with_resources(Student, resources),
+            # several workers are Ray Train's, which asks for what they need itself
+            tune.with_resources(Student, resources) if alone else tune.with_resources(parallel_student, {"memory": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(bridge),
                 scheduler=_Scheduler(bridge),
                 num_samples=-1,
                 max_concurrent_trials=brain.plan.concurrent or self.room(),
-                reuse_actors=True,
+                reuse_actors=alone,
                 trial_name_creator=_short_name,
                 trial_dirname_creator=_short_name,
             ),
@@ -144,7 +151,7 @@ class RayEngine:
                 verbose=0,
                 progress_reporter=_Silent(),
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False) if alone else None,
             ),
         )
         tuner.fit()
@@ -202,6 +209,9 @@ class _Bridge:
         self.names: dict[str, str] = {}  # Ray's id of a trial: ours
         self.reasons: dict[str, str] = {}
         self.fault: BaseException | None = None
+        self.extra: dict[str, Any] = {}  # of a trial's configuration, for Ray
+        self.verdicts: Any = None  # where workers of one trial ask whether to go on
+        self.patient = False  # let such workers come to their next mark, since Ray Train leaves what it is killed over behind
 
     def guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """Ray turns what is raised inside it into text; keep the exception itself and stop."""
@@ -218,14 +228,14 @@ class _Bridge:
         if proposal is None:
             return Searcher.FINISHED
         self.names[ray_id] = proposal.trial
-        return {"order": json.dumps(order_of(proposal, self.run, self.bench))}
+        return {"order": json.dumps(order_of(proposal, self.run, self.bench)), **self.extra}
 
     def report(self, ray_id: str, told: dict[str, Any]) -> str:
         trial = self.names[ray_id]
         if "failed" in told:
             self.brain.fail(trial, told["failed"], machine=told["machine"])
             return TrialScheduler.STOP
-        if self.brain.report(trial, told) == STOP:
+        if self.brain.report(trial, told) == STOP or (self.patient and self.brain.over):
             self.brain.release(trial)
             return TrialScheduler.STOP
         return TrialScheduler.CONTINUE
@@ -235,7 +245,7 @@ class _Bridge:
 
     def stop_all(self) -> bool:
         self.tick()
-        return self.brain.over or self.cancelled()
+        return self.cancelled() or (self.brain.over and not self.patient)
 
 
 class _Adapter:
@@ -273,7 +283,12 @@ class _Scheduler(_Adapter, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         told = json.loads(result["told"])
-        return self.bridge.guarded(lambda: self.bridge.report(trial.trial_id, told), TrialScheduler.STOP)
+        decision = self.bridge.guarded(lambda: self.bridge.report(trial.trial_id, told), TrialScheduler.STOP)
+        if self.bridge.verdicts is None:
+            return decision
+        if "failed" not in told:
+            self.bridge.verdicts.tell.remote(told["checkpoint"], decision == TrialScheduler.CONTINUE)
+        return TrialScheduler.CONTINUE  # it ends by itself
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         fault = trial.get_error() if hasattr(trial, "get_error") else None
@@ -298,6 +313,25 @@ class _Silent(ProgressReporter):
 
     def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
         pass
+
+
+def share_of(resources: Any, there: float) -> tuple[float, float, int]:
+    """CPUs of one worker, GPUs of one trial, and the trial's workers, from a `resources` section and the GPUs there are.
+
+    Left open, a trial gets a quarter of a GPU, or one for each worker; more than one GPU means a worker on each. Raises
+    AutokdError where workers would share a GPU, which the library that joins them refuses.
+    """
+    workers, gpus = int(resources.workers), resources.gpus
+    if gpus is None:
+        gpus = 0.0 if not there else 0.25 if workers == 1 else float(workers)
+    if gpus > 1 and gpus == int(gpus) and workers == 1:
+        workers = int(gpus)
+    if (gpus > 1 and gpus != int(gpus)) or (workers > 1 and gpus not in (0, workers)):
+        raise AutokdError(
+            f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
+            fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
+        )
+    return float(resources.cpus), float(gpus), workers
 
 
 def _short_name(trial: Any) -> str:

@@ -133,7 +133,9 @@ def search(
     before anything is written where the space cannot be searched, and SearchFailed where too many trials failed.
     """
     space = _loaded(space, overrides)
-    feasible = feasible or fit(space)
+    if feasible is None:
+        _Teller(_observers(on_event, observer)).phase("counting what each student costs")
+        feasible = fit(space)
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     folder = _new_folder(Path(runs), name or space.name)
@@ -229,8 +231,8 @@ def _go(
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
         if not brain.finished:
-            with _interruptible(brain, engine, tell):
-                _session(folder, space, feasible, engine, brain, recorder, tell)
+            with _interruptible(brain, engine, tell) as arm:
+                _session(folder, space, feasible, engine, brain, recorder, tell, arm)
         status, reason = brain.close(cancelled=engine.cancelled)
     finally:
         engine.close()
@@ -243,25 +245,42 @@ def _go(
 
 
 def _session(
-    folder: Path, space: Any, feasible: Feasible, engine: Any, brain: Any, recorder: Recorder, tell: _Teller
+    folder: Path,
+    space: Any,
+    feasible: Feasible,
+    engine: Any,
+    brain: Any,
+    recorder: Recorder,
+    tell: _Teller,
+    arm: Callable[[], None],
 ) -> None:
     from dataclasses import asdict, replace
 
-    from autokd.search.work import teacher_from
+    from autokd.search.work import known_teacher, teacher_from
 
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
     gpus = engine.open(space.resources)
+    arm()  # Ray has put its own handlers in place
+    if space.search.gpu_hours is not None and not gpus and not any((brain.plan.trials, brain.plan.hours, brain.plan.images)):
+        raise AutokdError(
+            "search.gpu_hours alone ends this search, and its trials use no GPU",
+            fix="set search.trials, search.hours or search.images",
+        )
     brain.plan = replace(brain.plan, gpus=gpus)
     used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
     missing = [name for name in space.teachers if name in used and name not in brain.teachers]
+    data, teachers = asdict(space.data), str(folder.parent / "teachers")
+    wanted = {name: asdict(space.teachers[name]) for name in missing}
+    made = {name: facts for name in missing if (facts := known_teacher(data, wanted[name], teachers)) is not None}
+    for name in made:
+        missing.remove(name)
     if missing:
         training = [name for name in missing if space.teachers[name].training is not None]
         tell.phase(f"training {', '.join(training)}" if training else f"loading {', '.join(missing)}")
-        wanted = {name: asdict(space.teachers[name]) for name in missing}
-        made = engine.teachers(asdict(space.data), wanted, str(folder.parent / "teachers"))
-        for name, facts in made.items():
-            recorder.emit({"event": "teacher", "teacher": name, **facts})
-            brain.teachers[name] = teacher_from(facts["config"])
+        made |= engine.teachers(data, {name: wanted[name] for name in missing}, teachers)
+    for name, facts in made.items():
+        recorder.emit({"event": "teacher", "teacher": name, **facts})
+        brain.teachers[name] = teacher_from(facts["config"])
     tell.phase("")
     engine.run(brain, folder, recorder.tick)
 
@@ -307,10 +326,10 @@ class _Sweeper:
 
 
 @contextmanager
-def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[None]:
-    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does."""
+def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[Callable[[], None]]:
+    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does. Yields what sets it up again."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -326,10 +345,13 @@ def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[None]:
             engine.cancel()
             restore()
 
-    for number in before:
-        signal.signal(number, heard)
+    def arm() -> None:
+        for number in before:
+            signal.signal(number, heard)
+
+    arm()
     try:
-        yield
+        yield arm
     finally:
         restore()
 
@@ -354,7 +376,9 @@ def _loaded(space: Any, overrides: Sequence[str]) -> Any:
 def _engine(engine: Any, space: Any) -> Any:
     if not isinstance(engine, str):
         return engine
-    bench = {"cache_dir": str(_cache() / "signals"), "signals": space.signals.mode, "max_gb": space.signals.max_gb}
+    from autokd.search.feasible import cache_folder
+
+    bench = {"cache_dir": str(cache_folder() / "signals"), "signals": space.signals.mode, "max_gb": space.signals.max_gb}
     if engine == "ray":
         from autokd.search.ray_engine import RayEngine
 
@@ -376,11 +400,6 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         artifacts=(folder / SPACE, folder / "environment.json"),
         complain=tell.phase,
     )
-
-
-def _cache() -> Path:
-    named = os.environ.get("AUTOKD_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "autokd"
 
 
 def _new_folder(runs: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ one, tells its report once more (the brain knows whether it has heard it) and go
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -16,13 +17,15 @@ import sys
 import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.search.brain import Proposal
 
-__all__ = ["CHECKPOINTS", "Job", "bench_of", "order_of", "prepare_teacher"]
+if TYPE_CHECKING:
+    from autokd.search.brain import Proposal
+
+__all__ = ["CHECKPOINTS", "Job", "bench_of", "known_teacher", "order_of", "prepare_teacher", "teacher_from"]
 
 CHECKPOINTS = "ray/checkpoints"  # below the run folder
 
@@ -56,15 +59,19 @@ _BENCHES: dict[str, Any] = {}
 
 
 class Job:
-    """One trial in one process. `step` never raises but for what the process does not survive."""
+    """One trial in one process. `step` never raises but for what the process does not survive.
 
-    def __init__(self, order: dict[str, Any], bench: Any) -> None:
+    parallel: `rank`, `world` and `wrap` of a trial that several processes train; the first of them keeps the checkpoints.
+    """
+
+    def __init__(self, order: dict[str, Any], bench: Any, **parallel: Any) -> None:
         self.config = TrialConfig.from_dict(order["config"])
         self.marks = order["marks"]
         self.run = Path(order["run"])
         self.place = f"{CHECKPOINTS}/{order['trial']}"
         self.folder = self.run / self.place
         self.bench = bench
+        self.parallel = parallel
         self.trial: Any = None
         self.next = 0
 
@@ -91,10 +98,10 @@ class Job:
 
     def close(self) -> None:
         """Free what the trial held."""
-        self.trial = None
-        gc.collect()
+        self.trial = None  # frees it: a trial stands in no cycle (tests/train/test_freed.py)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
+            gc.collect()  # whatever else holds GPU memory; on a CPU not worth its 90 ms a trial
             torch.cuda.empty_cache()
 
     def _open(self) -> dict[str, Any] | None:
@@ -102,7 +109,7 @@ class Job:
         for path in sorted(self.folder.glob("mark-*"), reverse=True):
             try:
                 told = json.loads((path / "report.json").read_text(encoding="utf-8"))
-                self.trial = self.bench.trial(self.config)
+                self.trial = self.bench.trial(self.config, **self.parallel)
                 self.trial.load(path)
             except (TrialFailed, AutokdError):
                 raise
@@ -113,7 +120,7 @@ class Job:
             if self.next > len(self.marks):
                 continue
             return told
-        self.trial = self.bench.trial(self.config)
+        self.trial = self.bench.trial(self.config, **self.parallel)
         self.next = 0
         return None
 
@@ -123,6 +130,12 @@ class Job:
         report = self.trial.advance(images).to_dict()
         name = f"mark-{self.next:04d}"
         told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}"}
+        if self.parallel.get("rank", 0) == 0:
+            self._keep(name, told)
+        self.next += 1
+        return told
+
+    def _keep(self, name: str, told: dict[str, Any]) -> None:
         aside = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -135,8 +148,6 @@ class Job:
         for older in self.folder.glob("mark-*"):
             if older.name < name:
                 shutil.rmtree(older, ignore_errors=True)
-        self.next += 1
-        return told
 
     def _failed(self, reason: str, *, machine: bool = False) -> dict[str, Any]:
         told: dict[str, Any] = {"failed": reason, "machine": machine}
@@ -178,7 +189,7 @@ def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[s
             ) from fault
         config = replace(config, checkpoint=str(Path(path).resolve()), training=None)
     score = workshop.verify(asked, config)
-    return {
+    facts = {
         "config": asdict(config),
         "checkpoint": config.checkpoint,
         "trained": trained,
@@ -187,6 +198,36 @@ def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[s
         "saw_validation": config.saw_validation,
         "seconds": time.perf_counter() - start,
     }
+    if trained:
+        note = _note_of(data, teacher, folder)
+        aside = note.with_name(f".{note.name}.{os.getpid()}")
+        aside.write_text(json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str), encoding="utf-8")
+        os.replace(aside, note)
+    return facts
+
+
+def known_teacher(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any] | None:
+    """What `prepare_teacher` told of a teacher that an earlier search trained in this folder, on the same data, where its
+    weights are still those that were measured; None where it has to be asked again."""
+    if teacher.get("training") is None:
+        return None
+    try:
+        told = json.loads(_note_of(data, teacher, folder).read_text(encoding="utf-8"))
+        if told.pop("sha256") != _sha256(told["checkpoint"]):
+            return None
+        return {**told, "trained": False, "seconds": 0.0}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note_of(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> Path:
+    asked = json.dumps([data, teacher], sort_keys=True, default=str)
+    return Path(folder) / f"{teacher['name']}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
+
+
+def _sha256(path: str | None) -> str:
+    with open(path or "", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def teacher_from(values: dict[str, Any]) -> TeacherConfig:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autokd.errors import AutokdError
 from autokd.models.features import Features
 from autokd.signals import sparse
 from autokd.signals.filling import CHUNK
@@ -27,7 +29,9 @@ MANY_CLASSES = 256  # above this number of classes the answers are kept sparsely
 TOP = 64  # so many of them
 _FORMAT = 1  # raise it when the same key would give other bytes
 _OPEN = 4  # views mapped at a time: plain and augmented, on both sides of the end of a pass
-_PIXELS = 256 * 32 * 32  # of a channel, in one forward pass on a CPU: more gains nothing and takes memory
+_BRIEF = 1 / 32  # of a view: who reads less of it asks, and does not have all of it computed
+_CHECKED = 4  # rows of the first found file that the teacher is asked again
+_PIXELS = 32 * 32 * 32  # of a channel, in one forward pass on a CPU: more gains nothing and takes memory
 
 
 class CachedSignals:
@@ -58,23 +62,38 @@ class CachedSignals:
         self._classes: int | None = None
         self._views: dict[tuple[int, bool], _View] = {}
         self._failed = False
+        self._trusted: set[bool] = set()
 
     @property
     def wants_pixels(self) -> bool:
         """Whether the pixels of a question are read: only where the cache has failed."""
         return self._failed
 
-    def logits(self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None = None) -> Tensor:
-        """The teacher's logits on these views, float32 [B, C], as float16 keeps them. rows: int64 [B]; view: one, or one a row."""
+    def logits(
+        self,
+        rows: Tensor,
+        view: int | Tensor,
+        augmented: bool,
+        pixels: Tensor | None = None,
+        *,
+        until: float | None = None,
+    ) -> Tensor:
+        """The teacher's logits on these views, float32 [B, C], as float16 keeps them.
+
+        rows: int64 [B]. view: one number, or one a row. until: where in the sequence of views the asking trial will end
+        (2.01: it reads a hundredth of view 2); what it hardly reads is asked live.
+        """
         if isinstance(view, Tensor):
             numbers = view.unique().tolist() if view.dim() else [int(view)]
             if len(numbers) != 1:
-                return self._straddling(rows, view, numbers, augmented, pixels)
+                return self._straddling(rows, view, numbers, augmented, pixels, until)
             view = int(numbers[0])
-        kept = self._view(view, augmented)
-        if kept is None:
-            return self.teacher.logits(self.render(rows, view, augmented) if pixels is None else pixels)
-        return sparse.unpack(kept.take(rows), self.classes)
+        brief = until is not None and until - view < _BRIEF
+        kept = None if brief else self._view(view, augmented)
+        if kept is not None:
+            return sparse.unpack(kept.take(rows), self.classes)
+        answers = self.teacher.logits(self.render(rows, view, augmented) if pixels is None else pixels)
+        return answers if self._failed else self._rounded(answers)
 
     def features(self, pixels: Tensor) -> Features:
         """Asked live: feature maps are too large to keep."""
@@ -123,36 +142,75 @@ class CachedSignals:
         return dict(zip(sparse.KL_TEMPERATURES, mean.tolist(), strict=True))
 
     def _straddling(
-        self, rows: Tensor, view: Tensor, numbers: list[int], augmented: bool, pixels: Tensor | None
+        self,
+        rows: Tensor,
+        view: Tensor,
+        numbers: list[int],
+        augmented: bool,
+        pixels: Tensor | None,
+        until: float | None,
     ) -> Tensor:
         answers = torch.empty(len(rows), self.classes, device=self.teacher.device)
         for number in numbers:
             inside = view == number
             part = pixels[inside.to(pixels.device)] if pixels is not None else None
-            answers[inside.to(answers.device)] = self.logits(rows[inside.to(rows.device)], number, augmented, part)
+            chosen = rows[inside.to(rows.device)]
+            answers[inside.to(answers.device)] = self.logits(chosen, number, augmented, part, until=until)
         return answers
+
+    def _rounded(self, answers: Tensor) -> Tensor:
+        """Live answers as the file would have kept them."""
+        kept = {name: torch.from_numpy(values) for name, values in sparse.pack(answers, self.top).items()}
+        return sparse.unpack(kept, self.classes).to(answers.device)
 
     def _view(self, number: int, augmented: bool) -> _View | None:
         found = self._views.pop((number, augmented), None)
         if found is None:
             if self._failed:
                 return None
-            columns = sparse.columns(self.classes, self.top)
             try:
-                held = self.store.fill(
-                    self.key(number, augmented),
-                    self.rows,
-                    columns,
-                    lambda first, last: self._computed(first, last, number, augmented),
-                )
+                held = self._held(number, augmented)
             except OSError as error:
                 self._fail(error)
                 return None
+            except ImportError as error:
+                fix = "pip install pyarrow, or set signals to live"
+                raise AutokdError(
+                    "the teacher's answers are kept in Arrow files, and pyarrow is missing", fix=fix
+                ) from error
             found = _View(held, self.teacher.device)
             while len(self._views) >= _OPEN:
                 self._views.pop(next(iter(self._views)))
         self._views[number, augmented] = found
         return found
+
+    def _held(self, number: int, augmented: bool) -> Held:
+        key, columns = self.key(number, augmented), sparse.columns(self.classes, self.top)
+        held = self.store.open(key, self.rows, columns)
+        if held is not None and augmented not in self._trusted:
+            if not self._agrees(held, number, augmented):
+                warnings.warn(
+                    f"{held.path}: the teacher does not answer so (its code has changed?); it is computed again",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+                held.path.unlink(missing_ok=True)
+                held = None
+            else:
+                self._trusted.add(augmented)
+        if held is None:
+            compute = partial(self._computed, view=number, augmented=augmented)
+            held = self.store.fill(key, self.rows, columns, compute)
+        return held
+
+    def _agrees(self, held: Held, view: int, augmented: bool) -> bool:
+        """A few rows of a file that was found, against the teacher of this process: a key cannot know of changed code."""
+        rows = torch.linspace(0, self.rows - 1, _CHECKED).long()
+        found = {name: torch.from_numpy(values[rows.numpy()]) for name, values in held.columns.items()}
+        now = self._answer(rows, view, augmented).cpu()
+        if "classes" in found:
+            now = now.gather(1, found["classes"].long())
+        return torch.allclose(found["logits"].float(), now, rtol=0.02, atol=0.05, equal_nan=True)
 
     def _fail(self, error: OSError) -> None:
         self._failed = True

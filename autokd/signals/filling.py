@@ -55,7 +55,9 @@ class Filling:
     def __enter__(self) -> Filling:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._file)  # and with it all locks
 
     def complete(self, compute: Compute, published: Callable[[], bool], patience: float = _PATIENCE) -> bool:

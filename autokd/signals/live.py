@@ -18,7 +18,9 @@ class LiveSignals:
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
 
-    def logits(self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None) -> Tensor:
+    def logits(
+        self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None, *, until: float | None = None
+    ) -> Tensor:
         """The teacher's logits on the rendered views, float32 [B, C]. Only `pixels` (uint8 [B, C, H, W]) matters here."""
         assert pixels is not None
         return self.teacher.logits(pixels)

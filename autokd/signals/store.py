@@ -10,6 +10,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["Held", "Key", "Store"]
 Key = Mapping[str, Any]  # JSON values; two keys that differ anywhere name two files
 
 _STALE = 86_400.0  # seconds after which an unfinished file that nobody touched is taken for abandoned
+_SEAL, _DIGITS = b"autokd blake2b ", b"0" * 32  # before and in place of the checksum while it is not known
 _TRIES = 4  # a file may be deleted or damaged between its making and its opening; not for ever
 _in_use: Counter[str] = Counter()  # files mapped by this process: never deleted by it
 _verified: set[tuple[str, int, int]] = set()  # (path, inode, size) whose checksum this process has compared
@@ -138,12 +140,23 @@ def _let_go(path: str) -> None:
         del _in_use[path]
 
 
-def _checksum(key: str, columns: Mapping[str, np.ndarray]) -> str:
-    digest = blake2b(key.encode(), digest_size=16)
-    for name, values in columns.items():
-        digest.update(f"{name} {values.dtype} {values.shape}".encode())
-        digest.update(memoryview(values).cast("B"))
-    return digest.hexdigest()
+def _sealed(data: mmap) -> tuple[set[bytes], bytes, list[int]]:
+    """The checksums a file bears, the one it should bear, and where it stands (Arrow writes the schema at both ends).
+
+    It is taken over the whole file with its own digits as zeros, so that nothing is parsed before all is known to be sound:
+    Arrow crashes on some damaged frames.
+    """
+    places = sorted({data.find(_SEAL) + len(_SEAL), data.rfind(_SEAL) + len(_SEAL)})
+    if places[0] < len(_SEAL):
+        raise _Unfit("the file is damaged or not autokd's (it bears no checksum)")
+    digest, last = blake2b(digest_size=16), 0
+    with memoryview(data) as view:
+        for place in places:
+            digest.update(view[last:place])
+            digest.update(_DIGITS)
+            last = place + len(_DIGITS)
+        digest.update(view[last:])
+    return {data[place : place + len(_DIGITS)] for place in places}, digest.hexdigest().encode(), places
 
 
 def _publish(columns: dict[str, np.ndarray], path: Path, key: str) -> None:
@@ -155,12 +168,18 @@ def _publish(columns: dict[str, np.ndarray], path: Path, key: str) -> None:
         for name, values in columns.items()
     }
     batch = pa.record_batch(list(arrays.values()), names=list(arrays))
-    batch = batch.replace_schema_metadata({"key": key, "checksum": _checksum(key, columns)})
+    batch = batch.replace_schema_metadata({"key": key, "checksum": _SEAL + _DIGITS})
     aside = path.with_name(f"{path.stem}.{os.getpid()}.aside")
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "w+b") as file:
             with pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
+            file.flush()
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                _, digits, places = _sealed(data)
+            for place in places:
+                file.seek(place)
+                file.write(digits)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -173,23 +192,30 @@ def _read(path: Path, key: str, rows: int, columns: Columns) -> dict[str, np.nda
     import pyarrow as pa
 
     facts = path.stat()
+    identity = (str(path), facts.st_ino, facts.st_size)
+    if identity not in _verified:
+        _verify(path)
+        _verified.add(identity)
     try:
         with pa.memory_map(str(path), "r") as source:
             batch = pa.ipc.open_file(source).get_batch(0)
-        told = batch.schema.metadata or {}
-        if told.get(b"key") != key.encode():
+        if (batch.schema.metadata or {}).get(b"key") != key.encode():
             raise _Unfit("the file is of another origin")
-        found = {name: _values(batch.column(name), rows, *columns[name]) for name in columns}
+        return {name: _values(batch.column(name), rows, *columns[name]) for name in columns}
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise _Unfit(f"the file is damaged ({str(error).splitlines()[0]})") from error
-    identity = (str(path), facts.st_ino, facts.st_size)
-    if identity not in _verified:
-        if told.get(b"checksum") != _checksum(key, found).encode():
-            raise _Unfit("the file is damaged (its checksum does not agree)")
-        _verified.add(identity)
-    return found
+        raise _Unfit(f"the file is not as it should be ({str(error).splitlines()[0]})") from error
+
+
+def _verify(path: Path) -> None:
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise _Unfit("the file is damaged (it is empty)")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            found, due, _ = _sealed(data)
+    if found != {due}:
+        raise _Unfit("the file is damaged (its checksum does not agree)")
 
 
 def _values(column: Any, rows: int, dtype: str, width: int) -> np.ndarray:

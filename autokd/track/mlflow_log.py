@@ -99,10 +99,11 @@ class _Writer:
     def __init__(self, log: MlflowLog) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         from mlflow.tracking import MlflowClient
 
+        for noisy in ("mlflow", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)  # after the import, which sets levels of its own
         self.log = log
         self.client = MlflowClient(tracking_uri=log.uri)
         found = self.client.get_experiment_by_name(log.experiment)

@@ -19,6 +19,7 @@ from torch import nn
 
 from autokd.augment.normalise import normalise
 from autokd.config.trial import PolicyConfig, TrialConfig
+from autokd.errors import TrialFailed
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
@@ -99,7 +100,7 @@ def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teache
         loss.backward()
         optimizer.step()
     if not all(bool(p.isfinite().all()) for p in trained):
-        raise FloatingPointError("the weights that the method adds to its teacher are no longer finite")
+        raise TrialFailed("the weights that the method adds to its teacher are no longer finite")
     return {"parts": _copied(parts), "model": _copied(model) if joint else None}
 
 

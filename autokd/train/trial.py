@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class Trial:
     """A training that stands still between calls of `advance`.
 
     `rank` and `world` split each batch over the workers of a data-parallel trial; `wrap` makes the network parallel
-    (DistributedDataParallel). Everything random is a function of (seed, step), so that a resumed trial ends with the same
+    (DistributedDataParallel). The step is then that of one worker with the whole batch, but for what looks across rows: batch
+    normalisation and methods that compare images see a worker's own rows, unless `wrap` synchronises them. Everything random is a function of (seed, step), so that a resumed trial ends with the same
     weights as an uninterrupted one.
     """
 
@@ -70,6 +72,11 @@ class Trial:
         started = time.perf_counter()
         self.extra = self._learnable_parts()
         self.teacher_seconds = time.perf_counter() - started
+        if world > 1 and self.extra is not None:
+            raise AutokdError(
+                f"{config.method.name} trains parts of its own, which several workers of one trial do not share",
+                fix="search it with resources.workers: 1 (and at most one GPU a trial)",
+            )
         self.parallel = wrap(self.student) if wrap else self.student
         self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.device.type == "cuda")
         self.amp = self.device.type == "cuda"
@@ -110,6 +117,7 @@ class Trial:
             if self.step % _CHECK_EVERY == 0:
                 self._check()
         self._check()
+        self._agree()
         train_loss = self._losses.item() / max(1, self._counted)
         self._losses.zero_()
         self._counted = 0
@@ -190,7 +198,7 @@ class Trial:
             group["lr"] = rate
         loss = self.loss(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * self._share).backward()
         if self.config.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.student.parameters(), self.config.recipe.clip)
             if self.extra is not None:
@@ -202,7 +210,24 @@ class Trial:
         self._counted += 1
         self.step += 1
 
+    @cached_property
+    def _share(self) -> float:
+        """This worker's rows of a batch times the workers: 1 where a batch divides. Gradients are averaged over workers."""
+        mine = slice(self.rank, None, self.world)
+        rows = sum(len(range(count)[mine]) for count in (self.division.plain, self.division.augmented))
+        return rows * self.world / (self.division.plain + self.division.augmented)
+
+    def _agree(self) -> None:
+        """Give every worker the first one's batch statistics: weights are the same already."""
+        if self.world > 1:
+            buffers = [*self.student.buffers(), *(self.average.buffers() if self.average is not None else ())]
+            for buffer in buffers:
+                torch.distributed.broadcast(buffer, 0)
+
     def _check(self) -> None:
+        if self.world > 1:  # the mean over the workers, so that all stop where one has to
+            torch.distributed.all_reduce(self._losses)
+            self._losses /= self.world
         if not math.isfinite(self._losses.item()):
             raise TrialFailed(f"the loss is not finite at step {self.step} of {self.total_steps}")
 
@@ -215,9 +240,7 @@ class Trial:
         share = view.share.to(self.device)[:, None]
         return share * own + (1 - share) * other
 
-    def _ask(
-        self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch, pixels: Tensor
-    ) -> None:
+    def _ask(self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch, pixels: Tensor) -> None:
         """Put the teacher's answers, row by row beside the student's, into `known`. `pixels`: all rows, turned ones too."""
         assert self.signals is not None
         if "teacher_features" in self.method.reads:  # one pass answers for both
@@ -226,7 +249,15 @@ class Trial:
             lengths = [len(part.rows) for part, _, _ in views]
             answers = list(known["teacher_logits"][: sum(lengths)].split(lengths))
         else:
-            answers = [self.signals.logits(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
+            weights = self.config.loss
+            every = len(views) == 1 or "plain_teacher_logits" in self.method.reads
+            every = every or (weights.kd_on_plain and weights.kd_on_augmented)
+            answers = [
+                self._answers(part.rows, part.passes, flag, view.pixels)
+                if every or flag == weights.kd_on_augmented
+                else torch.zeros(len(part.rows), self.loaded.classes, device=self.device)  # no loss reads these rows
+                for part, flag, view in views
+            ]
             known["teacher_logits"] = torch.cat(answers).to(self.device)
         if "plain_teacher_logits" in self.method.reads:
             partner = [answers[0]] if len(plain.rows) else []
@@ -235,10 +266,15 @@ class Trial:
                 parts = [answers[0][:have]] if have else []
                 if have < len(augmented.rows):
                     rows, passes = augmented.rows[have:], augmented.passes[have:]
-                    pixels = self.views.render(rows, passes, False).pixels if self.signals.wants_pixels else None
-                    parts.append(self.signals.logits(rows, passes, False, pixels))
+                    more = self.views.render(rows, passes, False).pixels if self.signals.wants_pixels else None
+                    parts.append(self._answers(rows, passes, False, more))
                 partner.append(torch.cat(parts))
             known["plain_teacher_logits"] = torch.cat(partner).to(self.device)
+
+    def _answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor | None) -> Tensor:
+        assert self.signals is not None
+        until = self.total_steps * self.division.images / len(self.loaded.pixels)
+        return self.signals.logits(rows, passes, flag, pixels, until=until).to(self.device)
 
     def _learnable_parts(self) -> nn.Module | None:
         """The method's own network, which trains beside the student and is not exported."""

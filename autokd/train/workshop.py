@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Loaded", "Workshop"]
 
+LEAST_PASSES = 0.25  # a trial that reads less of a view than this would pay for far more answers than it reads
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -73,7 +75,8 @@ class Loaded:
 class Workshop:
     """One process's bench. `device` is "cpu", "cuda" or "cuda:1"; `threads` bounds torch's own threads (None: leave them).
 
-    `signals` is live (ask the teacher at every batch), cached (keep its answers in `cache_dir`) or auto.
+    `signals` is live (ask the teacher at every batch), cached (keep its answers in `cache_dir`) or auto (time both); what was
+    chosen and why stands in `decisions`. `top_k`: as in `CachedSignals`.
     """
 
     def __init__(
@@ -84,17 +87,20 @@ class Workshop:
         *,
         signals: str = "auto",
         max_gb: float = 20.0,
+        top_k: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
-        self.signals_mode, self.max_gb = signals, max_gb
+        self.signals_mode, self.max_gb, self.top_k = signals, max_gb, top_k
+        self.decisions: list[str] = []  # sentences for a person, each once
         if threads is not None:
             torch.set_num_threads(threads)
         self._data: dict[str, Loaded] = {}
         self._teachers: dict[str, Teacher] = {}
         self._views: dict[str, Views] = {}
         self._stages: dict[str, dict[str, Any]] = {}
-        self._signals: dict[tuple[str, ...], LiveSignals | CachedSignals] = {}
+        self._kept: dict[tuple[str, ...], CachedSignals] = {}
+        self._choices: dict[tuple[str, ...], bool] = {}
 
     def data(self, config: DataConfig) -> Loaded:
         key = _key(replace(config, views_seed=0))
@@ -187,27 +193,34 @@ class Workshop:
         """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
         if config.teacher is None:
             return None
-        live = self.signals_mode == "live" or self.cache_dir is None or self._reads_features(config)
-        key = ("live" if live else "kept", _key(config.data), _key(config.policy), _key(config.teacher))
-        if key not in self._signals:
-            teacher = self.teacher(config.data, config.teacher)
-            views = self.views(config.data, config.policy)
-            if live:
-                self._signals[key] = LiveSignals(teacher)
-            else:
-                assert self.cache_dir is not None
-                from autokd.signals.cache import CachedSignals
-                from autokd.signals.store import Store
+        teacher = self.teacher(config.data, config.teacher)
+        if self.signals_mode == "live" or self.cache_dir is None or not self._worth_keeping(config):
+            return LiveSignals(teacher)
+        from autokd.signals.cache import CachedSignals
+        from autokd.signals.choose import choose
+        from autokd.signals.store import Store
 
-                self._signals[key] = CachedSignals(
-                    Store(self.cache_dir, max_gb=self.max_gb),
-                    teacher,
-                    data=self.data(config.data).fingerprint,
-                    rows=len(self.data(config.data).pixels),
-                    keys=(views.key(False), views.key(True)),
-                    render=_renderer(views),
-                )
-        return self._signals[key]
+        key = (_key(config.data), _key(config.policy), _key(config.teacher))
+        if key not in self._kept:
+            views, loaded = self.views(config.data, config.policy), self.data(config.data)
+            self._kept[key] = CachedSignals(
+                Store(self.cache_dir, max_gb=self.max_gb),
+                teacher,
+                data=loaded.fingerprint,
+                rows=len(loaded.pixels),
+                keys=(views.key(False), views.key(True)),
+                render=_renderer(views),
+                top=self.top_k,
+                model=json.dumps([config.teacher.model, config.teacher.options], sort_keys=True, default=str),
+            )
+        if self.signals_mode == "auto":
+            if key[::2] not in self._choices:  # the policy does not change what an answer costs
+                choice = choose(self._kept[key])
+                self._choices[key[::2]] = choice.cached
+                self._decide(choice.sentence)
+            if not self._choices[key[::2]]:
+                return LiveSignals(teacher)
+        return self._kept[key]
 
     def stage(self, config: TrialConfig, module: nn.Module, teacher: Teacher) -> Teacher | None:
         """Train what a method adds to its teacher, once for all trials, and freeze it. See `autokd.train.stages`."""
@@ -215,11 +228,22 @@ class Workshop:
 
         return teacher_stage(self, config, module, teacher, self._stages)
 
-    @staticmethod
-    def _reads_features(config: TrialConfig) -> bool:
-        """Logits are kept; feature maps are too large to be, so a method that reads them asks the teacher every time."""
-        entry = catalogue("methods").get(config.method.name)
-        return entry is not None and "teacher_features" in entry.reads
+    def _worth_keeping(self, config: TrialConfig) -> bool:
+        """Whether this trial reads what can be kept, and enough of it."""
+        assert config.teacher is not None
+        entry, name = catalogue("methods").get(config.method.name), config.teacher.name
+        if entry is not None and "teacher_features" in entry.reads:  # feature maps are too large to be kept
+            self._decide(f"signals of {name}: live for {config.method.name}, which reads feature maps")
+            return False
+        passes = config.epochs * max(config.ratio, 1 - config.ratio)
+        if self.signals_mode == "auto" and passes < LEAST_PASSES:
+            self._decide(f"signals of {name}: live for trials that read {passes:.2g} of a view")
+            return False
+        return True
+
+    def _decide(self, sentence: str) -> None:
+        if sentence not in self.decisions:
+            self.decisions.append(sentence)
 
     def trial(self, config: TrialConfig, **options: object) -> Trial:
         from autokd.train.trial import Trial

@@ -94,7 +94,7 @@ def test_a_joint_teacher_adds_its_own_cross_entropy_on_upright_views():
     teacher = features(12, seed=2)
     losses = []
     for mode in ("frozen", "joint"):
-        module = made(teacher, teacher, teacher=mode)
+        module = made(teacher, teacher, teacher_mode=mode)
         fixed(module, [torch.zeros(12, 28)] * 3)
         losses.append(module.teacher_loss(teacher, LABELS, ROTATION, VIEW).item())
     own = -teacher.logits[:3].double().log_softmax(1).gather(1, LABELS[:3, None]).mean().item()

@@ -134,7 +134,7 @@ def test_a_damaged_file_is_made_anew_with_a_warning(teacher, tmp_path):
 def test_a_joint_teacher_is_a_copy_that_moved_and_the_given_one_stays(workshop, teacher):
     given = workshop.teacher(DIGITS, teacher)
     before = numbers(given.model)
-    trial = Trial(workshop, config(teacher, "hsakd", teacher="joint"))
+    trial = Trial(workshop, config(teacher, "hsakd", teacher_mode="joint"))
     assert torch.equal(before, numbers(given.model)) and not given.model.training
     assert not torch.equal(before, numbers(trial.tuned.model))
     seen = []

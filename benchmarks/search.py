@@ -1,0 +1,230 @@
+"""A whole search to a target accuracy, wall time: the usual way over autokd's, from the command to the report that reaches it.
+
+    python -m benchmarks.search [--full]      digits, one seed, some minutes; with --full five seeds, and a fifth of CIFAR-100
+
+Both sides have the same teacher (trained before the clock starts), student, ranges, trial length, rungs, number of trials at once
+and validation split; autokd begins with an empty cache. The clock runs from the start of the process: imports, Ray, first
+trials, everything. The usual way is benchmarks.baseline: OptunaSearch, ASHA, PIL views in DataLoader workers, live teacher.
+A side that does not get there within its trials or the time limit counts as the limit, and the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._setting import alone, cifar100, scratch
+from benchmarks.rows import Row
+
+__all__ = ["TASKS", "Task", "measure", "seconds_to_target"]
+
+ROOT = Path(__file__).resolve().parents[1]
+FASTER = 5.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is searched for. `target`: validation top-1 of a report. Lengths in epochs of views; `limit` in seconds."""
+
+    name: str
+    student: str
+    teacher: str
+    train: int  # epochs of the teacher
+    target: float
+    epochs: int
+    trials: int
+    strength: float
+    limit: float
+
+
+TASKS = {
+    "digits": Task("digits", "resnet8", "wrn_16_2", 12, 0.975, 12, 40, 0.5, 900.0),
+    "cifar100": Task("cifar100", "resnet8", "resnet20", 12, 0.28, 9, 40, 1.0, 5400.0),
+}
+
+
+def measure(short: bool) -> list[Row]:
+    tasks = ["digits"] if short else list(TASKS)
+    return [compare(TASKS[name], seeds=1 if short else 5) for name in tasks]
+
+
+def compare(task: Task, *, seeds: int) -> Row:
+    with scratch() as folder:
+        checkpoint = _teacher(task, Path(folder))
+        ours, usual = [], []
+        for seed in range(seeds):
+            for side, times in (("ours", ours), ("usual", usual)):
+                seconds = seconds_to_target(task, side, seed, checkpoint, Path(folder))
+                times.append(task.limit if seconds is None else seconds)
+                told = f"{seconds:.0f} s" if seconds is not None else "not reached"
+                print(f"   {task.name}, seed {seed}, {side}: {told}", flush=True)
+    ratios = [other / one for one, other in zip(ours, usual, strict=True)]
+    missed = sum(one >= task.limit for one in (*ours, *usual))
+    note = f" (per seed {min(ratios):.1f} to {max(ratios):.1f}, {seeds} seeds; medians {statistics.median(usual):.0f} s"
+    note += f" / {statistics.median(ours):.0f} s" + (f"; {missed} searches at the limit" if missed else "") + ")"
+    what = f"whole search to {task.target:.1%} top-1, {task.name}, wall time, usual way / ours"
+    return Row.at_least(what, statistics.median(ratios), FASTER, note)
+
+
+def seconds_to_target(task: Task, side: str, seed: int, checkpoint: Path, folder: Path) -> float | None:
+    """Wall seconds from the command to the first report at or above the target; None where it did not come."""
+    from benchmarks.startup import end
+
+    words = ["--side", side, "--task", task.name, "--seed", str(seed), "--teacher", str(checkpoint)]
+    words += ["--data", str(folder)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.search", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        found = None
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if not line.startswith('{"top1"'):
+                    continue
+                if time.perf_counter() - start > task.limit:
+                    break
+                if json.loads(line)["top1"] >= task.target:
+                    found = time.perf_counter() - start
+                    break
+            else:
+                if process.wait():
+                    errors.seek(0)
+                    raise RuntimeError(f"the side {side} failed:\n{errors.read()[-3000:]}")
+        finally:
+            end(process)
+    return found
+
+
+def _data(task: Task, folder: Path) -> Any:
+    from autokd.config.trial import DataConfig
+
+    return DataConfig("digits", validation=0.2) if task.name == "digits" else cifar100(folder, 0.2)
+
+
+def _teacher(task: Task, folder: Path) -> Path:
+    from autokd.config.trial import RecipeConfig, TeacherConfig, TeacherTraining
+    from autokd.train.teachers import train_teacher
+    from autokd.train.workshop import Workshop
+
+    recipe = RecipeConfig(lr=0.05, schedule="cosine", warmup=0.1)
+    teacher = TeacherConfig(task.teacher, task.teacher, training=TeacherTraining(epochs=task.train, recipe=recipe))
+    return train_teacher(_data(task, folder), teacher, folder, workshop=Workshop(threads=os.cpu_count()))
+
+
+def _ours(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:
+    os.environ["AUTOKD_CACHE"] = tempfile.mkdtemp(dir=folder)  # nothing is known yet, the decoded images included
+    from autokd.search.run import search
+
+    data = _data(task, folder)
+    values = {
+        "name": "bench",
+        "data": {key: getattr(data, key) for key in ("name", "root", "validation", "fraction")},
+        "teachers": {"teacher": {"model": task.teacher, "checkpoint": str(checkpoint)}},
+        "students": [task.student],
+        "space": {
+            "policy": {"jda_cifar100": {"probability": {"choose": [0.05, 0.1, 0.2, 0.3]}, "strength": task.strength}},
+            "method": {"ccd": {"temperature": {"log": [1, 10]}}},
+            "recipe": {
+                "lr": {"log": [0.002, 0.4]},
+                "weight_decay": {"choose": [0.0, 0.0001, 0.0005]},
+                "batch": 64,
+                "schedule": "cosine",
+            },
+        },
+        "budgets": [{"name": "any"}],
+        "search": {"trials": task.trials, "epochs": task.epochs, "rungs": {"count": 2, "eta": 3, "grace": 0.25}, "seed": seed},
+        "resources": {"cpus": 1},
+    }
+
+    def hear(event: dict[str, Any]) -> None:
+        if event["event"] == "report":
+            print(json.dumps({"top1": event["val_top1"]}), flush=True)
+
+    search(values, runs=Path(os.environ["AUTOKD_CACHE"]) / "runs", on_event=hear)
+
+
+def _usual(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:
+    os.environ["AUTOKD_CACHE"] = tempfile.mkdtemp(dir=folder)
+    from ray import tune
+
+    from benchmarks.baseline import tune as run
+
+    class Tell(tune.Callback):
+        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+            print(json.dumps({"top1": result["top1"]}), flush=True)
+
+    domains = {
+        "lr": tune.loguniform(0.002, 0.4),
+        "weight_decay": tune.choice([0.0, 0.0001, 0.0005]),
+        "temperature": tune.loguniform(1, 10),
+        "probability": tune.choice([0.05, 0.1, 0.2, 0.3]),
+        "task": task.name,
+        "teacher": str(checkpoint),
+        "folder": str(folder),
+    }
+    grace = max(1, round(task.epochs * 0.25))
+    folder = Path(os.environ["AUTOKD_CACHE"])
+    run(_trial, domains, folder, trials=task.trials, epochs=task.epochs, seed=seed, grace=grace, callbacks=[Tell()])
+
+
+def _trial(config: dict[str, Any]) -> None:
+    """The function trainable."""
+    from ray import tune
+
+    from autokd.config.trial import (
+        LossConfig,
+        MethodConfig,
+        PolicyConfig,
+        RecipeConfig,
+        StudentConfig,
+        TeacherConfig,
+        TrialConfig,
+    )
+    from benchmarks.baseline import train
+
+    task = TASKS[config["task"]]
+    made = TrialConfig(
+        data=_data(task, Path(config["folder"])),
+        student=StudentConfig(task.student),
+        teacher=TeacherConfig("teacher", task.teacher, checkpoint=config["teacher"]),
+        policy=PolicyConfig("jda_cifar100", {"probability": config["probability"], "strength": task.strength}),
+        method=MethodConfig("ccd", {"temperature": config["temperature"]}),
+        loss=LossConfig(1.0, 1.0),
+        recipe=RecipeConfig(lr=config["lr"], weight_decay=config["weight_decay"], batch=64),
+        epochs=task.epochs,
+    )
+    for _, top1 in train(made):
+        tune.report({"top1": top1})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--side", choices=["ours", "usual"], required=True)
+    parser.add_argument("--task", choices=list(TASKS), required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    options = parser.parse_args()
+    side = _ours if options.side == "ours" else _usual
+    side(TASKS[options.task], options.seed, options.teacher, options.data)
+
+
+if __name__ == "__main__":
+    main() if "--side" in sys.argv else alone(measure, __doc__)
