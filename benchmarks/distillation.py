@@ -15,7 +15,18 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks._setting import BATCH, PAIRS, Pair, alone, cifar100, one_core, scratch, spread, timed_steps, trial_config
+from benchmarks._setting import (
+    BATCH,
+    PAIRS,
+    Pair,
+    alone,
+    cifar100,
+    one_core,
+    scratch,
+    spread,
+    timed_steps,
+    trial_config,
+)
 from benchmarks.rows import Row
 
 __all__ = ["measure"]

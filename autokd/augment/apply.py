@@ -13,12 +13,15 @@ from autokd.augment.windows import put
 __all__ = ["apply", "apply_"]
 
 
-def apply(images: Tensor, draws: Draws) -> Tensor:
-    """images: [B, C, H, W] uint8; they stay as they are. Returns the augmented images, same shape."""
-    return apply_(images.clone(memory_format=torch.contiguous_format), draws)
+def apply(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tensor:
+    """images: [B, C, H, W] uint8; they stay as they are. Returns the augmented images, same shape.
+
+    attention: [B, H, W] uint8, where a teacher looks, for the ops that read it.
+    """
+    return apply_(images.clone(memory_format=torch.contiguous_format), draws, attention)
 
 
-def apply_(images: Tensor, draws: Draws) -> Tensor:
+def apply_(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tensor:
     """The same in place: images [B, C, H, W] uint8, contiguous, are overwritten and returned."""
     fired, magnitude = draws.fired.numpy(), draws.magnitude.numpy()
     for column, op in enumerate(draws.ops):
@@ -36,5 +39,9 @@ def apply_(images: Tensor, draws: Draws) -> Tensor:
             inputs["magnitude"] = torch.from_numpy(magnitude[where, column])
         if "place" in reads:
             inputs["place"] = draws.place[torch.from_numpy(where), column]
+        if "attention" in reads:
+            if attention is None:
+                raise ValueError(f"{op} needs the teacher's attention")
+            inputs["attention"] = attention.index_select(0, rows)
         put(images, rows, known.function(op)(images=images.index_select(0, rows), **inputs))
     return images

@@ -27,8 +27,9 @@ def splitmix(state: np.ndarray) -> np.ndarray:
 def keys(seed: int, index: np.ndarray, view: np.ndarray | int) -> np.ndarray:
     """One 64-bit key for each (seed, image, view): index and view integers [B] (view may be one number). Returns uint64 [B]."""
     key = splitmix(np.full(1, (int(seed) + _STEP) % 2**64, dtype=np.uint64))
-    for part in (np.asarray(view), np.asarray(index)):
-        key = splitmix(key ^ splitmix(part.astype(np.int64).astype(np.uint64).reshape(-1) + np.uint64(_STEP)))
+    for number, part in enumerate((np.asarray(view), np.asarray(index)), 2):
+        own = np.uint64(number * _STEP % 2**64)  # without a constant of its own, seed 1 view 2 would be seed 2 view 1
+        key = splitmix(key ^ splitmix(part.astype(np.int64).astype(np.uint64).reshape(-1) + own))
     return key
 
 

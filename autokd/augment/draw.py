@@ -19,7 +19,7 @@ from autokd.augment.policy import Policy, Step
 
 __all__ = ["AUGMENTED", "DRAW_VERSION", "PARTNER", "PLAIN", "Draws", "Geometry", "Mix", "draw", "draw_crop", "draw_box"]
 
-DRAW_VERSION = 1  # raise it whenever the same triple would give other pixels: cached signals are then made anew
+DRAW_VERSION = 2  # raise it whenever the same triple would give other pixels: cached signals are then made anew
 
 PLAIN, AUGMENTED, PARTNER = 0, 64, 128  # crop and flip of the plain view, of the augmented one, and of a mixed-in image
 _MIX, _STEPS, _STEP_WIDTH = 192, 256, 8

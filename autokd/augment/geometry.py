@@ -32,7 +32,7 @@ def crop(images: Tensor, geometry: Geometry, *, padding: int, buffer: Tensor | N
         plane = torch.arange(size * channels).mul_(height * width).add_((buffer.numel() - images.numel()) // 2)
         first = starts.index_select(0, place)[:, None] + plane.view(size, channels, 1)  # [B, C, H]
         cut = runs(buffer, first.view(-1).to(images.device), width).view_as(images)
-        cut.view(size, channels, -1).bitwise_and_(masks.index_select(0, place)[:, None].to(images.device))
+        cut.view(size, channels, height * width).bitwise_and_(masks.index_select(0, place)[:, None].to(images.device))
     return _flipped(cut, geometry.flip)
 
 

@@ -44,6 +44,12 @@ class Policy:
     after_crop: bool = False
 
     @property
+    def reads_attention(self) -> bool:
+        """Whether an op follows a teacher's attention, so that views need its maps."""
+        ops = {step.op for step in self.steps} if self.kind != "mix" else set()
+        return any("attention" in known.entry(op).reads for op in ops)
+
+    @property
     def key(self) -> str:
         """Canonical JSON of everything the pixels depend on; the name is not part of it."""
         steps = [[s.op, s.magnitude, s.sign, s.probability, list(s.choices)] for s in self.steps]

@@ -17,7 +17,7 @@ from autokd.augment.policy import Policy
 from autokd.augment.windows import guarded
 from autokd.errors import AutokdError
 
-__all__ = ["View", "Views"]
+__all__ = ["Attention", "View", "Views"]
 
 _CHUNK = 256  # rows at a time: their pixels and the arithmetic on them stay in a core's cache
 
@@ -31,6 +31,14 @@ class View:
     share: Tensor | None = None  # [B] float32, the share of the own label
 
 
+@dataclass(frozen=True)
+class Attention:
+    """Where a teacher looks in each of the resident images; `key` names the teacher and all else the maps depend on."""
+
+    maps: Tensor  # [N, H, W] uint8
+    key: str
+
+
 class Views:
     """Plain and augmented views of resident images.
 
@@ -38,7 +46,7 @@ class Views:
     happens to an image depends on (seed, its number, the view number) and on nothing else. A plain view is crop + flip; an
     augmented one is the policy on the raw image, then a crop + flip of its own (`shared_geometry`: the plain view's).
     geometry "crop": zero padding by `padding` pixels and a crop of the image's own size; "resized_crop": a random box resized to
-    `size` (height, width; the image's own where not given).
+    `size` (height, width; the image's own where not given). attention: for policies that follow a teacher's.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class Views:
         shared_geometry: bool = False,
         geometry: Literal["crop", "resized_crop"] = "crop",
         size: tuple[int, int] | None = None,
+        attention: Attention | None = None,
     ) -> None:
         if pixels.dtype != torch.uint8 or pixels.dim() != 4 or len(index) != len(pixels):
             raise ValueError(
@@ -73,6 +82,12 @@ class Views:
             )
         if policy.kind == "mix" and len(pixels) < 2:
             raise AutokdError(f"policy {policy.name!r} mixes two images, and there is one", fix="use another policy")
+        if policy.reads_attention and (attention is None or policy.after_crop):
+            raise AutokdError(
+                f"policy {policy.name!r} follows a teacher's attention to the uncropped image, which is not here",
+                fix="give its maps (autokd.signals.attention)",
+            )
+        self.attention = attention if policy.reads_attention else None
         self.pixels, self.index, self.policy = pixels, index.cpu().long(), policy
         self.padding, self.flip, self.seed = padding, flip, seed
         self.shared_geometry, self.geometry = shared_geometry, geometry
@@ -104,6 +119,8 @@ class Views:
         }
         if augmented:
             parts |= {"policy": json.loads(self.policy.key), "shared_geometry": bool(self.shared_geometry)}
+            if self.attention is not None:
+                parts["attention"] = self.attention.key
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     def _render(self, rows: Tensor, view: int | Tensor, augmented: bool) -> View:
@@ -125,7 +142,7 @@ class Views:
         """The images in `rows`, changed as drawn where anything is, then cropped and flipped."""
         images, buffer = guarded(self.pixels, rows, self.padding)
         if draws is not None:
-            apply_(images, draws)
+            apply_(images, draws, None if self.attention is None else self.attention.maps[rows])
         if self.geometry == "crop":
             place = draw_crop(index, view, self.seed, stream, padding=self.padding, flip=self.flip)
             return crop(images, place, padding=self.padding, buffer=buffer)

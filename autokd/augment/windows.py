@@ -16,7 +16,7 @@ GREY = 128  # what enters at the edges, as in AutoAugment
 
 def runs(buffer: Tensor, starts: Tensor, length: int) -> Tensor:
     """`length` neighbours of a contiguous buffer [k] from each start [m] int64: [m, length]. Starts must lie inside."""
-    return buffer.as_strided((buffer.numel() - length + 1, length), (1, 1), 0).index_select(0, starts)
+    return buffer.as_strided((max(buffer.numel() - length + 1, 0), length), (1, 1), 0).index_select(0, starts)
 
 
 def guarded(pixels: Tensor, rows: Tensor, guard: int) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,13 @@ def shift(rows: Tensor, by: Tensor, *, fill: int = GREY) -> Tensor:
 
 
 def put(images: Tensor, rows: Tensor, values: Tensor) -> None:
-    """images[rows] = values, in place; both contiguous uint8. By words of eight bytes where the size allows: six times as fast."""
+    """images[rows] = values, in place; both contiguous uint8, rows int64 without repeats.
+
+    On a CPU by way of NumPy, which copies whole images; elsewhere in words of eight bytes where the size allows.
+    """
+    if images.device.type == "cpu":
+        images.numpy()[rows.numpy()] = values.numpy()
+        return
     target, source = images.view(images.shape[0], -1), values.view(values.shape[0], -1)
     if target.shape[1] % 8 == 0 and target.storage_offset() % 8 == 0 and source.storage_offset() % 8 == 0:
         target, source = target.view(torch.int64), source.view(torch.int64)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["console", "echo", "plain", "print_json", "print_table"]
 
+_WHOLE = 50  # columns that the names in a table's first column may take before they are folded too
 _NARROWEST = 100  # columns a pipe is given; a terminal has its own
 
 
@@ -34,15 +35,16 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """A table without boxes, as wide as it needs to be, with long cells folded."""
+    """A table without boxes, as wide as it needs to be, with long cells folded (those of the first column last)."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
     rows = [list(row) for row in rows]
+    longest = max((len(_cell(row[0])) for row in rows), default=0)
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", header_style="bold", overflow="fold")
+        table.add_column(column, justify="right" if numeric else "left", header_style="bold", overflow="fold", no_wrap=number == 0 and longest <= _WHOLE)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     screen = console()

@@ -46,12 +46,13 @@ def validate(
 
 def examine(space: SearchSpace) -> tuple[dict[str, Any], AutokdError | None]:
     """Everything `validate` tells, and what is wrong with the budgets where a budget cannot be met."""
-    from autokd.data.training import describe
+    from autokd.data.training import expect
     from autokd.search.feasible import feasible, measure
 
-    card = describe(space.data.name, root=space.data.root, options=space.data.options)
-    costs = {name: measure(space.data, [student], [])[0][student.name] for name, student in space.students.items()}
-    teachers = measure(space.data, [], space.teachers.values())[1]
+    card = expect(space.data.name, root=space.data.root, options=space.data.options)
+    costs, teachers = {}, measure(space.data, [], space.teachers.values(), card)[1]
+    for name, student in space.students.items():
+        costs[name] = measure(space.data, [student], [], card)[0][student.name]
     trouble: AutokdError | None = None
     fits: dict[str, list[str]] = {name: [] for name in space.students}
     try:
@@ -88,7 +89,7 @@ def examine(space: SearchSpace) -> tuple[dict[str, Any], AutokdError | None]:
         "teachers": [
             {
                 "name": name,
-                "model": teacher.model,
+                "model": _near(teacher.model),
                 "params": teachers[name].params,
                 "macs": teachers[name].macs,
                 "weights": _weights(teacher),
@@ -117,10 +118,15 @@ def _train_images(space: SearchSpace, card: Any) -> int | None:
     return round(card.train_images * (1 - space.data.validation) * space.data.fraction)
 
 
+def _near(model: str) -> str:
+    """A model of one's own as a person wrote it: its file below the current folder, or in full."""
+    return model.removeprefix(f"{Path.cwd()}/")
+
+
 def _weights(teacher: Any) -> str:
     if teacher.training is not None:
         return f"to be trained, {teacher.training.epochs:g} epochs"
-    return str(teacher.checkpoint or teacher.weights)
+    return _near(str(teacher.checkpoint or teacher.weights))
 
 
 def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
@@ -158,18 +164,17 @@ def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
 
 
 def _tell(space: SearchSpace, facts: dict[str, Any]) -> None:
+    from autokd.space.domains import written
+
     data, work = facts["data"], facts["work"]
     shape = "x".join(map(str, data["image"]))
-    images = (
-        f"{data['training_images']:,} training images"
-        if data["training_images"] is not None
-        else "images not counted yet"
-    )
-    echo(f"{facts['space']}: {data['name']}, {images} of {shape}, {data['classes']} classes")
+    many = data["training_images"]
+    images = f"images of {shape}, not counted yet" if many is None else f"{many:,} training images of {shape}"
+    echo(f"{facts['space']}: {data['name']}, {images}, {data['classes']} classes")
     echo(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {', '.join(facts['methods'])}")
     echo()
     rows = [
-        (knob["path"], knob["domain"], "" if knob["prior"] is None else str(knob["prior"]), knob["where"])
+        (knob["path"], knob["domain"], "" if knob["prior"] is None else written(knob["prior"]), knob["where"])
         for knob in facts["knobs"]
     ]
     print_table(("knob", "values", "prior", "where"), rows, title=f"{len(rows)} knobs")
@@ -185,10 +190,8 @@ def _tell(space: SearchSpace, facts: dict[str, Any]) -> None:
                 [(t["name"], t["model"], amount(t["params"]), amount(t["macs"]), t["weights"]) for t in facts["teachers"]],
                 title="Teachers")  # fmt: skip
     echo()
-    rows = []
-    for budget in facts["budgets"]:
-        rows.append((budget["name"], limits_of(budget), budget["students"]))
-    print_table(("budget", "limits", "students"), rows, title="Budgets")
+    fitting = [(budget["name"], limits_of(budget), budget["students"]) for budget in facts["budgets"]]
+    print_table(("budget", "limits", "students"), fitting, title="Budgets")
     echo()
     echo(_projected(work))
     for note in facts["notes"]:

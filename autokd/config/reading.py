@@ -120,7 +120,7 @@ class Reader:
         try:
             return SpaceFile.model_validate(values), set()
         except ValidationError as error:
-            for item in error.errors():
+            for item in _without_misspelt(error.errors(), SpaceFile):
                 self._explain(item, SpaceFile, ())
             wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
             sound = {key: value for key, value in values.items() if key not in wrong}
@@ -377,7 +377,7 @@ class Reader:
             if (teacher, student) in made:
                 self.tell(at, f"the pair [{teacher}, {student}] stands here twice", "take one out")
             made.append((teacher, student))
-        for i, name in enumerate(students):
+        for i, name in enumerate(students if len(made) == len(written) else ()):
             if self.document.get(("students",)) is not None and name not in {student for _, student in made}:
                 at = ("students", i) if isinstance(self.document.get(("students",)), list) else ("students",)
                 self.tell(at, f"the student {name!r} stands in no pair", "add a pair for it, or take it out")
@@ -519,6 +519,20 @@ def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseMode
             here = get_args(here)[-1]
         here = _section_of(here)
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _without_misspelt(errors: Sequence[Any], model: type[BaseModel]) -> list[Any]:
+    """The errors but for keys that are missing because they stand there in another spelling, which is told already."""
+    meant: set[tuple[Any, str]] = set()
+    for item in errors:
+        owner = _model_at(model, item["loc"][:-1]) if item["type"] == "extra_forbidden" else None
+        if owner is not None:
+            meant.add((item["loc"][:-1], did_you_mean(str(item["loc"][-1]), owner.model_fields)))
+    return [
+        item
+        for item in errors
+        if item["type"] != "missing" or (item["loc"][:-1], f" (did you mean {item['loc'][-1]!r}?)") not in meant
+    ]
 
 
 def _section_of(annotation: Any) -> Any:

@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from autokd.augment import known as known_ops
 from autokd.config.sections import SpaceFile, StudentItem, StudentsSection
+from autokd.config.terms import candidates, term_settings
 from autokd.config.tree import (
     LOSS,
     OPTIMIZERS,
@@ -19,6 +20,7 @@ from autokd.config.tree import (
     SHARED_BY_SCHEDULES,
     STEP,
     method_settings,
+    needs_teacher,
 )
 from autokd.models import zoo
 from autokd.rooms import Setting, catalogue
@@ -77,6 +79,14 @@ def _space(definitions: dict[str, Any]) -> dict[str, Any]:
         )
         for name, entry in catalogue("methods").items()
     }
+    for name, entry in candidates().items():
+        definitions[f"term.{name}"] = {"anyOf": [_settings(term_settings(entry), entry.summary), {"type": "null"}]}
+    for name, made in methods.items():
+        if needs_teacher(name):
+            terms = {other: {"$ref": f"#/$defs/term.{other}"} for other in candidates() if other != name}
+            told = "further distillation terms on the same views, each weight x term"
+            also = {"type": "object", "additionalProperties": False, "properties": terms, "description": told}
+            (made["anyOf"][0] if "anyOf" in made else made)["properties"]["also"] = also
     policies = {
         name: _settings(
             (*entry.settings, *(POLICY_EXTRAS if name != "none" else ())), entry.summary, recommended=bool(entry.search)

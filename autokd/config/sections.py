@@ -257,10 +257,14 @@ class FinalizeSettings(Section):
 
 
 class SignalSettings(Section):
-    """Whether the teacher's answers are kept between trials, and in how much disk space."""
+    """Whether the teacher's answers are kept between trials, and in how much disk space.
+
+    top_k: of many classes so many of the largest logits and the rest as one mass (0: all; null: all up to 256 classes).
+    """
 
     mode: Literal["auto", "cached", "live"] = "auto"
     max_gb: Positive = 20.0
+    top_k: Annotated[Whole, Field(ge=0)] | None = None
 
 
 class SpaceFile(Section):

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from autokd.augment import known as known_ops
+from autokd.config.terms import nested, parse_terms, terms_of
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, RecipeConfig
 from autokd.errors import did_you_mean
 from autokd.rooms import Entry, Limit, Setting, catalogue, complain
@@ -63,7 +64,10 @@ LOSS = (
     Setting("ce_on_augmented", "bool", True),
     Setting("kd_on_plain", "bool", True),
     Setting("kd_on_augmented", "bool", True),
+    Setting("adapt", "str", "fixed", words=("fixed", "gradient_cosine", "loss_ratio", "uncertainty")),
+    Setting("adapt_memory", "float", 0.9, limit=Limit(ge=0, lt=1)),
 )
+_REMEMBER = ("gradient_cosine", "uncertainty")  # the ways of adapting that read adapt_memory
 RATIO = Setting("ratio", "float", 0.5, limit=Limit(ge=0, le=1))
 POLICY_EXTRAS = (Setting("shared_geometry", "bool", False), replace(RATIO, default=None, optional=True))
 STEP = (  # of the policy `custom`
@@ -85,6 +89,7 @@ RECIPE = (
     Setting("ema", "float", None, limit=Limit(gt=0, lt=1), optional=True),
 )
 _IN_RECIPE = {setting.name for setting in RECIPE}
+_FROM_RECIPE = {"label_smoothing"}  # of `ce`, which stands beside every method and so is set once, in the recipe
 OPTIMIZERS = {
     "sgd": (Setting("momentum", "float", 0.9, limit=Limit(ge=0, lt=1)), Setting("nesterov", "bool", True)),
     "adamw": (),
@@ -142,13 +147,14 @@ class Tree:
         weights: dict[str, Any] = {}
         for setting in LOSS:
             key = setting.name
-            if key.startswith("kd_") and not needs_teacher(name):
-                weights[key] = 0.0 if key == "kd_weight" else True
+            if _of_teacher(key) and not needs_teacher(name):
+                weights[key] = 0.0 if key == "kd_weight" else setting.default
             elif key in settings:
                 weights[key] = settings.pop(key)
-            else:
+            elif key in dict(self.loss):
                 weights[key] = pick(f"loss.{key}", dict(self.loss)[key])
-        return MethodConfig(name, settings), LossConfig(**weights)
+        also = terms_of(settings)
+        return MethodConfig(name, settings, also), LossConfig(**weights)
 
     def recipe_of(self, pick: Pick) -> RecipeConfig:
         values = {}
@@ -167,11 +173,11 @@ class Tree:
         for key, node in self.loss:
             users = [name for name in self.method.names if self._uses_loss(name, key)]
             if users:
-                yield Knob(f"loss.{key}", node, "" if len(users) == len(self.method.names) else _is("method", users))
+                yield Knob(f"loss.{key}", node, _among("method", users, self.method.names))
         yield from _knobs("policy", self.policy)
         users = [name for name in self.policy.names if name != "none" and "ratio" not in self.policy.settings(name)]
         if users:
-            yield Knob("ratio", self.ratio, "" if len(users) == len(self.policy.names) else _is("policy", users))
+            yield Knob("ratio", self.ratio, _among("policy", users, self.policy.names))
         for path, branches in (("recipe.optimizer", self.optimizer), ("recipe.schedule", self.schedule)):
             yield from _knobs(path, branches)
         for key, node in self.recipe:
@@ -202,7 +208,7 @@ class Tree:
         return methods * policies * inner * product(node for _, node in self.recipe)
 
     def _uses_loss(self, method: str, key: str) -> bool:
-        return key not in self.method.settings(method) and (needs_teacher(method) or not key.startswith("kd_"))
+        return key not in self.method.settings(method) and (needs_teacher(method) or not _of_teacher(key))
 
     def emit(self) -> dict[str, Any]:
         """The YAML values that are read back as this tree."""
@@ -213,13 +219,18 @@ class Tree:
             policy["choose"][name] = {key: value for key, value in settings.items() if not key.startswith("steps.")}
             if steps:
                 policy["choose"][name]["steps"] = list(steps)
+        method = emit(self.method)
+        for name, settings in method["choose"].items():
+            kept = {key: value for key, value in settings.items() if not key.startswith("also.")}
+            also = nested(settings)
+            method["choose"][name] = {**kept, "also": also} if also else kept
         recipe: dict[str, Any] = {"optimizer": emit(self.optimizer), "schedule": emit(self.schedule)}
         recipe |= {key: emit(node) for key, node in self.recipe}
         loss = {key: emit(node) for key, node in self.loss}
         return {
             "policy": policy,
             "ratio": emit(self.ratio),
-            "method": emit(self.method),
+            "method": method,
             "loss": loss,
             "recipe": recipe,
         }
@@ -235,10 +246,10 @@ def method_settings(entry: Entry) -> tuple[tuple[Setting, ...], tuple[Setting, .
     """The settings of a method's own, and those of its place in the loss with the method's published weights as defaults."""
     weights = entry.facts.get("WEIGHTS", {})
     weights = weights[entry.name] if isinstance(weights.get(entry.name), dict) else weights
-    own = tuple(s for s in entry.settings if s.name not in _IN_RECIPE)
+    own = tuple(s for s in entry.settings if s.name not in _FROM_RECIPE)
     taught = needs_teacher(entry.name)
     extras = (
-        replace(s, default=weights.get(s.name, s.default)) for s in LOSS if taught or not s.name.startswith("kd_")
+        replace(s, default=weights.get(s.name, s.default)) for s in LOSS if taught or not _of_teacher(s.name)
     )
     return own, tuple(extras)
 
@@ -261,18 +272,27 @@ def parse_tree(value: Any, place: Place, tell: Tell) -> Tree | None:
         tell((*place, "ratio"), "ratio cannot matter: the only policy is none", "add a policy, or take the ratio out")
     if method is not None and not any(map(needs_teacher, method.names)):
         for key, _ in loss:
-            if key.startswith("kd_"):
+            if _of_teacher(key):
                 tell(
                     (*place, "loss", key),
                     f"{key} cannot matter: no method here has a teacher",
                     "take it out, or add a method",
                 )
+    if method is not None:
+        _adapting(method, dict(loss), place, tell)
+    for name in policy.names if policy is not None and method is not None else ():
+        without = [one for one in method.names if not needs_teacher(one)] if method is not None else []
+        if without and policy is not None and _follows_teacher(name, policy.settings(name)):
+            what = f"policy {name} follows the teacher's attention, and {', '.join(without)} has no teacher"
+            tell((*place, "policy"), what, "take one of them out")
     recipe, optimizer, schedule = _recipe(value.get("recipe"), (*place, "recipe"), tell)
     if policy is None or method is None or optimizer is None or schedule is None:
         return None
     given = dict(loss)
     placements = tuple(
-        (s.name, given.get(s.name, Constant(s.default))) for s in LOSS if s.name in given or s.kind == "bool"
+        (s.name, given.get(s.name, Constant(s.default)))
+        for s in LOSS
+        if s.name in given or s.kind == "bool" or s.name == "adapt"
     )
     return Tree(policy, ratio or Constant(RATIO.default), method, placements, recipe, optimizer, schedule)
 
@@ -309,6 +329,8 @@ def fixed_policy(value: Any, place: Place, tell: Tell) -> tuple[str, dict[str, A
     settings.pop("shared_geometry", None)
     if len(branches.names) > 1 or any(searched(node) for node in settings.values()):
         tell(place, "the policy is fixed here: a teacher is trained once", "write one policy with constant settings")
+    if _follows_teacher(name, settings):
+        tell(place, f"policy {name} follows a teacher's attention, and a teacher has no teacher", "use another policy")
     if "ratio" in settings:
         tell((*place, name, "ratio"), "the ratio stands beside the policy here", "write train: {policy: …, ratio: 0.5}")
     return name, {key: node.prior for key, node in settings.items() if key != "ratio"}
@@ -323,11 +345,16 @@ def _method(value: Any, place: Place, loss: dict[str, Node], tell: Tell) -> Bran
     def settings(name: str, value: Any, at: Place) -> Settings:
         entry = known[name]
         own, extras = method_settings(entry)
+        also: Settings = ()
         if isinstance(value, dict):
-            rejected = [key for key in value if key.startswith("kd_") and not needs_teacher(name)]
+            rejected = [key for key in value if (_of_teacher(key) or key == "also") and not needs_teacher(name)]
+            if "also" in value and "also" not in rejected:
+                also = parse_terms(value["also"], name, (*at, "also"), tell, read)
+                value = {key: item for key, item in value.items() if key != "also"}
             for key in rejected:
                 tell((*at, key), f"{key} cannot matter: {name} has no teacher", "take it out")
-            for key in [key for key in value if key in _IN_RECIPE and key not in rejected]:
+            strays = _IN_RECIPE - {s.name for s in own}
+            for key in [key for key in value if key in strays and key not in rejected]:
                 fix = f"write space: {{recipe: {{{key}: …}}}}; it holds for the cross-entropy beside every method"
                 tell((*at, key), f"{key} is part of the recipe, not of {name}", fix)
                 rejected.append(key)
@@ -339,7 +366,10 @@ def _method(value: Any, place: Place, loss: dict[str, Node], tell: Tell) -> Bran
             (key, node)
             for key, node in made
             if key in asked or key in {s.name for s in own} or (key in ("ce_weight", "kd_weight") and key not in loss)
-        )
+        ) + also
+
+    def read(value: Any, settings: tuple[Setting, ...], at: Place, owner: str, entry: Entry) -> Settings:
+        return _settings(value, settings, at, f"the term {owner}", tell, entry=entry)
 
     return _branches(value, place, "method", known, settings, tell)
 
@@ -639,6 +669,23 @@ def _typed(node: Node, setting: Setting) -> Node:
     return replace(node, prior=prior if isinstance(node, Int) else convert(prior))
 
 
+def _adapting(method: Branches, loss: dict[str, Node], place: Place, tell: Tell) -> None:
+    """Faults of weights that adapt: what would read nothing, and what would have nothing to compare with."""
+    for name in method.names:
+        nodes = {**loss, **method.settings(name)}
+        if not needs_teacher(name):
+            continue
+        inside = method.settings(name)
+        ways = values_of(nodes.get("adapt", Constant("fixed")))
+        if "adapt_memory" in nodes and not set(ways) & set(_REMEMBER):
+            at = (*place, "method") if "adapt_memory" in inside else (*place, "loss", "adapt_memory")
+            what = f"adapt_memory cannot matter for {name}: its weights are {' or '.join(map(str, ways))}"
+            tell(at, what, f"take it out, or adapt: {' or '.join(_REMEMBER)}")
+        if "gradient_cosine" in ways and 0 in values_of(nodes.get("ce_weight", Constant(1.0))):
+            at = (*place, "method") if "ce_weight" in inside else (*place, "loss", "ce_weight")
+            tell(at, f"gradient_cosine compares {name} with the cross-entropy, whose weight may be 0", "raise ce_weight")
+
+
 # -- small helpers -----------------------------------------------------------------------------------------------------
 
 
@@ -667,6 +714,30 @@ def _knobs(path: str, branches: Branches) -> Iterator[Knob]:
 
 def _is(word: str, names: list[str]) -> str:
     return f"{word} is {' or '.join(names)}"
+
+
+def _of_teacher(key: str) -> bool:
+    """Whether a setting of the loss says nothing where there is no teacher."""
+    return key.startswith(("kd_", "adapt"))
+
+
+def _follows_teacher(name: str, settings: Mapping[str, Node]) -> bool:
+    """Whether a policy reads the teacher's attention, in one of its forms at least."""
+    entry = catalogue("augment.policies").get(name)
+    if entry is not None:
+        return bool(entry.facts.get("FOLLOWS_TEACHER"))
+    ops = {op for key, node in settings.items() if key.startswith("steps.") and key.endswith(".op") for op in values_of(node)}
+    return any("attention" in known_ops.entry(str(op)).reads for op in ops if op in known_ops.names())
+
+
+def _among(word: str, names: list[str], known: tuple[str, ...]) -> str:
+    """The shorter of "policy is cutmix" and "policy is neither none nor mixup"; "" where all are meant."""
+    others = [name for name in known if name not in names]
+    if not others:
+        return ""
+    if len(names) <= len(others):
+        return _is(word, names)
+    return f"{word} is not {others[0]}" if len(others) == 1 else f"{word} is neither {' nor '.join(others)}"
 
 
 def _owners(known: Mapping[str, Entry | None]) -> dict[str, tuple[str, ...]]:

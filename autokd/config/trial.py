@@ -20,6 +20,7 @@ __all__ = [
     "StudentConfig",
     "TeacherConfig",
     "TeacherTraining",
+    "Term",
     "TrialConfig",
 ]
 
@@ -110,16 +111,29 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True)
+class Term:
+    """A further distillation loss beside the method, on the same views: weight x term is added to the total."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class MethodConfig:
-    """A distillation method by name; `ce` is training without a teacher."""
+    """A distillation method by name, with the terms that go with it; `ce` is training without a teacher."""
 
     name: str = "kd"
     settings: dict[str, Any] = field(default_factory=dict)
+    also: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """total = ce_weight x cross-entropy + kd_weight x method, each over the views its placement names."""
+    """total = ce_weight x cross-entropy + kd_weight x method + the weighted terms, each over the views its placement names.
+
+    `adapt` says whether these weights stay, or are multiplied by factors that follow the training (autokd.train.weights).
+    """
 
     ce_weight: float = 1.0
     kd_weight: float = 1.0
@@ -127,6 +141,8 @@ class LossConfig:
     ce_on_augmented: bool = True
     kd_on_plain: bool = True
     kd_on_augmented: bool = True
+    adapt: str = "fixed"  # fixed | gradient_cosine | loss_ratio | uncertainty
+    adapt_memory: float = 0.9  # how slowly the factors follow
 
 
 @dataclass(frozen=True)
@@ -145,7 +161,11 @@ class TrialConfig:
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        values = asdict(self)
+        for part, name, default in _LATER:
+            if values[part][name] == default:
+                del values[part][name]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrialConfig:
@@ -163,6 +183,11 @@ class TrialConfig:
         return replace(self, **changes)
 
 
+_LATER = (  # told only where it says something, so that the keys of configurations from before it stay what they are
+    ("method", "also", ()),
+    ("loss", "adapt", "fixed"),
+    ("loss", "adapt_memory", 0.9),
+)
 _NESTED = {
     "data": DataConfig,
     "student": StudentConfig,
@@ -184,6 +209,8 @@ def _rebuild(kind: type, values: dict[str, Any]) -> Any:
         nested = _NESTED.get(item.name)
         if nested is not None and isinstance(value, dict):
             value = _rebuild(nested, value)
+        elif item.name == "also":
+            value = tuple(term if isinstance(term, Term) else _rebuild(Term, term) for term in value)
         elif isinstance(value, list):
             value = tuple(value)
         made[item.name] = value

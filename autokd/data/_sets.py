@@ -10,7 +10,7 @@ from autokd.data.images import Card, Images
 from autokd.errors import AutokdError, Faults, did_you_mean
 from autokd.rooms import Entry, catalogue, complain, load
 
-__all__ = ["card", "open_part"]
+__all__ = ["card", "expected_card", "open_part"]
 
 _LITERALS = {
     "CLASSES": "classes",
@@ -29,6 +29,14 @@ def open_part(name: str, part: str, root: str | None, options: Mapping[str, Any]
     if not len(images):
         raise AutokdError(f"the {part} part of {name} holds no images", where=str(settings.get("root", "")))
     return images
+
+
+def expected_card(name: str, root: str | None, options: Mapping[str, Any] | None) -> Card | None:
+    """A set that is not here, as far as its settings tell; None where it is here, or they tell too little."""
+    entry, settings = _settings(name, root, options)
+    expected = getattr(importlib.import_module(entry.module), "expected", None)
+    told = expected(**settings) if expected is not None else None
+    return None if told is None else Card(name=name, source=entry.facts.get("SOURCE", entry.source), **told)
 
 
 def card(name: str, root: str | None, options: Mapping[str, Any] | None) -> Card:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from autokd.data._sets import card, open_part
+from autokd.data._sets import card, expected_card, open_part
 from autokd.data.cache import remembered, stamp
 from autokd.data.images import Card, Images
 from autokd.data.splits import split
 
-__all__ = ["Training", "describe", "open_training"]
+__all__ = ["Training", "describe", "expect", "open_training"]
 
 _SHARED = 8 * 2**20  # bytes: below, a copy in each process is cheaper than a file
 
@@ -37,6 +37,14 @@ def describe(name: str, *, root: str | None = None, options: Mapping[str, Any] |
     where a folder or table is missing. A published set that is not there yet is described as published.
     """
     return card(name, root, options)
+
+
+def expect(name: str, *, root: str | None = None, options: Mapping[str, Any] | None = None) -> Card:
+    """As describe, and where a folder is missing, what its options say it will be (train_images is None then).
+
+    For checks on a machine that has not the data; what trains calls describe.
+    """
+    return expected_card(name, root, options) or card(name, root, options)
 
 
 def open_training(

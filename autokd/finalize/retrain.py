@@ -18,8 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.config.trial import DataConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed, did_you_mean
+from autokd.config.trial import TrialConfig
+from autokd.errors import AutokdError, did_you_mean
+from autokd.finalize.training import ALL, Trained, everything, train_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Final", "TRAIN_ON", "finalize"]
 
-TRAIN_ON = ("train", "train+validation")
+TRAIN_ON = ("train", ALL)
 FIRST_SEED = 1001  # far from the search's own, so that no training is the one that was chosen
-_LOOKS = 4  # checkpoints a training
 _PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
 
 
@@ -42,15 +42,6 @@ class Final:
     budget: str
     folder: Path
     metrics: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """One training of a student, as it lies on the disk."""
-
-    seed: int
-    path: Path
-    facts: dict[str, Any]
 
 
 def finalize(
@@ -84,10 +75,12 @@ def finalize(
     for names in groups.values():
         row = chosen[names[0]]
         config = _full_length(row, asked, folder)
-        bench = _everything(workshop) if asked.train_on == "train+validation" else workshop
+        bench = everything(workshop) if asked.train_on == ALL else workshop
         say = _Voice(tell, tuple(names))
         say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
-        trained, failed = _train_all(bench, config, asked, folder / "trained", say)
+        trained, failed = train_seeds(
+            bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / "trained", say
+        )
         finals |= _finish(folder, names, row, config, asked, bench, trained, failed, command, say)
     return {name: finals[name] for name in chosen}
 
@@ -162,73 +155,6 @@ def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfi
     return config
 
 
-def _train_all(
-    bench: Workshop, config: TrialConfig, asked: _Asked, place: Path, tell: Callable[[str], None]
-) -> tuple[list[_Trained], list[dict[str, Any]]]:
-    """Train over the seeds. Returns the trainings and the seeds that failed. Raises AutokdError where all did."""
-    trained: list[_Trained] = []
-    failed: list[dict[str, Any]] = []
-    for number in range(asked.seeds):
-        seed = FIRST_SEED + number
-        try:
-            one = _train(
-                bench, config.with_(seed=seed), asked.train_on, place, lambda text, s=seed: tell(f"seed {s} {text}")
-            )  # type: ignore[misc]
-        except TrialFailed as failure:
-            failed.append({"seed": seed, "reason": failure.reason})
-            tell(f"seed {seed} failed: {failure.reason}")
-        else:
-            trained.append(one)
-    if not trained:
-        raise AutokdError(
-            f"every training of {config.student.name} failed: {failed[0]['reason']}",
-            fix="finalize another length (--epochs), or look at the trial with autokd show",
-        )
-    return trained, failed
-
-
-def _train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]) -> _Trained:
-    """One training, from what lies on the disk of it."""
-    from autokd.models.checkpoint import save_weights
-
-    stem = f"{config.key}-{'all' if train_on != 'train' else 'train'}"
-    path, facts_path, unfinished = place / f"{stem}.safetensors", place / f"{stem}.json", place / f"{stem}.partial"
-    if path.exists() and facts_path.exists():
-        tell("was trained before")
-        return _Trained(config.seed, path, json.loads(facts_path.read_text(encoding="utf-8")))
-    place.mkdir(parents=True, exist_ok=True)
-    trial = bench.trial(config)
-    if (unfinished / "trial.pt").exists():
-        trial.load(unfinished)
-    report = None
-    for look in range(1, _LOOKS + 1):
-        images = trial.total_images * look // _LOOKS
-        if images <= trial.images and look < _LOOKS:
-            continue
-        report = trial.advance(images)
-        if look < _LOOKS:
-            trial.save(unfinished)
-        tell(f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %")
-    assert report is not None
-    facts = {
-        "seed": config.seed,
-        "val_top1": report.val_top1,
-        "val_loss": report.val_loss,
-        "train_loss": report.train_loss,
-        "epochs": report.epochs,
-        "images": report.images,
-        "seconds": report.seconds,
-    }
-    save_weights(trial.scored, path)
-    aside = facts_path.with_suffix(".tmp")
-    aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, facts_path)
-    if unfinished.exists():
-        (unfinished / "trial.pt").unlink(missing_ok=True)
-        unfinished.rmdir()
-    return _Trained(config.seed, path, facts)
-
-
 def _finish(
     folder: Path,
     names: list[str],
@@ -236,7 +162,7 @@ def _finish(
     config: TrialConfig,
     asked: _Asked,
     bench: Workshop,
-    trained: list[_Trained],
+    trained: list[Trained],
     failed: list[dict[str, Any]],
     command: str | None,
     say: _Voice,
@@ -327,7 +253,7 @@ def _finish(
     return finals
 
 
-def _exported(trained: list[_Trained], train_on: str) -> tuple[_Trained, str]:
+def _exported(trained: list[Trained], train_on: str) -> tuple[Trained, str]:
     """The training whose weights are handed out. The test scores have no say in it."""
     if train_on != "train":
         return trained[0], "the first seed: nothing was held out to choose by"
@@ -335,7 +261,7 @@ def _exported(trained: list[_Trained], train_on: str) -> tuple[_Trained, str]:
     return ranked[(len(ranked) - 1) // 2], "the seed with the median validation score"
 
 
-def _test(bench: Workshop, config: TrialConfig, loaded: Loaded, trained: list[_Trained]) -> np.ndarray:
+def _test(bench: Workshop, config: TrialConfig, loaded: Loaded, trained: list[Trained]) -> np.ndarray:
     """Which test images each training classifies rightly: bool [seeds, images]. The one place that opens the test split."""
     import numpy as np
     import torch
@@ -381,50 +307,12 @@ def _workshop(device: str | None) -> Workshop:
     from autokd.train.workshop import Workshop
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(chosen, cache_dir=_cache())
+    return Workshop(chosen, threads=1 if chosen == "cpu" else None, cache_dir=_cache())
 
 
 def _cache() -> Path:
     named = os.environ.get("AUTOKD_CACHE")
     return (Path(named) if named else Path.home() / ".cache" / "autokd") / "signals"
-
-
-def _everything(workshop: Workshop) -> Workshop:
-    """A workshop whose training split is all images of the training part; the validation images are among them.
-
-    The scores that trainings then report are of images they saw: they are left out of what is written.
-    """
-    import numpy as np
-    import torch
-
-    from autokd.data.images import Images
-    from autokd.train.workshop import Workshop as Base
-
-    class Whole(Base):
-        def data(self, config: DataConfig) -> Loaded:
-            key = json.dumps(replace(config, views_seed=0).__dict__, sort_keys=True, default=str)
-            if key not in whole:
-                loaded = super().data(config)
-                one, other = loaded.training.train, loaded.training.validation
-                merged = Images(
-                    np.concatenate([one.pixels, other.pixels]),
-                    np.concatenate([one.labels, other.labels]),
-                    one.classes,
-                    np.concatenate([one.index, other.index]),
-                )
-                whole[key] = replace(
-                    loaded,
-                    training=replace(loaded.training, train=merged),
-                    pixels=torch.cat([loaded.pixels, loaded.val_pixels]),
-                    labels=torch.cat([loaded.labels, loaded.val_labels]),
-                    index=torch.from_numpy(merged.index),
-                )
-            return whole[key]
-
-    whole: dict[str, Loaded] = {}
-    return Whole(
-        str(workshop.device), cache_dir=workshop.cache_dir, signals=workshop.signals_mode, max_gb=workshop.max_gb
-    )
 
 
 def _versions() -> dict[str, str]:

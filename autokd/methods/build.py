@@ -52,6 +52,10 @@ class Method:
         # what the student is shown of its images, where that is not the images themselves (a lower resolution)
         self.student_images: Callable[[Tensor], Tensor] | None = getattr(self.module, "student_images", None)
         self.turns: int = getattr(self.module, "turns", 1)  # every view comes turned by so many right angles
+        # it decides what the whole batch looks like, or trains its teacher first: so it cannot be a term beside another
+        self.alone = (
+            self.turns > 1 or self.student_images is not None or hasattr(self.module, "teacher_loss") or name == "ce"
+        )
         self._keywords = {} if self.module is not None else dict(settings)
 
     def __call__(self, signals: dict[str, Any]) -> Tensor:

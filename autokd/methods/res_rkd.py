@@ -29,6 +29,7 @@ SEARCH = {
 }
 WEIGHTS = {"ce_weight": 1.0, "kd_weight": 1.0}
 LEVEL = "relation"
+ALONE = True  # it decides what the whole batch looks like, so it is no term beside another method
 
 
 class res_rkd(nn.Module):  # noqa: N801 - the catalogue's names are those of the space file

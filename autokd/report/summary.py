@@ -17,6 +17,9 @@ from typing import Any
 
 from autokd.errors import AutokdError
 from autokd.report.words import amount, duration, percent
+from autokd.select.best import admitted_of, best, front, last_rows, limits_of_run
+from autokd.track.ledger import FILE, read_events
+from autokd.track.table import read_table
 
 __all__ = ["FORMATS", "Pick", "Summary", "headline", "render", "sections", "settings_of", "summarise"]
 
@@ -71,17 +74,16 @@ class Summary:
 def summarise(folder: str | Path) -> Summary:
     """Read a run folder. Raises AutokdError where it is none."""
     folder = Path(folder)
-    told = _ledger(folder)
-    rows = _last_rows(folder)
-    budgets = _budgets(folder, told)
-    reached = [pick for pick in map(_pick, rows) if _counts(pick)]
-    best: dict[str, Pick | None] = {}
+    events = list(read_events(folder / FILE)) if (folder / FILE).exists() else []
+    told = _told(events)
+    rows = last_rows(read_table(folder).to_pylist())
+    budgets = limits_of_run(folder, events)
+    found: dict[str, Pick | None] = {}
     passed: dict[str, tuple[Pick, ...]] = {}
-    for budget in budgets:
-        fitting = sorted((pick for pick in reached if _admits(budget, pick, told)), key=_rank)
-        best[budget["name"]] = fitting[0] if fitting else None
-        rest = [_with_gap(pick, fitting[0]) for pick in _one_each(fitting)[1 : 1 + _PASSED_OVER]]
-        passed[budget["name"]] = tuple(rest)
+    for name, ranked in best(rows, budgets, admitted_of(events)).items():
+        fitting = [_pick(row) for row in ranked]
+        found[name] = fitting[0] if fitting else None
+        passed[name] = tuple(_with_gap(pick, fitting[0]) for pick in _one_each(fitting)[1 : 1 + _PASSED_OVER])
     counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
@@ -94,8 +96,8 @@ def summarise(folder: str | Path) -> Summary:
         counts=counts,
         images=sum(int(row["images"] or 0) for row in rows),
         budgets=tuple(budgets),
-        best=best,
-        front=tuple(_front(reached)),
+        best=found,
+        front=tuple(_pick(row) for row in front(rows)),
         passed_over=passed,
         failures=tuple(
             {"trial": row["trial"], "student": row["student"], "reason": row["reason"] or "not told"}
@@ -108,64 +110,24 @@ def summarise(folder: str | Path) -> Summary:
 
 @dataclass
 class _Told:
-    """What only the ledger says: the state of the search, the teachers, and which budgets admit each trial's student."""
+    """What only the ledger says: the state of the search, and the teachers."""
 
-    began: dict[str, Any] = field(default_factory=dict)
     closed: dict[str, Any] | None = None
     elapsed: float = 0.0
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    admitted: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _ledger(folder: Path) -> _Told:
-    from autokd.track.ledger import FILE, read_events
-
+def _told(events: Iterable[dict[str, Any]]) -> _Told:
     told = _Told()
-    if not (folder / FILE).exists():
-        return told
-    for event in read_events(folder / FILE):
+    for event in events:
         kind = event["event"]
         told.elapsed = max(told.elapsed, float(event.get("elapsed") or 0.0))
-        if kind == "begin":
-            told.began = event
-        elif kind in ("close", "resume"):
+        if kind in ("close", "resume"):
             told.closed = event if kind == "close" else None
         elif kind == "teacher":
-            keep = ("teacher", "val_top1", "checkpoint", "trained", "saw_validation", "seconds")
+            keep = ("teacher", "val_top1", "ece", "params", "macs", "checkpoint", "trained", "saw_validation", "seconds")
             told.teachers[str(event.get("teacher"))] = {key: event.get(key) for key in keep}
-        elif kind == "trial" and event.get("budgets") is not None:
-            told.admitted[event["trial"]] = list(event["budgets"])
     return told
-
-
-def _last_rows(folder: Path) -> list[dict[str, Any]]:
-    """The latest row of every trial, in the order in which trials began."""
-    from autokd.track.table import read_table
-
-    latest: dict[str, dict[str, Any]] = {}
-    for row in read_table(folder).to_pylist():
-        known = latest.get(row["trial"])
-        if known is None or (row["images"] or 0) >= (known["images"] or 0):
-            latest[row["trial"]] = row
-    return list(latest.values())
-
-
-def _budgets(folder: Path, told: _Told) -> list[dict[str, Any]]:
-    """The budgets with their limits, as the space's file has them; their names alone where it can no longer be read."""
-    from autokd.config.search_space import load_space
-
-    listed = told.began.get("budgets") or []
-    if listed and all(isinstance(budget, dict) for budget in listed):
-        return [dict(budget) for budget in listed]
-    try:
-        space = load_space(folder / "space.yaml")
-    except AutokdError:  # a teacher's file has moved, or there is no such file
-        if not listed:
-            raise
-        return [{"name": str(name)} for name in listed]
-    return [
-        {"name": b.name, "params": b.params, "macs": b.macs, "of_teacher": dict(b.of_teacher)} for b in space.budgets
-    ]
 
 
 def _pick(row: dict[str, Any]) -> Pick:
@@ -198,6 +160,10 @@ def settings_of(config: dict[str, Any]) -> str:
     words = [f"{key} {_short(value)}" for key, value in {**method, **policy}.items()]
     if config.get("teacher"):
         words += [f"{key} {_short(loss[key])}" for key in ("ce_weight", "kd_weight") if key in loss]
+    for term in (config.get("method") or {}).get("also") or ():
+        words.append(f"+ {_short(float(term['weight']))} {term['name']}")
+    if loss.get("adapt", "fixed") != "fixed":
+        words.append(f"weights by {loss['adapt']}")
     recipe = config.get("recipe") or {}
     words += [f"{key} {_short(recipe[key])}" for key in ("lr",) if key in recipe]
     return ", ".join(words)
@@ -205,27 +171,6 @@ def settings_of(config: dict[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _counts(pick: Pick) -> bool:
-    """Trials that were trained to their end are compared; a shorter training's score says something else."""
-    return pick.status == "done" and math.isfinite(pick.val_top1)
-
-
-def _admits(budget: dict[str, Any], pick: Pick, told: _Told) -> bool:
-    """Whether the budget admits the pick's student: as the ledger has it, else by its limits."""
-    if pick.trial in told.admitted:
-        return budget["name"] in told.admitted[pick.trial]
-    for key in ("params", "macs"):
-        limit, value = budget.get(key), getattr(pick, key)
-        if limit is not None and (value is None or value > limit):
-            return False
-    return True
-
-
-def _rank(pick: Pick) -> tuple[float, float, float, str]:
-    """Most accurate first; among equals the cheapest."""
-    return (-pick.val_top1, pick.macs or 0, pick.params or 0, pick.trial)
 
 
 def _one_each(ranked: Sequence[Pick]) -> list[Pick]:
@@ -244,15 +189,6 @@ def _with_gap(pick: Pick, best: Pick) -> Pick:
     from dataclasses import replace
 
     return replace(pick, gap=100 * (best.val_top1 - pick.val_top1))
-
-
-def _front(picks: Iterable[Pick]) -> list[Pick]:
-    """Trials that no cheaper or equally cheap one (in multiply-accumulates) equals in accuracy, the cheapest first."""
-    front: list[Pick] = []
-    for pick in sorted(picks, key=lambda pick: (pick.macs or 0, -pick.val_top1, pick.params or 0, pick.trial)):
-        if not front or pick.val_top1 > front[-1].val_top1:
-            front.append(pick)
-    return front
 
 
 @dataclass(frozen=True)
@@ -316,12 +252,16 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             (
                 str(teacher["teacher"]),
                 percent(teacher["val_top1"]),
+                percent(teacher.get("ece")),
+                amount(teacher.get("params")),
+                amount(teacher.get("macs")),
                 "trained here" if teacher.get("trained") else "loaded",
                 "saw the validation images" if teacher.get("saw_validation") else "",
             )
             for teacher in summary.teachers
         )
-        told.append(Section("Teachers, on the validation split", ("teacher", "val top-1", "", "note"), rows))
+        columns = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
+        told.append(Section("Teachers, on the validation split", columns, rows))
     return told
 
 

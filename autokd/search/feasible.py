@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -37,11 +37,12 @@ class Counted(NamedTuple):
 
 @dataclass(frozen=True)
 class Feasible:
-    """`costs` of each student by name, `pairs` of each budget by name, and the students that fit none."""
+    """`costs` of each student by name, `pairs` of each budget by name, the students that fit none, and teachers' costs."""
 
     costs: dict[str, Any]
     pairs: dict[str, tuple[Pair, ...]]
     unused: tuple[str, ...] = ()
+    teachers: Mapping[str, Any] = field(default_factory=dict)
 
     def admitting(self, pair: Pair) -> tuple[str, ...]:
         """The budgets whose limits this pair's student keeps."""
@@ -78,16 +79,19 @@ def feasible(
     if faults:
         raise faults[0] if len(faults) == 1 else Faults(faults)
     used = {student for found in by_budget.values() for _, student in found}
-    return Feasible(costs, by_budget, tuple(sorted(set(costs) - used)))
+    return Feasible(costs, by_budget, tuple(sorted(set(costs) - used)), teachers)
 
 
 def measure(
-    data: Any, students: Iterable[StudentConfig], teachers: Iterable[TeacherConfig]
+    data: Any, students: Iterable[StudentConfig], teachers: Iterable[TeacherConfig], card: Any = None
 ) -> tuple[dict[str, Cost], dict[str, Cost]]:
-    """Parameters and multiply-accumulates of every student and teacher, by name, on images of this data set."""
+    """Parameters and multiply-accumulates of every student and teacher, by name, on images of this data set.
+
+    card: what the data set is, where that is known already.
+    """
     from autokd.data.training import describe
 
-    card = describe(data.name, root=data.root, options=data.options)
+    card = card or describe(data.name, root=data.root, options=data.options)
     notes = Notes()
 
     def cost(name: str, options: dict[str, Any]) -> Cost:

@@ -49,6 +49,7 @@ def parallel_student(config: dict[str, Any]) -> None:
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     order = json.loads(config["order"])
     folder = Path(order["run"]) / "ray" / "train"
+    callbacks: list[Any] = [TuneReportCallback()]
     TorchTrainer(
         _train,
         train_loop_config={
@@ -62,7 +63,7 @@ def parallel_student(config: dict[str, Any]) -> None:
             use_gpu=config["gpus"] > 0,
             resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
         ),
-        run_config=RunConfig(name=order["trial"], storage_path=str(folder), callbacks=[TuneReportCallback()]),
+        run_config=RunConfig(name=order["trial"], storage_path=str(folder), callbacks=callbacks),
     ).fit()
 
 

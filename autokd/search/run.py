@@ -200,7 +200,6 @@ def _go(
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
-    engine = _engine(engine, space)
     recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder), tell])
     try:
         facts = {
@@ -217,6 +216,9 @@ def _go(
             recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
         else:
             recorder.emit({"event": "begin", **facts})
+        engine = _engine(engine, space)
+        if log is not None:
+            log.start()
         brain = Brain(
             space,
             feasible,
@@ -235,7 +237,8 @@ def _go(
                 _session(folder, space, feasible, engine, brain, recorder, tell, arm)
         status, reason = brain.close(cancelled=engine.cancelled)
     finally:
-        engine.close()
+        if not isinstance(engine, str):
+            engine.close()
         recorder.close()
         if log is not None:
             log.close()
@@ -279,7 +282,9 @@ def _session(
         tell.phase(f"training {', '.join(training)}" if training else f"loading {', '.join(missing)}")
         made |= engine.teachers(data, {name: wanted[name] for name in missing}, teachers)
     for name, facts in made.items():
-        recorder.emit({"event": "teacher", "teacher": name, **facts})
+        cost = feasible.teachers.get(name)
+        told = {"params": cost.params, "macs": cost.macs} if cost is not None else {}
+        recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
         brain.teachers[name] = teacher_from(facts["config"])
     tell.phase("")
     engine.run(brain, folder, recorder.tick)
@@ -378,7 +383,8 @@ def _engine(engine: Any, space: Any) -> Any:
         return engine
     from autokd.search.feasible import cache_folder
 
-    bench = {"cache_dir": str(cache_folder() / "signals"), "signals": space.signals.mode, "max_gb": space.signals.max_gb}
+    kept = space.signals
+    bench = {"cache_dir": str(cache_folder() / "signals"), "signals": kept.mode, "max_gb": kept.max_gb, "top_k": kept.top_k}
     if engine == "ray":
         from autokd.search.ray_engine import RayEngine
 
@@ -399,6 +405,7 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         run=folder.name,
         artifacts=(folder / SPACE, folder / "environment.json"),
         complain=tell.phase,
+        wait=True,
     )
 
 

@@ -129,7 +129,7 @@ class Job:
         images = total if mark["final"] else round(total * mark["epochs"] / self.config.epochs)
         report = self.trial.advance(images).to_dict()
         name = f"mark-{self.next:04d}"
-        told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}"}
+        told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}", "pid": os.getpid()}
         if self.parallel.get("rank", 0) == 0:
             self._keep(name, told)
         self.next += 1
@@ -166,7 +166,7 @@ class Job:
 def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
     """Train the teacher where that is asked for, and measure it on the validation split.
 
-    Returns `config` (the teacher as trials load it), checkpoint, trained, val_top1, val_loss, saw_validation, seconds.
+    Returns `config` (the teacher as trials load it), checkpoint, trained, val_top1, val_loss, ece, saw_validation, seconds.
     Raises AutokdError where it is not to be had.
     """
     import time
@@ -195,6 +195,7 @@ def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[s
         "trained": trained,
         "val_top1": score.top1,
         "val_loss": score.loss,
+        "ece": score.ece,
         "saw_validation": config.saw_validation,
         "seconds": time.perf_counter() - start,
     }

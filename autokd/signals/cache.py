@@ -31,7 +31,9 @@ _FORMAT = 1  # raise it when the same key would give other bytes
 _OPEN = 4  # views mapped at a time: plain and augmented, on both sides of the end of a pass
 _BRIEF = 1 / 32  # of a view: who reads less of it asks, and does not have all of it computed
 _CHECKED = 4  # rows of the first found file that the teacher is asked again
-_PIXELS = 32 * 32 * 32  # of a channel, in one forward pass on a CPU: more gains nothing and takes memory
+_PIXELS = (
+    16 * 32 * 32
+)  # of a channel, in one forward pass on a CPU: measured, larger ones leave its cache and are slower
 
 
 class CachedSignals:

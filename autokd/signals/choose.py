@@ -16,7 +16,7 @@ from autokd.signals import sparse
 from autokd.signals.cache import CachedSignals
 from autokd.signals.filling import row_bytes
 
-__all__ = ["Choice", "choose"]
+__all__ = ["Choice", "choose", "told_of_sparse"]
 
 _BATCH = 64
 _WORTH = 2.0  # asking must cost at least so many times what reading does
@@ -58,6 +58,17 @@ def choose(signals: CachedSignals) -> Choice:
         f"reading {_BATCH} answers takes {read * 1e3:.3g} ms, asking for them {ask * 1e3:.3g} ms ({ask / read:,.0f} x)"
     )
     return Choice(cached, f"signals of {name}: {'cached' if cached else 'live'}, as {told}", ask * 1e6, read * 1e6)
+
+
+def told_of_sparse(signals: CachedSignals) -> str:
+    """What keeping a few of many classes costs, measured on a batch of views: a sentence, or "" where all are kept."""
+    if not signals.top:
+        return ""
+    rows = torch.arange(min(signals.rows, _BATCH))
+    errors = sparse.pack(signals.teacher.logits(signals.render(rows, 0, True)), signals.top)["kl"].mean(0)
+    told = ", ".join(f"{error:.2g} nats at temperature {t:g}" for t, error in zip(sparse.KL_TEMPERATURES, errors))
+    kept = f"the {signals.top} largest of {signals.classes} answers are kept and the rest as one mass"
+    return f"signals of {signals.teacher.name}: {kept}, at a KL of {told}"
 
 
 def _fastest(call: Callable[[], Tensor], device: torch.device | None, times: int) -> float:

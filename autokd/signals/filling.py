@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +15,7 @@ import numpy as np
 
 try:
     import fcntl
-except ImportError:  # Windows: no locks, so two processes may do the same work twice; the bytes are the same
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["CHUNK", "Columns", "Compute", "Filling", "row_bytes"]
@@ -39,6 +41,8 @@ class Filling:
     """
 
     def __init__(self, path: Path, rows: int, columns: Columns) -> None:
+        if fcntl is None:
+            raise OSError("this system has no locks on parts of a file")
         self.path, self.rows = path, rows
         self._columns = dict(columns)
         self._chunks = -(-rows // CHUNK)
@@ -90,9 +94,10 @@ class Filling:
                 time.sleep(_LOOK)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The finished columns, [rows, width] each, mapped."""
+        """The finished columns, [rows, width] each, mapped. (Not opened by name: closing that would lift the locks.)"""
+        data = mmap(self._file, self._size, access=ACCESS_READ)
         return {
-            name: np.memmap(self.path, dtype, "r", self._offsets[name], (self.rows, width))
+            name: np.frombuffer(data, dtype, self.rows * width, self._offsets[name]).reshape(self.rows, width)
             for name, (dtype, width) in self._columns.items()
         }
 
@@ -134,8 +139,6 @@ class Filling:
         return chunk in self._done
 
     def _claim(self, chunk: int) -> bool:
-        if fcntl is None:
-            return True
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, chunk)
         except (BlockingIOError, PermissionError):
@@ -145,11 +148,8 @@ class Filling:
         return True
 
     def _release(self, chunk: int) -> None:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, chunk)
-            except OSError:
-                pass
+        with suppress(OSError):
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, chunk)
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:

@@ -75,13 +75,19 @@ class Store:
             held = self.open(key, rows, columns)
             if held is not None:
                 return held
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.make_room(rows * row_bytes(columns))
-            with Filling(path.with_suffix(".part"), rows, columns) as filling:
-                if filling.complete(compute, path.exists):
-                    _publish(filling.columns(), path, _told(key))
-                filling.discard()
+            try:
+                self._make(path, key, rows, columns, compute)
+            except FileNotFoundError:  # the folder was cleared meanwhile
+                continue
         raise OSError(f"{path} does not keep what is written")
+
+    def _make(self, path: Path, key: Key, rows: int, columns: Columns, compute: Compute) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.make_room(rows * row_bytes(columns))
+        with Filling(path.with_suffix(".part"), rows, columns) as filling:
+            if filling.complete(compute, path.exists):
+                _publish(filling.columns(), path, _told(key))
+            filling.discard()
 
     def make_room(self, size: int) -> None:
         """Delete what was used longest ago until `size` more bytes fit. Raises OSError where they never will."""

@@ -262,14 +262,18 @@ class _Builder:
         tag, text = str(node.tag).removeprefix(_TAG), node.value
         if tag == "null":
             return None
-        if tag == "bool":
-            return _WORDS[text.lower()]
-        if tag == "int":
-            return _whole(text)
-        if tag == "float":
-            return _decimal(text)
         if tag in ("str", "timestamp", "merge"):
             return text
+        try:  # a tag written out, or YAML 1.1 asked for, says more than the text holds
+            if tag == "bool":
+                return _WORDS[text.lower()]
+            if tag == "int":
+                return _whole(text)
+            if tag == "float":
+                return _decimal(text)
+        except (KeyError, ValueError):
+            self._tell(node.start_mark.line, f"{text!r} is no {tag}", "write true or false, 24, or 0.5, and no tag")
+            return None
         self._tell(node.start_mark.line, f"the tag {node.tag} is not read here", "write a plain word or number")
         return None
 

@@ -28,9 +28,11 @@ __all__ = [
     "same",
     "splits",
     "values_of",
+    "written",
 ]
 
 WORDS = ("uniform", "log", "int", "choose")
+_WRITTEN = {True: "true", False: "false", None: "null"}
 Scalar = str | int | float | bool | None
 Tell = Callable[[Place, str, str], None]  # place, what, fix
 
@@ -59,7 +61,7 @@ class Constant:
         return same(value, self.value)
 
     def __str__(self) -> str:
-        return str(self.value)
+        return written(self.value)
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Choose:
         return self.options[0]
 
     def __str__(self) -> str:
-        return " | ".join(str(option) for option in self.options)
+        return " | ".join(map(written, self.options))
 
 
 Domain = Uniform | Log | Int | Choose
@@ -171,6 +173,11 @@ class Branches:
         return " | ".join(self.names)
 
 
+def written(value: Any) -> str:
+    """A value as YAML writes it: true and null rather than Python's True and None."""
+    return _WRITTEN[value] if value is None or isinstance(value, bool) else str(value)
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal, and not merely as Python counts True among the numbers."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
@@ -192,10 +199,10 @@ def parse(value: Any, place: Place, tell: Tell) -> Node | None:
             tell(place, f"{value} is not a number to train with", "write a finite number")
             return None
         return Constant(value)
-    words = [key for key in value if key in WORDS]
+    words = [key for key in value if key in WORDS and not (key == "log" and "int" in value)]
     if len(words) != 1:
         stray = next(iter(value), "")
-        near = did_you_mean(stray, WORDS)
+        near = "" if words else did_you_mean(stray, WORDS)
         what = f"{' and '.join(words)} exclude each other" if words else f"{stray!r} is no word of a search space"
         tell((*place, stray) if stray else place, what, f"a setting is a constant or one of {', '.join(WORDS)}{near}")
         return None

@@ -31,7 +31,8 @@ def store_uri(runs: str | os.PathLike[str]) -> str:
 class MlflowLog:
     """Give it every event with `on_event`; it returns at once. `close` waits until what was given is written.
 
-    uri: None for the store of the folder `runs`. complain: told, once, why MLflow could not be written.
+    uri: None for the store of the folder `runs`. complain: told, once, why MLflow could not be written. wait: nothing is
+    written before `start`, so that importing MLflow does not hold up what is more urgent.
     """
 
     replays = True
@@ -45,6 +46,7 @@ class MlflowLog:
         uri: str | None = None,
         artifacts: tuple[Path, ...] = (),
         complain: Callable[[str], None] | None = None,
+        wait: bool = False,
     ) -> None:
         self.runs, self.experiment, self.run = Path(runs), experiment, run
         self.uri = uri or store_uri(runs)
@@ -53,7 +55,12 @@ class MlflowLog:
         self.broken: str | None = None
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="autokd-mlflow", daemon=True)
-        self._thread.start()
+        if not wait:
+            self.start()
+
+    def start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
 
     def on_event(self, event: dict[str, Any]) -> None:
         if self.broken is None:
@@ -61,6 +68,7 @@ class MlflowLog:
 
     def close(self, timeout: float = 120.0) -> None:
         """Write what is left and end every run that is still open; give up after `timeout` seconds."""
+        self.start()
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout)
@@ -148,6 +156,9 @@ class _Writer:
             self._report(event, time)
         elif kind == "end":
             self._end(event["trial"], event["status"], event.get("reason"), time)
+        elif kind == "again" and event["trial"] in self.children:
+            self.known[event["trial"]] = None
+            self.client.update_run(self.children[event["trial"]], status="RUNNING")
         elif kind == "teacher" and self.parent:
             score = event.get("val_top1")
             if score is not None:
@@ -178,10 +189,12 @@ class _Writer:
         child = self.client.create_run(self.experiment, time, tags=tags, run_name=trial).info.run_id
         self.children[trial] = child
         params = {**_flat(event.get("config", {})), "trial": trial, "source": event.get("source")}
-        self.client.log_batch(child, params=[Param(key, str(value)[:_LONGEST]) for key, value in params.items()])
         for name in ("macs", "params"):
             if event.get(name) is not None:
                 self._metric(child, name, event[name], time, 0)
+        told = [Param(key, str(value)[:_LONGEST]) for key, value in params.items()]
+        for start in range(0, len(told), 100):  # as many as MLflow takes at once
+            self._send(child, params=told[start : start + 100])
 
     def _report(self, event: dict[str, Any], time: int) -> None:
         trial = event["trial"]
@@ -200,19 +213,23 @@ class _Writer:
     def _end(self, trial: str, status: str, reason: str | None, time: int) -> None:
         if trial not in self.children or self.known.get(trial) == status:
             return
+        from mlflow.entities import RunTag
+
         child = self.children[trial]
-        self.flush()
-        self.client.set_tag(child, STATUS_TAG, status)
-        if reason:
-            self.client.set_tag(child, "reason", reason[:500])
+        self._send(child, tags=[RunTag(STATUS_TAG, status), *([RunTag("reason", reason[:500])] if reason else [])])
         self.client.set_terminated(child, _TERMINAL.get(status, "KILLED"), time)
         self.known[trial] = status
 
     def flush(self) -> None:
-        for run, metrics in self.waiting.items():
-            for start in range(0, len(metrics), 1000):
-                self.client.log_batch(run, metrics=metrics[start : start + 1000])
-        self.waiting = {}
+        for run in list(self.waiting):
+            self._send(run)
+
+    def _send(self, run: str, **more: Any) -> None:
+        """A run's waiting metrics, with `params` or `tags`, in as few transactions as MLflow allows."""
+        metrics = self.waiting.pop(run, [])
+        for start in range(0, max(1, len(metrics)), 800):
+            self.client.log_batch(run, metrics=metrics[start : start + 800], **more)
+            more = {}
 
     def end(self) -> None:
         """No run is left open: what did not end is marked as killed, and opened again by a resume."""

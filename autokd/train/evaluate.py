@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from autokd.augment.normalise import normalise
 
-__all__ = ["Score", "predict", "score"]
+__all__ = ["Score", "expected_calibration_error", "predict", "score"]
 
 
 class Score(tuple):
-    """(top1, loss): the share classified rightly and the mean cross-entropy in nats."""
+    """(top1, loss, ece): the share classified rightly, the mean cross-entropy in nats, the expected calibration error."""
 
     top1 = property(lambda self: self[0])
     loss = property(lambda self: self[1])
+    ece = property(lambda self: self[2])
 
 
 @torch.no_grad()
@@ -54,4 +55,19 @@ def score(logits: Tensor, labels: Tensor) -> Score:
     """logits: [N, C]. labels: int64 [N]."""
     labels = labels.to(logits.device)
     top1 = (logits.argmax(dim=1) == labels).double().mean().item()
-    return Score((top1, nn.functional.cross_entropy(logits, labels).item()))
+    loss = nn.functional.cross_entropy(logits, labels).item()
+    return Score((top1, loss, expected_calibration_error(logits, labels)))
+
+
+def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """How far the confidence of the predicted class is from the share of right predictions, averaged over images.
+
+    Images are put into `bins` equal spans of confidence, each span closed above; the error is the mean over images of
+    |accuracy - mean confidence| of their span. logits: [N, C]. labels: int64 [N]. Returns 0 to 1.
+    Source: "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 2, equation 3.
+    """
+    confidence, guess = logits.double().softmax(dim=1).max(dim=1)
+    right = (guess == labels.to(guess.device)).double()
+    span = (confidence * bins).ceil().clamp(1, bins).long() - 1  # [N]
+    gaps = torch.zeros(bins, dtype=torch.float64, device=span.device).index_add_(0, span, right - confidence)
+    return (gaps.abs().sum() / len(labels)).item()

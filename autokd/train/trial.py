@@ -12,18 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from autokd.augment.normalise import normalise
 from autokd.config.trial import RecipeConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.methods.build import build_method
+from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
+from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
 from autokd.train.report import Report
 from autokd.train.schedule import learning_rate
+from autokd.train.weights import SCHEMES, Weights
 from autokd.train.workshop import Workshop
 
 __all__ = ["Trial", "run"]
@@ -36,8 +37,8 @@ class Trial:
 
     `rank` and `world` split each batch over the workers of a data-parallel trial; `wrap` makes the network parallel
     (DistributedDataParallel). The step is then that of one worker with the whole batch, but for what looks across rows: batch
-    normalisation and methods that compare images see a worker's own rows, unless `wrap` synchronises them. Everything random is a function of (seed, step), so that a resumed trial ends with the same
-    weights as an uninterrupted one.
+    normalisation and methods that compare images see a worker's own rows, unless `wrap` synchronises them. Everything
+    random is a function of (seed, step), so that a resumed trial ends with the same weights as an uninterrupted one.
     """
 
     def __init__(
@@ -51,8 +52,11 @@ class Trial:
     ) -> None:
         self.workshop, self.config, self.rank, self.world = workshop, config, rank, world
         self.loaded = workshop.data(config.data)
-        self.views = workshop.views(config.data, config.policy)
+        self.views = workshop.views(config.data, config.policy, config.teacher)
         self.method = build_method(config.method.name, config.method.settings)
+        also = _also(config)
+        self.task, self.terms = _losses(config, self.method, also)
+        self.reads = frozenset[str]().union(*(term.reads for _, term in self.terms))
         self.device = workshop.device
         ratio = config.ratio if config.policy.name != "none" else 0.0
         self.turns = self.method.turns
@@ -66,11 +70,11 @@ class Trial:
         self.order = Order(len(self.loaded.pixels), self.division.images, config.seed)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
         self.student = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = _average(self.student, config.recipe.ema)
+        self.average = Average(self.student, config.recipe.ema) if config.recipe.ema is not None else None
         self.teacher_seconds = 0.0
         self.tuned: Teacher | None = None  # a teacher that a stage of its own trained on, in place of the given one
         started = time.perf_counter()
-        self.extra = self._learnable_parts()
+        self.extra = self._learnable_parts([self.method, *also])
         self.teacher_seconds = time.perf_counter() - started
         if world > 1 and self.extra is not None:
             raise AutokdError(
@@ -86,6 +90,7 @@ class Trial:
             raise AutokdError(
                 f"the method {config.method.name!r} needs a teacher", fix="name one, or use the method ce"
             )
+        self.weights = self._weights()
         self.step = 0
         self.seconds = 0.0
         self._losses = torch.zeros((), device=self.device)
@@ -143,7 +148,11 @@ class Trial:
         return self.average.module if self.average is not None else self.student
 
     def loss(self, step: int) -> Tensor:
-        """The training loss of one step, with gradients: a scalar."""
+        """The training loss of one step, with gradients and the factors of now: a scalar."""
+        return self._sum(self.parts(step))
+
+    def parts(self, step: int) -> list[Tensor]:
+        """The losses of one step, scalars without their weights: cross-entropy (where it counts), method, further terms."""
         batch = self.order.step(step)
         mine = slice(self.rank, None, self.world)
         plain = Batch(batch.rows[: self.division.plain][mine], batch.passes[: self.division.plain][mine])
@@ -169,34 +178,72 @@ class Trial:
         known["rotation"] = torch.arange(len(pixels), device=self.device) // (len(pixels) // self.turns)
         known["epoch"] = step * self.batch / len(self.loaded.pixels)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
-            if "student_features" in self.method.reads:
+            if "student_features" in self.reads:
                 known["student_features"] = forward_features(self.parallel, images)
                 known["student_logits"] = known["student_features"].logits.float()
             else:
                 known["student_logits"] = self.parallel(images).float()
-        total = known["student_logits"].new_zeros(())
+        parts = []
         weights = self.config.loss
-        if weights.ce_weight > 0 and (weights.ce_on_plain or weights.ce_on_augmented):
+        if self.task:
             chosen = _placement(known["augmented"], weights.ce_on_plain, weights.ce_on_augmented)
             if self.turns > 1:  # labels are those of upright images
                 chosen = (known["rotation"] == 0) if chosen is None else chosen & (known["rotation"] == 0)
             part = _rows_of(known, ("student_logits", "targets"), chosen)
             smoothing = self.config.recipe.label_smoothing
-            total = total + weights.ce_weight * ce(part["student_logits"], part["targets"], label_smoothing=smoothing)
-        if self.method.needs_teacher and weights.kd_weight > 0 and (weights.kd_on_plain or weights.kd_on_augmented):
+            parts.append(ce(part["student_logits"], part["targets"], label_smoothing=smoothing))
+        if self.terms:
             start = time.perf_counter()
             self._ask(known, views, plain, augmented, pixels)
             self.teacher_seconds += time.perf_counter() - start
             chosen = _placement(known["augmented"], weights.kd_on_plain, weights.kd_on_augmented)
-            total = total + weights.kd_weight * self.method(_rows_of(known, tuple(self.method.reads), chosen))
+            parts += [term(_rows_of(known, tuple(term.reads), chosen)) for _, term in self.terms]
+        return parts
+
+    def _sum(self, parts: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros((), device=self.device)
+        for position, (weight, part) in enumerate(zip(self._shares, parts, strict=True)):
+            weighed = weight * part
+            total = total + (weighed if self.weights.scheme == "fixed" else self.weights.factors[position] * weighed)
         return total
 
+    @property
+    def _shares(self) -> list[float]:
+        """The weight of each loss, as configured."""
+        return [self.config.loss.ce_weight] * self.task + [weight for weight, _ in self.terms]
+
+    def _weights(self) -> Weights:
+        scheme = self.config.loss.adapt
+        if scheme not in SCHEMES:
+            raise AutokdError(f"no way to adapt weights {scheme!r}", fix=f"adapt: {', '.join(SCHEMES)}")
+        scheme = scheme if self.terms else "fixed"
+        if scheme == "gradient_cosine" and not self.task:
+            fix = "give it a ce_weight above 0, or use loss_ratio or uncertainty"
+            raise AutokdError("gradient_cosine compares with the cross-entropy, and this trial has none", fix=fix)
+        if scheme != "fixed" and self.world > 1:
+            fix = "search it with resources.workers: 1 (and at most one GPU a trial)"
+            raise AutokdError("weights that adapt are not shared by the workers of one trial", fix=fix)
+        memory, count = self.config.loss.adapt_memory, self.task + len(self.terms)
+        return Weights(scheme, count, task=self.task, steps=self.total_steps, memory=memory, device=self.device)
+
+    def _follow(self, parts: Sequence[Tensor]) -> None:
+        """Let the factors see the losses of this step, and now and then their gradients over all of the student's weights."""
+        if self.weights.wants_gradients(self.step):
+            own = [p for p in self.student.parameters() if p.requires_grad]
+            scaled = [self.config.loss.ce_weight * parts[0], *parts[1:]]
+            found = [torch.autograd.grad(part, own, retain_graph=True, materialize_grads=True) for part in scaled]
+            self.weights.see_gradients([torch.cat([g.detach().flatten() for g in one]) for one in found])
+        if self.weights.scheme != "fixed":
+            self.weights.see_losses(self.step, torch.stack([part.detach().float() for part in parts]))
+
     def _train_step(self) -> None:
-        torch.manual_seed(mixed_seed(self.config.seed, 2, self.step))  # dropout and the like
+        _seed(mixed_seed(self.config.seed, 2, self.step), self.device)  # dropout and the like
         rate = learning_rate(self.config.recipe, self.step / self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = self.loss(self.step)
+        parts = self.parts(self.step)
+        self._follow(parts)
+        loss = self._sum(parts)
         self.optimizer.zero_grad(set_to_none=True)
         (loss * self._share).backward()
         if self.config.recipe.clip is not None:
@@ -205,7 +252,7 @@ class Trial:
                 nn.utils.clip_grad_norm_(self.extra.parameters(), self.config.recipe.clip)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.student)
+            self.average.update()
         self._losses += loss.detach()
         self._counted += 1
         self.step += 1
@@ -220,7 +267,7 @@ class Trial:
     def _agree(self) -> None:
         """Give every worker the first one's batch statistics: weights are the same already."""
         if self.world > 1:
-            buffers = [*self.student.buffers(), *(self.average.buffers() if self.average is not None else ())]
+            buffers = [*self.student.buffers(), *(self.average.module.buffers() if self.average is not None else ())]
             for buffer in buffers:
                 torch.distributed.broadcast(buffer, 0)
 
@@ -243,14 +290,14 @@ class Trial:
     def _ask(self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch, pixels: Tensor) -> None:
         """Put the teacher's answers, row by row beside the student's, into `known`. `pixels`: all rows, turned ones too."""
         assert self.signals is not None
-        if "teacher_features" in self.method.reads:  # one pass answers for both
+        if "teacher_features" in self.reads:  # one pass answers for both
             features = self.signals.features(pixels) if self.tuned is None else self.tuned.features(pixels)
             known["teacher_features"], known["teacher_logits"] = features, features.logits.float()
             lengths = [len(part.rows) for part, _, _ in views]
             answers = list(known["teacher_logits"][: sum(lengths)].split(lengths))
         else:
             weights = self.config.loss
-            every = len(views) == 1 or "plain_teacher_logits" in self.method.reads
+            every = len(views) == 1 or "plain_teacher_logits" in self.reads
             every = every or (weights.kd_on_plain and weights.kd_on_augmented)
             answers = [
                 self._answers(part.rows, part.passes, flag, view.pixels)
@@ -259,7 +306,7 @@ class Trial:
                 for part, flag, view in views
             ]
             known["teacher_logits"] = torch.cat(answers).to(self.device)
-        if "plain_teacher_logits" in self.method.reads:
+        if "plain_teacher_logits" in self.reads:
             partner = [answers[0]] if len(plain.rows) else []
             if len(augmented.rows):
                 have = min(len(plain.rows), len(augmented.rows))
@@ -276,17 +323,18 @@ class Trial:
         until = self.total_steps * self.division.images / len(self.loaded.pixels)
         return self.signals.logits(rows, passes, flag, pixels, until=until).to(self.device)
 
-    def _learnable_parts(self) -> nn.Module | None:
-        """The method's own network, which trains beside the student and is not exported."""
-        if self.method.module is None:
-            return None
-        module: Any = self.method.module
+    def _learnable_parts(self, methods: Sequence[Method]) -> nn.Module | None:
+        """The methods' own networks, which train beside the student and are not exported."""
+        made = [self._built(method.module, number) for number, method in enumerate(methods) if method.module is not None]
+        return nn.ModuleList(made) if len(made) > 1 else made[0] if made else None
+
+    def _built(self, module: Any, number: int) -> nn.Module:
         if hasattr(module, "build_parts") and self.config.teacher is not None:
             probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
             teacher = self.workshop.teacher(self.config.data, self.config.teacher)
             self.student.eval()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(mixed_seed(self.config.seed, 3) & 0x7FFFFFFF)
+                torch.manual_seed(mixed_seed(self.config.seed, 3, *[number] * (number > 0)) & 0x7FFFFFFF)
                 module.build_parts(forward_features(self.student, probe), teacher.features(probe.byte()))
                 if hasattr(module, "know_data"):  # a memory has a row for each training image
                     module.know_data(self.loaded.index, self.loaded.labels.cpu())
@@ -309,6 +357,7 @@ class Trial:
             "average": self.average.state_dict() if self.average is not None else None,
             "extra": self.extra.state_dict() if self.extra is not None else None,
             "optimizer": self.optimizer.state_dict(),
+            "weights": self.weights.state(),
         }
         path = folder / "trial.pt"
         aside = folder / f".trial.{os.getpid()}.pt"
@@ -339,6 +388,8 @@ class Trial:
         if self.extra is not None:
             self.extra.load_state_dict(state["extra"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if "weights" in state:
+            self.weights.load(state["weights"])
 
 
 def run(
@@ -360,19 +411,38 @@ def run(
     return trial, last
 
 
-def _average(student: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A moving average whose decay rises to `decay`, so that the first steps do not linger: min(decay, (1 + n) / (10 + n))."""
-    if decay is None:
-        return None
+def _also(config: TrialConfig) -> list[Method]:
+    """The methods of the further terms. Raises AutokdError where one cannot stand beside the method."""
+    made = [build_method(term.name, term.settings) for term in config.method.also]
+    names = [config.method.name, *(term.name for term in config.method.also)]
+    if made and config.method.name == "ce":
+        raise AutokdError("ce has no teacher, so no terms go with it", fix=f"make {made[0].name} the method")
+    for method in made:
+        if method.alone:
+            raise AutokdError(
+                f"{method.name} cannot be a term beside {config.method.name}: it decides what the whole batch looks like",
+                fix=f"make {method.name} the method, and {config.method.name} the term",
+            )
+    if len(set(names)) < len(names):
+        raise AutokdError(f"a method stands twice among {', '.join(names)}", fix="keep one of them")
+    return made
 
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
-        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(list(averaged), list(current), share)  # type: ignore[attr-defined]
-        else:
-            torch._foreach_copy_(list(averaged), list(current))
 
-    return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
+def _losses(config: TrialConfig, method: Method, also: Sequence[Method]) -> tuple[bool, list[tuple[float, Method]]]:
+    """Whether the cross-entropy counts, and what else does, with its weight."""
+    loss = config.loss
+    task = loss.ce_weight > 0 and (loss.ce_on_plain or loss.ce_on_augmented)
+    if not method.needs_teacher or not (loss.kd_on_plain or loss.kd_on_augmented):
+        return task, []
+    weighed = [(loss.kd_weight, method), *zip([term.weight for term in config.method.also], also, strict=True)]
+    return task, [(weight, term) for weight, term in weighed if weight > 0]
+
+
+def _seed(number: int, device: torch.device) -> None:
+    """torch.manual_seed for the one device: that function notes a traceback at each call for every GPU not in use yet."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def _optimizer(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from autokd.augment.build import build_policy
-from autokd.augment.views import Views
+from autokd.augment.views import Attention, Views
 from autokd.config.trial import DataConfig, PolicyConfig, StudentConfig, TeacherConfig, TrialConfig
 from autokd.data.training import Training, open_training
 from autokd.errors import AutokdError
@@ -93,6 +93,7 @@ class Workshop:
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.signals_mode, self.max_gb, self.top_k = signals, max_gb, top_k
         self.decisions: list[str] = []  # sentences for a person, each once
+        self.threads = threads
         if threads is not None:
             torch.set_num_threads(threads)
         self._data: dict[str, Loaded] = {}
@@ -101,6 +102,18 @@ class Workshop:
         self._stages: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, ...], CachedSignals] = {}
         self._choices: dict[tuple[str, ...], bool] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of another bench like this one, in plain values."""
+        return {
+            "device": str(self.device),
+            "threads": self.threads,
+            "cache_dir": str(self.cache_dir) if self.cache_dir is not None else None,
+            "signals": self.signals_mode,
+            "max_gb": self.max_gb,
+            "top_k": self.top_k,
+        }
 
     def data(self, config: DataConfig) -> Loaded:
         key = _key(replace(config, views_seed=0))
@@ -129,21 +142,39 @@ class Workshop:
             )
         return self._data[key]
 
-    def views(self, data: DataConfig, policy: PolicyConfig) -> Views:
-        key = _key(data) + _key(policy)
+    def views(self, data: DataConfig, policy: PolicyConfig, teacher: TeacherConfig | None = None) -> Views:
+        """Views of the training images. `teacher`: whose attention a policy follows, where it follows any."""
+        built = build_policy(policy.name, policy.settings, policy.steps)
+        follows = built.reads_attention
+        key = _key(data) + _key(policy) + (_key(teacher) if follows and teacher is not None else "")
         if key not in self._views:
+            if follows and teacher is None:
+                raise AutokdError(
+                    f"policy {policy.name!r} follows a teacher's attention, and this trial has no teacher",
+                    fix="use it with a method that has one",
+                )
             loaded = self.data(data)
+            attention = self._attention(data, teacher) if follows and teacher is not None else None
             self._views[key] = Views(
                 loaded.pixels,
                 loaded.index,
-                build_policy(policy.name, policy.settings, policy.steps),
+                built,
                 padding=loaded.padding,
                 flip=loaded.flip,
                 seed=data.views_seed,
                 shared_geometry=policy.shared_geometry,
                 geometry=loaded.training.card.geometry,  # type: ignore[arg-type]
+                attention=attention,
             )
         return self._views[key]
+
+    def _attention(self, data: DataConfig, config: TeacherConfig) -> Attention:
+        from autokd.signals.attention import attention_of
+
+        loaded, teacher = self.data(data), self.teacher(data, config)
+        folder = self.cache_dir / "attention" if self.cache_dir is not None else None
+        told = [config.model, config.options, loaded.fingerprint]
+        return attention_of(teacher, loaded.pixels, json.dumps(told, sort_keys=True, default=str), folder)
 
     def model(self, data: DataConfig, student: StudentConfig | TeacherConfig, seed: int | None = None) -> nn.Module:
         loaded = self.data(data)
@@ -184,7 +215,7 @@ class Workshop:
         return self._teachers[key]
 
     def verify(self, data: DataConfig, config: TeacherConfig) -> Score:
-        """The teacher's accuracy and loss on the validation split, asked as the students will ask it."""
+        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it."""
         loaded, teacher = self.data(data), self.teacher(data, config)
         logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
         return score(logits, loaded.val_labels)
@@ -197,12 +228,13 @@ class Workshop:
         if self.signals_mode == "live" or self.cache_dir is None or not self._worth_keeping(config):
             return LiveSignals(teacher)
         from autokd.signals.cache import CachedSignals
-        from autokd.signals.choose import choose
+        from autokd.signals.choose import choose, told_of_sparse
         from autokd.signals.store import Store
 
         key = (_key(config.data), _key(config.policy), _key(config.teacher))
-        if key not in self._kept:
-            views, loaded = self.views(config.data, config.policy), self.data(config.data)
+        first = key not in self._kept
+        if first:
+            views, loaded = self.views(config.data, config.policy, config.teacher), self.data(config.data)
             self._kept[key] = CachedSignals(
                 Store(self.cache_dir, max_gb=self.max_gb),
                 teacher,
@@ -220,6 +252,7 @@ class Workshop:
                 self._decide(choice.sentence)
             if not self._choices[key[::2]]:
                 return LiveSignals(teacher)
+        self._decide(told_of_sparse(self._kept[key]) if first else "")
         return self._kept[key]
 
     def stage(self, config: TrialConfig, module: nn.Module, teacher: Teacher) -> Teacher | None:
@@ -231,10 +264,11 @@ class Workshop:
     def _worth_keeping(self, config: TrialConfig) -> bool:
         """Whether this trial reads what can be kept, and enough of it."""
         assert config.teacher is not None
-        entry, name = catalogue("methods").get(config.method.name), config.teacher.name
-        if entry is not None and "teacher_features" in entry.reads:  # feature maps are too large to be kept
-            self._decide(f"signals of {name}: live for {config.method.name}, which reads feature maps")
-            return False
+        name, known = config.teacher.name, catalogue("methods")
+        for method in (config.method.name, *(term.name for term in config.method.also)):
+            if method in known and "teacher_features" in known[method].reads:  # feature maps are too large to be kept
+                self._decide(f"signals of {name}: live for {method}, which reads feature maps")
+                return False
         passes = config.epochs * max(config.ratio, 1 - config.ratio)
         if self.signals_mode == "auto" and passes < LEAST_PASSES:
             self._decide(f"signals of {name}: live for trials that read {passes:.2g} of a view")
@@ -242,7 +276,7 @@ class Workshop:
         return True
 
     def _decide(self, sentence: str) -> None:
-        if sentence not in self.decisions:
+        if sentence and sentence not in self.decisions:
             self.decisions.append(sentence)
 
     def trial(self, config: TrialConfig, **options: object) -> Trial:

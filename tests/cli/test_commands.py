@@ -95,7 +95,8 @@ def test_report_prints_each_format(run, made_run: Path):
 
 
 def test_tables_fit_a_hundred_columns(run, made_run: Path):
-    for arguments in (["report", made_run], ["status", made_run], ["show", made_run, "t00001"], ["models"], ["policies"], ["methods"]):
+    runs = (["report", made_run], ["status", made_run], ["show", made_run, "t00001"])
+    for arguments in (*runs, ["models"], ["policies"], ["methods"]):
         _, out, _ = run(*arguments)
         assert max(map(len, out.splitlines()), default=0) <= 100, arguments
 

@@ -76,7 +76,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0, "0"), (7, "7"), (999, "999"), (999.6, "1 k"), (1000, "1 k"), (278_324, "278 k"), (41_290_000, "41.3 M"), (1.3e9, "1.3 G")],
+    [(0, "0"), (7, "7"), (999, "999"), (999.6, "1 k"), (1000, "1 k"), (278_324, "278 k"), (41_290_000, "41.3 M")],
 )
 def test_amounts_have_three_digits(number: float, words: str):
     assert amount(number) == words

@@ -11,7 +11,8 @@ from torch import nn
 
 from autokd.augment.build import build_policy
 from autokd.augment.views import Views
-from autokd.signals.choose import choose
+from autokd.signals.choose import choose, told_of_sparse
+from autokd.signals.sparse import pack
 from autokd.signals.teacher import Teacher
 
 HALF = {"rtol": 2**-10, "atol": 1e-4}
@@ -185,7 +186,12 @@ def test_many_classes_are_kept_sparsely_and_the_error_is_told(bench_of, tmp_path
     p, q = (np.exp(z) / np.exp(z).sum(1, keepdims=True) for z in (whole, kept))
     by_numpy = (p * np.log(p / q)).sum(1).mean()
     assert signals.kl_errors()[1.0] == pytest.approx(by_numpy, rel=1e-2)
+    sentence = told_of_sparse(signals)
+    assert "the 64 largest of 300 answers are kept" in sentence
+    first = pack(bench.live(torch.arange(64), 0, True), 64)["kl"].mean(0)
+    assert f"{first[0]:.2g} nats at temperature 1, {first[1]:.2g} nats at temperature 4" in sentence
     dense = bench.signals(tmp_path, top=0)
+    assert told_of_sparse(dense) == ""
     dense.logits(SOME, 0, False)
     sizes = [one.store.path(one.key(0, False)).stat().st_size for one in (signals, dense)]
     assert sizes[0] < sizes[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -219,6 +220,18 @@ def test_a_torn_chunk_of_an_unfinished_file_is_computed_again(store):
     held = store.fill(KEY, ROWS, COLUMNS, lambda first, last: computed.append(first) or content(first, last))
     assert computed == [CHUNK]
     assert_is_content(held)
+
+
+def test_a_folder_cleared_while_it_is_filled_is_filled_again(store):
+    def cleared(first, last):
+        if first == CHUNK and store.folder.exists() and not gone:
+            gone.append(True)
+            shutil.rmtree(store.folder)
+        return content(first, last)
+
+    gone = []
+    assert_is_content(store.fill(KEY, ROWS, COLUMNS, cleared))
+    assert gone
 
 
 WORKER = """

@@ -72,7 +72,7 @@ class Rounded:
             trial = self.trial
             everything = trial.views.render(torch.arange(len(trial.loaded.pixels)), view, augmented).pixels
             teacher = trial.workshop.teacher(trial.config.data, trial.config.teacher)
-            self.views[view, augmented] = torch.cat([teacher.logits(part) for part in everything.split(512)]).half()
+            self.views[view, augmented] = torch.cat([teacher.logits(part) for part in everything.split(256)]).half()
         return self.views[view, augmented][rows].float()
 
 
@@ -80,16 +80,16 @@ class Rounded:
 def test_weights_after_training_agree_with_live_answers_to_the_rounding_of_float16(teacher, tmp_path, method):
     config = config_of(teacher, method)
     live = Trial(Workshop(threads=1, signals="live"), config)
-    begin = weights_after(live, 0)
-    asked = weights_after(live)
-    kept = weights_after(Trial(Workshop(threads=1, signals="cached", cache_dir=tmp_path), config))
+    cached = Trial(Workshop(threads=1, signals="cached", cache_dir=tmp_path), config)
     reference = Trial(Workshop(threads=1, signals="live"), config)
     reference.signals = Rounded(reference)
-    rounded = weights_after(reference)
-    way = (asked - begin).norm()
-    assert (kept - rounded).norm() < 1e-4 * way  # the batches of the teacher's passes differ, in its last bits
-    assert (kept - asked).norm() < 5e-3 * way
-    assert (kept - asked).abs().max() > 0  # kept, not asked
+    begin = weights_after(live, 0)
+    one_live, one_kept = weights_after(live, 1), weights_after(cached, 1)
+    assert (one_kept - one_live).norm() < 2**-11 * (one_live - begin).norm()
+    asked, kept = weights_after(live), weights_after(cached)
+    assert torch.equal(kept, weights_after(reference, STEPS + 1))
+    # a difference in the last bits moves a ReLU across its kink now and then, and training makes more of that
+    assert 0 < (kept - asked).norm() < 0.1 * (asked - begin).norm()
 
 
 def test_cold_and_warm_trainings_end_with_the_very_same_weights_and_the_warm_one_asks_nothing(teacher, tmp_path):
@@ -115,7 +115,7 @@ def test_a_loss_that_reads_augmented_views_alone_has_no_plain_view_answered(teac
     kept = weights_after(trial)
     assert trial.signals.warm(0, True) and not trial.signals.warm(0, False)
     live = weights_after(Trial(Workshop(threads=1, signals="live"), config))
-    assert (kept - live).norm() < 5e-3 * live.norm()
+    assert 0 < (kept - live).norm() < 5e-3 * live.norm()
 
 
 def test_what_was_chosen_and_why_is_told_once(teacher, tmp_path):

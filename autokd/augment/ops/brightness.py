@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from autokd.augment.levels import per_image
+from autokd.augment.levels import cut, per_image
 
 __all__ = ["brightness"]
 LIMITS = {"brightness": (-1, 1)}
@@ -18,4 +17,4 @@ def brightness(images: Tensor, magnitude: Tensor) -> Tensor:
     images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape.
     Source: PIL.ImageEnhance.Brightness.
     """
-    return images.float().mul_(per_image(1 + magnitude, images.device)).clamp_(0, 255).to(torch.uint8)
+    return cut(images.float().mul_(per_image(1 + magnitude, images.device)).clamp_(0, 255))

@@ -26,6 +26,7 @@ def folder(
     part: str,
     *,
     root: str = "data",
+    classes: Count | None = None,
     size: Count | None = None,
     fit: Literal["crop", "stretch"] = "crop",
     colour: Literal["rgb", "grey"] = "rgb",
@@ -45,12 +46,14 @@ def folder(
     begin with a dot and files that are no images (by extension) are passed over. Images must be of one size, or `size` is
     given: then all become size x size by Pillow's bicubic, the shorter side scaled and the middle kept (fit `crop`) or
     both sides scaled (`stretch`). padding: of the random crop (an eighth of the size where not given). geometry `auto` is
-    resized_crop from 96 pixels on.
+    resized_crop from 96 pixels on. classes: how many folders there are to be, so that a space can be checked where the images
+    do not lie.
     Raises AutokdError naming the folder or file that is missing, empty, or cannot be read.
 
     Source: the layout of torchvision.datasets.ImageFolder.
     """
     found = _find(root, train_folder, test_folder, test, test_seed, part)
+    _counted(found, classes, root)
     where = [(str(path), path) for path in found.paths]
     pixels, _ = remembered(
         f"folder-{part}",
@@ -63,6 +66,7 @@ def folder(
 def describe(
     *,
     root: str = "data",
+    classes: int | None = None,
     size: int | None = None,
     fit: str = "crop",
     colour: str = "rgb",
@@ -73,6 +77,7 @@ def describe(
     **look: Any,
 ) -> dict[str, Any]:
     found = _find(root, train_folder, test_folder, test, test_seed, "train")
+    _counted(found, classes, root)
     known = seen("folder-train", _made_of(found, size, fit, colour)) or {}
     if known:
         shape = tuple(known["shape"][1:])
@@ -84,6 +89,25 @@ def describe(
         "train_images": len(found.paths),
         **appearance(shape, known, **look),
     }
+
+
+def expected(
+    *, root: str = "data", classes: int | None = None, size: int | None = None, colour: str = "rgb", **look: Any
+) -> dict[str, Any] | None:
+    """What the settings alone say of images that are not here; None where they are here, or that is too little."""
+    if classes is None or size is None or Path(root).expanduser().is_dir():
+        return None
+    shape = (3 if colour == "rgb" else 1, size, size)
+    return {"classes": classes, "train_images": None, **appearance(shape, {}, **look)}
+
+
+def _counted(found: _Found, classes: int | None, root: str) -> None:
+    if classes is not None and len(found.classes) != classes:
+        raise AutokdError(
+            f"there are {len(found.classes)} classes, and options.classes says {classes}",
+            where=str(Path(root).expanduser()),
+            fix="mend the one or the other",
+        )
 
 
 def appearance(

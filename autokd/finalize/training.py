@@ -1,0 +1,253 @@
+"""The trainings of a finalist, one a seed; on a CPU side by side, a core each, in processes of their own.
+
+A training is kept by the hash of all it depends on: what was trained before is not trained again, and one that was cut off goes
+on. `python -m autokd.finalize.training` is such a process: it reads an order from its standard input and answers in JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autokd.config.trial import DataConfig, TrialConfig
+from autokd.errors import AutokdError, TrialFailed
+
+if TYPE_CHECKING:
+    from autokd.train.workshop import Loaded, Workshop
+
+__all__ = ["ALL", "Trained", "everything", "train_seeds"]
+
+ALL = "train+validation"
+_LOOKS = 4  # checkpoints a training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of a student, as it lies on the disk."""
+
+    seed: int
+    path: Path
+    facts: dict[str, Any]
+
+
+def train_seeds(
+    bench: Workshop,
+    config: TrialConfig,
+    seeds: Iterable[int],
+    train_on: str,
+    place: Path,
+    tell: Callable[[str], None],
+    *,
+    processes: int | None = None,
+) -> tuple[list[Trained], list[dict[str, Any]]]:
+    """Train one student over several seeds. Returns the trainings, and {seed, reason} of those that diverged.
+
+    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises AutokdError where every
+    seed failed.
+    """
+    seeds = list(seeds)
+    if processes is None:
+        processes = (os.cpu_count() or 1) if bench.device.type == "cpu" else 1
+    processes = min(processes, len(seeds))
+    lock = threading.Lock()
+
+    def say(seed: int, text: str) -> None:
+        with lock:
+            tell(f"seed {seed} {text}")
+
+    def one(seed: int) -> Trained | dict[str, Any]:
+        chosen, voice = config.with_(seed=seed), partial(say, seed)
+        try:
+            known = _known(chosen, train_on, place)
+            if known is not None:
+                voice("was trained before")
+                return known
+            if processes > 1:
+                return _train_apart(bench, chosen, train_on, place, voice)
+            return train(bench, chosen, train_on, place, voice)
+        except TrialFailed as failure:
+            voice(f"failed: {failure.reason}")
+            return {"seed": seed, "reason": failure.reason}
+
+    if processes > 1:
+        with ThreadPoolExecutor(processes) as pool:
+            found = list(pool.map(one, seeds))
+    else:
+        found = [one(seed) for seed in seeds]
+    trained = [item for item in found if isinstance(item, Trained)]
+    failed = [item for item in found if isinstance(item, dict)]
+    if not trained:
+        raise AutokdError(
+            f"every training of {config.student.name} failed: {failed[0]['reason']}",
+            fix="finalize another length (--epochs), or look at the trial with autokd show",
+        )
+    return trained, failed
+
+
+def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]) -> Trained:
+    """One training, from what lies on the disk of it. Raises TrialFailed where it diverges."""
+    from autokd.models.checkpoint import save_weights
+
+    path, facts_path, unfinished = _files(config, train_on, place)
+    place.mkdir(parents=True, exist_ok=True)
+    trial = bench.trial(config)
+    if (unfinished / "trial.pt").exists():
+        trial.load(unfinished)
+    report = None
+    for look in range(1, _LOOKS + 1):
+        images = trial.total_images * look // _LOOKS
+        if images <= trial.images and look < _LOOKS:
+            continue
+        report = trial.advance(images)
+        if look < _LOOKS:
+            trial.save(unfinished)
+        tell(f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %")
+    assert report is not None
+    facts = {
+        "seed": config.seed,
+        "val_top1": report.val_top1,
+        "val_loss": report.val_loss,
+        "train_loss": report.train_loss,
+        "epochs": report.epochs,
+        "images": report.images,
+        "seconds": report.seconds,
+    }
+    save_weights(trial.scored, path)
+    aside = facts_path.with_suffix(".tmp")
+    aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    os.replace(aside, facts_path)
+    if unfinished.exists():
+        (unfinished / "trial.pt").unlink(missing_ok=True)
+        unfinished.rmdir()
+    return Trained(config.seed, path, facts)
+
+
+def _files(config: TrialConfig, train_on: str, place: Path) -> tuple[Path, Path, Path]:
+    """Where the weights, the facts and an unfinished training of this configuration lie."""
+    stem = f"{config.key}-{'all' if train_on == ALL else 'train'}"
+    return place / f"{stem}.safetensors", place / f"{stem}.json", place / f"{stem}.partial"
+
+
+def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
+    path, facts, _ = _files(config, train_on, place)
+    if path.exists() and facts.exists():
+        return Trained(config.seed, path, json.loads(facts.read_text(encoding="utf-8")))
+    return None
+
+
+def _train_apart(
+    bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]
+) -> Trained:
+    """`train` in a process of its own, with one thread."""
+    order = {
+        "bench": {**bench.settings, "threads": 1},
+        "config": config.to_dict(),
+        "train_on": train_on,
+        "place": str(place.resolve()),
+    }
+    root = str(Path(__file__).resolve().parents[2])
+    paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "autokd.finalize.training"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        try:
+            errors: list[str] = []
+            reader = threading.Thread(target=lambda: errors.extend(child.stderr or ()), daemon=True)
+            reader.start()
+            child.stdin.write(json.dumps(order))
+            child.stdin.close()
+            for line in child.stdout:
+                told = json.loads(line)
+                if "say" in told:
+                    tell(told["say"])
+                elif "failed" in told:
+                    raise TrialFailed(told["failed"])
+                elif "fault" in told:
+                    raise AutokdError(told["fault"], fix=told["fix"] or "")
+            child.wait()
+            reader.join(timeout=5)
+        except BaseException:
+            child.kill()
+            raise
+    known = _known(config, train_on, place)
+    if known is None:
+        last = errors[-1].strip() if errors else f"exit code {child.returncode}"
+        raise AutokdError(
+            f"the training of seed {config.seed} ended early: {last}", fix="run autokd finalize again: it goes on"
+        )
+    return known
+
+
+def everything(workshop: Workshop) -> Workshop:
+    """A workshop whose training split is all images of the training part; the validation images are among them.
+
+    The scores that trainings then report are of images they saw: they are left out of what is written.
+    """
+    import numpy as np
+    import torch
+
+    from autokd.data.images import Images
+    from autokd.train.workshop import Workshop as Base
+
+    class Whole(Base):
+        def data(self, config: DataConfig) -> Loaded:
+            key = json.dumps(replace(config, views_seed=0).__dict__, sort_keys=True, default=str)
+            if key not in whole:
+                loaded = super().data(config)
+                one, other = loaded.training.train, loaded.training.validation
+                merged = Images(
+                    np.concatenate([one.pixels, other.pixels]),
+                    np.concatenate([one.labels, other.labels]),
+                    one.classes,
+                    np.concatenate([one.index, other.index]),
+                )
+                whole[key] = replace(
+                    loaded,
+                    training=replace(loaded.training, train=merged),
+                    pixels=torch.cat([loaded.pixels, loaded.val_pixels]),
+                    labels=torch.cat([loaded.labels, loaded.val_labels]),
+                    index=torch.from_numpy(merged.index),
+                )
+            return whole[key]
+
+    whole: dict[str, Loaded] = {}
+    return Whole(**workshop.settings)
+
+
+def main() -> None:
+    from autokd.train.workshop import Workshop
+
+    def answer(**told: Any) -> None:
+        print(json.dumps(told), flush=True)
+
+    order = json.load(sys.stdin)
+    try:
+        bench = Workshop(**order["bench"])
+        if order["train_on"] == ALL:
+            bench = everything(bench)
+        config = TrialConfig.from_dict(order["config"])
+        train(bench, config, order["train_on"], Path(order["place"]), lambda text: answer(say=text))
+    except TrialFailed as failure:
+        answer(failed=failure.reason)
+    except AutokdError as fault:
+        answer(fault=str(fault), fix=fault.fix)
+
+
+if __name__ == "__main__":
+    main()

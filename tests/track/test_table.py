@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from autokd.errors import AutokdError
+from autokd.track.table import COLUMNS, Table, empty_table, read_table
+
+DESIGN = """trial rung status budget teacher student method policy ratio seed epochs images val_top1 macs params seconds
+config""".split()
+
+
+def row(trial, rung=0, **more):
+    return {"trial": trial, "rung": rung, "status": "running", "images": 100 * (rung + 1), **more}
+
+
+def test_it_has_the_columns_that_are_promised():
+    assert set(DESIGN) <= set(COLUMNS)
+    types = {field.name: str(field.type) for field in empty_table().schema}
+    assert (types["trial"], types["rung"], types["images"], types["val_top1"]) == ("string", "int32", "int64", "double")
+
+
+def test_a_later_row_for_the_same_trial_and_rung_takes_its_place(tmp_path):
+    table = Table(tmp_path, every=0)
+    table.append(row("a"))
+    table.append(row("b"), row("a", 1))
+    table.append(row("a", status="done"), row("a", 1, status="done"))
+    read = read_table(tmp_path).to_pylist()
+    assert [(r["trial"], r["rung"], r["status"]) for r in read] == [
+        ("a", 0, "done"),
+        ("a", 1, "done"),
+        ("b", 0, "running"),
+    ]
+
+
+def test_it_can_be_read_by_any_parquet_reader_and_while_it_is_written(tmp_path):
+    table = Table(tmp_path, every=0)
+    for number in range(40):
+        table.append(row(f"t{number:03d}"))
+        read = read_table(tmp_path)
+        assert len(read) == number + 1
+        assert read.column_names == list(COLUMNS)
+    foreign = pq.ParquetDataset(tmp_path / "trials.parquet").read()
+    assert {value.as_py() for value in foreign["trial"]} == {f"t{n:03d}" for n in range(40)}
+
+
+def test_a_part_once_written_is_never_changed_and_what_an_append_writes_stays_small(tmp_path, monkeypatch):
+    """Over 200 appends each row is written anew at most once a merge level: log8(200) < 3 times, and at first."""
+    written = []
+    whole = Table._write
+    monkeypatch.setattr(Table, "_write", lambda self, level, rows: (written.append(len(rows)), whole(self, level, rows)))
+    table = Table(tmp_path, every=0)
+    seen: dict[str, tuple[int, int]] = {}
+    for number in range(200):
+        table.append(row(f"t{number:04d}"))
+        for path in (tmp_path / "trials.parquet").glob("*.parquet"):
+            stat = path.stat()
+            assert seen.setdefault(path.name, (stat.st_mtime_ns, stat.st_size)) == (stat.st_mtime_ns, stat.st_size)
+    assert sum(written) <= 4 * 200
+    assert len(list((tmp_path / "trials.parquet").glob("*.parquet"))) < 3 * 8
+    assert len(read_table(tmp_path)) == 200
+
+
+def test_rows_wait_in_memory_no_longer_than_they_are_told_to(tmp_path):
+    table = Table(tmp_path, every=0.05)
+    table.append(row("a"))
+    table.append(row("b"))
+    time.sleep(0.06)
+    table.append(row("c"))
+    assert read_table(tmp_path)["trial"].to_pylist() == ["a", "b", "c"]
+
+
+def test_compact_leaves_one_part_with_the_same_rows(tmp_path):
+    table = Table(tmp_path, every=0)
+    for number in range(20):
+        table.append(row(f"t{number % 7}", status=str(number)))
+    before = read_table(tmp_path)
+    table.compact()
+    assert len(list((tmp_path / "trials.parquet").glob("*.parquet"))) == 1
+    assert read_table(tmp_path).equals(before)
+    again = Table(tmp_path, every=0)  # a later session goes on above the versions of this one
+    again.append(row("t0", status="last"))
+    assert read_table(tmp_path).filter([True] + [False] * 6)["status"].to_pylist() == ["last"]
+
+
+def test_a_part_that_was_being_written_when_the_process_died_is_swept(tmp_path):
+    folder = tmp_path / "trials.parquet"
+    folder.mkdir()
+    (folder / ".0-00000000-.parquet").write_bytes(b"PAR1")
+    assert len(read_table(tmp_path)) == 0
+    Table(tmp_path)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_part_is_named(tmp_path):
+    Table(tmp_path, every=0).append(row("a"))
+    part = next((tmp_path / "trials.parquet").glob("*.parquet"))
+    part.write_bytes(b"no parquet")
+    with pytest.raises(AutokdError, match="damaged") as fault:
+        read_table(tmp_path)
+    assert part.name in str(fault.value)
+
+
+def test_where_there_is_no_table_that_is_said(tmp_path):
+    with pytest.raises(AutokdError, match="no result table"):
+        read_table(tmp_path)
