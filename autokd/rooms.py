@@ -183,13 +183,24 @@ def _read(path: Path, module: str) -> list[Entry]:
         else:
             continue
         text = ast.get_docstring(node) or ast.get_docstring(tree) or ""
-        source = next(
-            (line.split(":", 1)[1].strip() for line in text.splitlines() if line.strip().startswith("Source:")), ""
-        )
+        source = _source(text)
         ranges = search.get(node.name, {}) if isinstance(search, dict) else {}
         summary = " ".join(text.split("\n\n")[0].split())
         found.append(Entry(node.name, module, summary, source, reads, settings, ranges, literals))
     return found
+
+
+def _source(text: str) -> str:
+    """What follows "Source:", on further lines too until a sentence or the paragraph ends."""
+    found: list[str] = []
+    for line in text.splitlines():
+        if line.strip().startswith("Source:"):
+            found = [line.split(":", 1)[1].strip()]
+        elif found and line.strip() and not found[-1].endswith("."):
+            found.append(line.strip())
+        elif found:
+            break
+    return " ".join(found)
 
 
 def _positional(node: ast.FunctionDef | None) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,17 +27,15 @@ def apply(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tens
 def apply_(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tensor:
     """The same in place: images [B, C, H, W] uint8, contiguous, are overwritten and returned."""
     fired, magnitude = draws.fired.numpy(), draws.magnitude.numpy()
+    still = np.array([_neutral(op) for op in draws.ops])  # not a number where an op has no neutral magnitude
+    active = np.ascontiguousarray((fired & (magnitude != still)).T) if len(draws.ops) else fired.T
     for column, op in enumerate(draws.ops):
-        if op == "identity":
-            continue
-        still = known.neutral(op)
-        active = fired[:, column] if still is None else fired[:, column] & (magnitude[:, column] != still)
-        where = np.flatnonzero(active)
-        if not len(where):
+        where = active[column].nonzero()[0]
+        if not len(where) or op == "identity":
             continue
         rows = torch.from_numpy(where).to(images.device)
+        reads, function = _reader(op)
         inputs = {}
-        reads = known.entry(op).reads
         if "magnitude" in reads:
             inputs["magnitude"] = torch.from_numpy(magnitude[where, column])
         if "place" in reads:
@@ -43,5 +44,16 @@ def apply_(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Ten
             if attention is None:
                 raise ValueError(f"{op} needs the teacher's attention")
             inputs["attention"] = attention.index_select(0, rows)
-        put(images, rows, known.function(op)(images=images.index_select(0, rows), **inputs))
+        put(images, rows, function(images=images.index_select(0, rows), **inputs))
     return images
+
+
+@lru_cache(maxsize=None)
+def _neutral(op: str) -> float:
+    still = known.neutral(op)
+    return float("nan") if still is None else float(still)
+
+
+@lru_cache(maxsize=None)
+def _reader(op: str) -> tuple[tuple[str, ...], Callable[..., Tensor]]:
+    return known.entry(op).reads, known.function(op)

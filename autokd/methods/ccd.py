@@ -33,7 +33,7 @@ def ccd(
     raw logits, without temperature; temperature 4.
     """
     student = (student_logits.float() / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits.float() / temperature).log_softmax(dim=1)
+    teacher = (teacher_logits.detach().float() / temperature).log_softmax(dim=1)
     per_row = (teacher.exp() * (teacher - student)).sum(dim=1)  # [N]
     weight = 1 + torch.cosine_similarity(teacher_logits.float(), plain_teacher_logits.float(), dim=1)  # [N]
     if normalise_weight and bool(augmented.any()):

@@ -125,7 +125,7 @@ def _told(events: Iterable[dict[str, Any]]) -> _Told:
         if kind in ("close", "resume"):
             told.closed = event if kind == "close" else None
         elif kind == "teacher":
-            keep = ("teacher", "val_top1", "ece", "params", "macs", "checkpoint", "trained", "saw_validation", "seconds")
+            keep = ("teacher", "val_top1", "ece", "params", "macs", "checkpoint", "trained", "policy", "saw_validation", "seconds")
             told.teachers[str(event.get("teacher"))] = {key: event.get(key) for key in keep}
     return told
 
@@ -167,6 +167,12 @@ def settings_of(config: dict[str, Any]) -> str:
     recipe = config.get("recipe") or {}
     words += [f"{key} {_short(recipe[key])}" for key in ("lr",) if key in recipe]
     return ", ".join(words)
+
+
+def _origin(teacher: dict[str, Any]) -> str:
+    if teacher.get("policy") in (None, "none"):
+        return "trained here" if teacher.get("trained") else "loaded"
+    return f"trained with {teacher['policy']}"
 
 
 def _short(value: Any) -> str:
@@ -255,7 +261,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
                 percent(teacher.get("ece")),
                 amount(teacher.get("params")),
                 amount(teacher.get("macs")),
-                "trained here" if teacher.get("trained") else "loaded",
+                _origin(teacher),
                 "saw the validation images" if teacher.get("saw_validation") else "",
             )
             for teacher in summary.teachers

@@ -35,7 +35,9 @@ __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 GO_ON, STOP = "go on", "stop"
 SAMPLERS = ("tpe", "random", "gp", "nsga2")
 _GENERATION = optuna.samplers.NSGAIISampler._get_generation_key()  # NSGA-II keeps it with each trial ...
-_PARENTS = optuna.samplers.NSGAIISampler._get_parent_cache_key_prefix()  # ... and whom a generation descends from with the study
+_PARENTS = (
+    optuna.samplers.NSGAIISampler._get_parent_cache_key_prefix()
+)  # ... and whom a generation descends from with the study
 _POPULATION = 10  # of a generation of NSGA-II: small, since a budget sees tens of trials rather than thousands
 _REPEATS = 100  # proposals in a row that had been made before, after which a budget's space counts as exhausted
 
@@ -285,7 +287,9 @@ class Brain:
 
     def _draw(self) -> _Trial | None:
         while self._more():
-            budget = min((name for name in self._studies if name not in self.exhausted), key=lambda name: self._own[name])
+            budget = min(
+                (name for name in self._studies if name not in self.exhausted), key=lambda name: self._own[name]
+            )
             trial = self._ask(budget)
             if trial is not None:
                 return trial
@@ -501,7 +505,9 @@ class Brain:
         if state is TrialState.PRUNED and scores:
             value = scores[max(scores)]
         params, distributions = told
-        made = create_trial(state=state, value=value, params=params, distributions=distributions, intermediate_values=scores)
+        made = create_trial(
+            state=state, value=value, params=params, distributions=distributions, intermediate_values=scores
+        )
         if self.plan.sampler == "nsga2":  # it breeds from those that have a generation
             made.system_attrs = {_GENERATION: self._generations.get(budget, 0)}
         self._studies[budget].add_trial(made)
@@ -532,7 +538,9 @@ class Brain:
             try:
                 found = self.space.sample(recall, list(self.feasible.pairs[budget]), config.seed)
             except _NotThere as missing:
-                options = sorted(missing.options, key=lambda option: option in likely)  # the likely ones are taken first
+                options = sorted(
+                    missing.options, key=lambda option: option in likely
+                )  # the likely ones are taken first
                 todo.extend({**recall.values, missing.path: option} for option in options)
                 continue
             if _key(found) == _key(config):

@@ -180,7 +180,8 @@ def _unmet(
     least = []
     for limit in ("params", "macs"):
         bounds = [
-            budget.limits((teachers[t].params, teachers[t].macs) if t in teachers else None).get(limit) for t, _ in pairs
+            budget.limits((teachers[t].params, teachers[t].macs) if t in teachers else None).get(limit)
+            for t, _ in pairs
         ]
         if any(bound is not None for bound in bounds) and pairs:
             smallest = min((student for _, student in pairs), key=lambda name: getattr(costs[name], limit))

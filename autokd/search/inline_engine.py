@@ -23,7 +23,9 @@ class InlineEngine:
         """Nothing to start. Returns the GPUs of one trial."""
         return 0.0
 
-    def teachers(self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
+    def teachers(
+        self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
+    ) -> dict[str, dict[str, Any]]:
         """Train or load every teacher, and measure it; by name."""
         return {name: prepare_teacher(self.bench, data, teacher, folder) for name, teacher in teachers.items()}
 

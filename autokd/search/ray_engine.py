@@ -78,7 +78,11 @@ class RayEngine:
                 ray.init(address=address or "local", **quiet)
             except (ConnectionError, ValueError, RuntimeError) as fault:
                 where = f"the Ray cluster at {address}" if address else "Ray"
-                fix = "check the address, and that the cluster runs the same Ray and Python" if address else "see autokd doctor"
+                fix = (
+                    "check the address, and that the cluster runs the same Ray and Python"
+                    if address
+                    else "see autokd doctor"
+                )
                 raise AutokdError(f"{where} could not be reached: {fault}", fix=fix) from fault
             self._mine = True
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -97,10 +101,14 @@ class RayEngine:
         there = ray.cluster_resources()
         fits = [int(there.get("CPU", 1) / (self.cpus * self.workers) + 1e-9)]
         if self.gpus:
-            fits.append(int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus))
+            fits.append(
+                int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus)
+            )
         return max(1, min(fits))
 
-    def teachers(self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str) -> dict[str, dict[str, Any]]:
+    def teachers(
+        self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
+    ) -> dict[str, dict[str, Any]]:
         """Train or load every teacher, several at a time, and measure it; by name."""
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(_prepare)
         folder = str(Path(folder).resolve())
@@ -151,7 +159,9 @@ class RayEngine:
                 verbose=0,
                 progress_reporter=_Silent(),
                 failure_config=tune.FailureConfig(max_failures=_RETRIES),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False) if alone else None,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False)
+                if alone
+                else None,
             ),
         )
         tuner.fit()
@@ -211,7 +221,9 @@ class _Bridge:
         self.fault: BaseException | None = None
         self.extra: dict[str, Any] = {}  # of a trial's configuration, for Ray
         self.verdicts: Any = None  # where workers of one trial ask whether to go on
-        self.patient = False  # let such workers come to their next mark, since Ray Train leaves what it is killed over behind
+        self.patient = (
+            False  # let such workers come to their next mark, since Ray Train leaves what it is killed over behind
+        )
 
     def guarded(self, action: Callable[[], Any], otherwise: Any) -> Any:
         """Ray turns what is raised inside it into text; keep the exception itself and stop."""

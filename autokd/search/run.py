@@ -1,7 +1,7 @@
 """A run: one search, the folder that holds all there is to know of it, and the way on after a stop.
 
-    runs/<name>-<date>-<short id>/
-        space.yaml  environment.json  ledger.jsonl  trials.parquet/  study.journal  ray/
+runs/<name>-<date>-<short id>/
+    space.yaml  environment.json  ledger.jsonl  trials.parquet/  study.journal  ray/
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ def resume(
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
-        made = _go(folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed)
+        made = _go(
+            folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed
+        )
         if overrides:
             _write(folder / SPACE, space.to_yaml())
         return made
@@ -236,6 +238,9 @@ def _go(
             with _interruptible(brain, engine, tell) as arm:
                 _session(folder, space, feasible, engine, brain, recorder, tell, arm)
         status, reason = brain.close(cancelled=engine.cancelled)
+    except Exception as fault:
+        _broken_off(recorder, fault)
+        raise
     finally:
         if not isinstance(engine, str):
             engine.close()
@@ -245,6 +250,15 @@ def _go(
     if status == "failed":
         raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
     return Run(folder)
+
+
+def _broken_off(recorder: Recorder, fault: Exception) -> None:
+    """Leave the reason in the ledger, where that can still be written."""
+    told = fault.what if isinstance(fault, AutokdError) else f"{type(fault).__name__}: {fault}"
+    try:
+        recorder.emit({"event": "close", "status": "cancelled", "reason": told[:500]})
+    except AutokdError:
+        pass
 
 
 def _session(
@@ -264,7 +278,11 @@ def _session(
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
     gpus = engine.open(space.resources)
     arm()  # Ray has put its own handlers in place
-    if space.search.gpu_hours is not None and not gpus and not any((brain.plan.trials, brain.plan.hours, brain.plan.images)):
+    if (
+        space.search.gpu_hours is not None
+        and not gpus
+        and not any((brain.plan.trials, brain.plan.hours, brain.plan.images))
+    ):
         raise AutokdError(
             "search.gpu_hours alone ends this search, and its trials use no GPU",
             fix="set search.trials, search.hours or search.images",
@@ -384,7 +402,12 @@ def _engine(engine: Any, space: Any) -> Any:
     from autokd.search.feasible import cache_folder
 
     kept = space.signals
-    bench = {"cache_dir": str(cache_folder() / "signals"), "signals": kept.mode, "max_gb": kept.max_gb, "top_k": kept.top_k}
+    bench = {
+        "cache_dir": str(cache_folder() / "signals"),
+        "signals": kept.mode,
+        "max_gb": kept.max_gb,
+        "top_k": kept.top_k,
+    }
     if engine == "ray":
         from autokd.search.ray_engine import RayEngine
 

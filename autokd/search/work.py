@@ -163,10 +163,13 @@ class Job:
         return told
 
 
-def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+def prepare_teacher(
+    bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str
+) -> dict[str, Any]:
     """Train the teacher where that is asked for, and measure it on the validation split.
 
-    Returns `config` (the teacher as trials load it), checkpoint, trained, val_top1, val_loss, ece, saw_validation, seconds.
+    Returns `config` (the teacher as trials load it), checkpoint, trained, policy (whose views it was trained on), val_top1, val_loss, ece,
+    saw_validation, seconds.
     Raises AutokdError where it is not to be had.
     """
     import time
@@ -178,6 +181,7 @@ def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[s
     assert config is not None
     workshop = bench_of(bench)
     trained = config.training is not None and config.checkpoint is None and config.weights is None
+    policy = config.training.policy if config.training is not None and trained else None
     if trained:
         from autokd.train.teachers import train_teacher
 
@@ -193,6 +197,7 @@ def prepare_teacher(bench: dict[str, Any], data: dict[str, Any], teacher: dict[s
         "config": asdict(config),
         "checkpoint": config.checkpoint,
         "trained": trained,
+        "policy": policy,
         "val_top1": score.top1,
         "val_loss": score.loss,
         "ece": score.ece,
@@ -223,7 +228,9 @@ def known_teacher(data: dict[str, Any], teacher: dict[str, Any], folder: str) ->
 
 def _note_of(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> Path:
     asked = json.dumps([data, teacher], sort_keys=True, default=str)
-    return Path(folder) / f"{teacher['name']}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
+    return (
+        Path(folder) / f"{teacher['name']}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
+    )
 
 
 def _sha256(path: str | None) -> str:

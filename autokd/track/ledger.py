@@ -115,7 +115,9 @@ def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     try:
         file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
-        raise AutokdError("no ledger here", where=str(path), fix="a run is a folder with a ledger.jsonl in it") from None
+        raise AutokdError(
+            "no ledger here", where=str(path), fix="a run is a folder with a ledger.jsonl in it"
+        ) from None
     with file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):

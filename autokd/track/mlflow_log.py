@@ -78,7 +78,9 @@ class MlflowLog:
     def _fail(self, reason: str) -> None:
         if self.broken is None:
             self.broken = reason
-            self.complain(f"MLflow is not written any more ({reason}); the search goes on, and autokd resume completes it")
+            self.complain(
+                f"MLflow is not written any more ({reason}); the search goes on, and autokd resume completes it"
+            )
 
     def _work(self) -> None:
         try:
@@ -256,7 +258,9 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _limits(budget: dict[str, Any]) -> str:
-    told = [f"{key} <= {value:g}" for key, value in budget.items() if isinstance(value, (int, float)) and value is not None]
+    told = [
+        f"{key} <= {value:g}" for key, value in budget.items() if isinstance(value, (int, float)) and value is not None
+    ]
     return ", ".join(told) or "no limit"
 
 

@@ -146,7 +146,9 @@ def read_table(run: str | os.PathLike[str]) -> pa.Table:
     if folder.is_file():
         return _newest(_read_part(folder))
     if not folder.is_dir():
-        raise AutokdError("no result table here", where=str(folder), fix="name a run folder, as in runs/<name>-<date>-<id>")
+        raise AutokdError(
+            "no result table here", where=str(folder), fix="name a run folder, as in runs/<name>-<date>-<id>"
+        )
     for _ in range(20):
         try:
             parts = [_read_part(path) for path in sorted(folder.glob("[0-9]*.parquet"))]

@@ -33,7 +33,10 @@ def run_one(brain, proposal, marks=None):
             report = trial.advance(round(mark.epochs * 1000)).to_dict()
         except TrialFailed as fault:
             return brain.fail(proposal.trial, fault.reason)
-        if brain.report(proposal.trial, {**report, "mark": number, "checkpoint": f"{proposal.trial}/{number}"}) == "stop":
+        if (
+            brain.report(proposal.trial, {**report, "mark": number, "checkpoint": f"{proposal.trial}/{number}"})
+            == "stop"
+        ):
             return
 
 
@@ -55,7 +58,14 @@ def test_the_numbers_of_a_search_section_become_a_plan():
 
     search = SearchSettings(trials=7, hours=1.5, epochs=100.0, sampler="random", seed=3)
     made = plan_of(SimpleNamespace(search=search), gpus=0.25)
-    assert (made.trials, made.hours, made.epochs, made.sampler, made.seed, made.gpus) == (7, 1.5, 100, "random", 3, 0.25)
+    assert (made.trials, made.hours, made.epochs, made.sampler, made.seed, made.gpus) == (
+        7,
+        1.5,
+        100,
+        "random",
+        3,
+        0.25,
+    )
     # a factor of 0.15 ** (-1/3) from rung to rung: 15, 28.23, 53.13 and then 100
     assert made.rungs == pytest.approx((15.0, 28.2311, 53.1329), rel=1e-5)
     assert plan_of(SimpleNamespace(search=search.model_copy(update={"scheduler": "none"}))).rungs == ()

@@ -50,7 +50,9 @@ def test_with_batch_normalisation_workers_agree_with_each_other_and_nearly_with_
     one, two, other = alone_and_together(tmp_path, "resnet8x0.5", 64)
     for part in ("student", "average"):
         assert all(torch.equal(two[part][name], other[part][name]) for name in two[part])
-    apart = sum((two["student"][n].float() - v.float()).square().sum() for n, v in one["student"].items() if "running" not in n)
+    apart = sum(
+        (two["student"][n].float() - v.float()).square().sum() for n, v in one["student"].items() if "running" not in n
+    )
     whole = sum(v.float().square().sum() for n, v in one["student"].items() if "running" not in n)
     assert 0 < (apart / whole).sqrt() < 0.2
     assert two["report"]["train_loss"] == pytest.approx(one["report"]["train_loss"], rel=0.1)

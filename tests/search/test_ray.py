@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ import pytest
 from search_fakes import Space, divided
 
 from autokd.errors import AutokdError
-from autokd.search.run import resume, search
+from autokd.search.run import Run, resume, search
 from autokd.track.ledger import FILE, read_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -122,6 +124,9 @@ def test_what_is_not_there_is_refused_before_any_trial(tmp_path, cluster):
     space.resources = space.resources.model_copy(update={"cpus": 1000.0})
     with pytest.raises(AutokdError, match="asks for 1000 CPUs"):
         ran(tmp_path, space)
+    status = Run(next(tmp_path.glob("fake-*"))).status()
+    assert status["state"] == "cancelled"
+    assert "asks for 1000 CPUs" in status["reason"]
 
 
 def test_an_engine_joins_the_ray_that_runs_and_leaves_it(tmp_path, cluster):
@@ -129,6 +134,26 @@ def test_an_engine_joins_the_ray_that_runs_and_leaves_it(tmp_path, cluster):
 
     ran(tmp_path, Space(trials=2))
     assert ray.is_initialized()
+
+
+def test_a_cluster_that_runs_already_is_joined_by_its_address(tmp_path, cluster):
+    import ray
+
+    code = """
+import sys
+from search_fakes import Space, divided
+from autokd.search.ray_engine import RayEngine
+from autokd.search.run import search
+
+engine = RayEngine({"factory": "search_fakes:Bench"}, address=sys.argv[2])
+print(search(Space(trials=4), runs=sys.argv[1], feasible=divided(), engine=engine).status())
+"""
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), address]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    assert "'state': 'finished'" in told.stdout
+    assert ray.cluster_resources()["CPU"] >= 1  # and it still runs
 
 
 def test_a_pause_over_ray_is_gone_on_with(tmp_path, cluster):

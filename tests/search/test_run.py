@@ -17,9 +17,7 @@ def engine(**bench):
 
 
 def run_of(tmp_path, space=None, on_event=None, **settings):
-    return search(
-        space or Space(**settings), runs=tmp_path, feasible=divided(), engine=engine(), on_event=on_event
-    )
+    return search(space or Space(**settings), runs=tmp_path, feasible=divided(), engine=engine(), on_event=on_event)
 
 
 def again(folder, space, **settings):
@@ -42,6 +40,14 @@ def test_a_search_leaves_a_folder_that_tells_all(tmp_path):
     assert run.status()["trials"]["running"] == 0
     assert sum(run.status()["trials"].values()) == 12
     assert json.loads((run.folder / "environment.json").read_text())["seeds"]["search"] == 3
+
+
+def test_a_teacher_s_accuracy_calibration_and_cost_stand_in_the_ledger(tmp_path):
+    run = run_of(tmp_path)
+    told = next(event for event in read_events(run.folder / FILE) if event["event"] == "teacher")
+    assert (told["val_top1"], told["ece"]) == (0.9, 0.05)
+    large = COSTS["large"]
+    assert (told["params"], told["macs"]) == (large.params, large.macs)
 
 
 def test_the_table_has_one_row_a_trial_and_rung_and_agrees_with_the_ledger(tmp_path):
@@ -141,6 +147,7 @@ def test_too_many_failures_end_the_search_with_its_own_exit_code(tmp_path):
             engine=InlineEngine({"factory": "search_fakes:BrokenBench"}),
         )
     assert fault.value.exit_code == 4
+    assert "5 of 5 trials failed, t00000 first; 5 of them with: ValueError: no such thing" in str(fault.value)
     run = Run(next(tmp_path.glob("fake-*")))
     assert run.status()["trials"]["failed"] == 5
     reasons = set(run.trials["reason"].to_pylist())
@@ -180,9 +187,7 @@ def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path):
 
 def test_failed_trials_are_run_again_when_asked(tmp_path):
     with pytest.raises(SearchFailed):
-        search(
-            Space(), runs=tmp_path, feasible=divided(), engine=InlineEngine({"factory": "search_fakes:BrokenBench"})
-        )
+        search(Space(), runs=tmp_path, feasible=divided(), engine=InlineEngine({"factory": "search_fakes:BrokenBench"}))
     run = again(next(tmp_path.glob("fake-*")), Space(), retry_failed=True)
     assert run.status()["state"] == "finished"
     assert run.status()["trials"]["failed"] == 0

@@ -38,7 +38,9 @@ def costs_of_reports(folder, sampler, trials=TRIALS):
                 brain.fail(proposal.trial, fault.reason)
                 break
             start = time.thread_time()
-            decision = brain.report(proposal.trial, {**report, "mark": number, "checkpoint": f"{proposal.trial}/{number}"})
+            decision = brain.report(
+                proposal.trial, {**report, "mark": number, "checkpoint": f"{proposal.trial}/{number}"}
+            )
             told.append(time.thread_time() - start)
             if decision == "stop":
                 break
@@ -61,7 +63,9 @@ def test_a_report_costs_as_much_after_a_thousand_trials_as_at_first(tmp_path):
     first, last = hundredths(reports)
     asked = hundredths(proposals)
     print(f"report: {1e3 * first:.2f} ms, after {TRIALS} trials {1e3 * last:.2f} ms ({last / first:.2f} times)")
-    print(f"proposal: {1e3 * asked[0]:.2f} ms, then {1e3 * asked[1]:.2f} ms; MLflow was {drain:.1f} s behind at the end")
+    print(
+        f"proposal: {1e3 * asked[0]:.2f} ms, then {1e3 * asked[1]:.2f} ms; MLflow was {drain:.1f} s behind at the end"
+    )
     assert last < 2 * first
     assert log.broken is None
     children = log_children(log)

@@ -176,6 +176,8 @@ def test_nothing_of_mlflows_own_is_printed(tmp_path):
         "log(Path(sys.argv[1]), SESSION)\n"
     )
     here = __file__.rsplit("/", 1)[0]
-    told = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path), here], capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), here], capture_output=True, text=True
+    )
     assert told.returncode == 0, told.stderr
     assert told.stdout + told.stderr == ""

@@ -13,7 +13,15 @@ TRIAL = {
 
 
 def report(rung, top1, **more):
-    return {"event": "report", "trial": "t0", "mark": rung, "rung": rung, "images": 100 * (rung + 1), "val_top1": top1, **more}
+    return {
+        "event": "report",
+        "trial": "t0",
+        "mark": rung,
+        "rung": rung,
+        "images": 100 * (rung + 1),
+        "val_top1": top1,
+        **more,
+    }
 
 
 class Clock:
@@ -66,7 +74,9 @@ def test_a_trial_that_failed_before_its_first_rung_keeps_a_row_with_the_reason(t
     recorder.emit(TRIAL)
     recorder.emit({"event": "end", "trial": "t0", "status": "failed", "reason": "the loss is not finite"})
     recorder.close()
-    assert [(r["status"], r["reason"]) for r in read_table(tmp_path).to_pylist()] == [("failed", "the loss is not finite")]
+    assert [(r["status"], r["reason"]) for r in read_table(tmp_path).to_pylist()] == [
+        ("failed", "the loss is not finite")
+    ]
 
 
 def test_seconds_of_search_add_up_over_sessions_and_the_time_between_does_not_count(tmp_path):

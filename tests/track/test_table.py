@@ -50,7 +50,9 @@ def test_a_part_once_written_is_never_changed_and_what_an_append_writes_stays_sm
     """Over 200 appends each row is written anew at most once a merge level: log8(200) < 3 times, and at first."""
     written = []
     whole = Table._write
-    monkeypatch.setattr(Table, "_write", lambda self, level, rows: (written.append(len(rows)), whole(self, level, rows)))
+    monkeypatch.setattr(
+        Table, "_write", lambda self, level, rows: (written.append(len(rows)), whole(self, level, rows))
+    )
     table = Table(tmp_path, every=0)
     seen: dict[str, tuple[int, int]] = {}
     for number in range(200):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autokd.augment.levels import histogram, look_up
+from autokd.augment.levels import cut, histogram, look_up
 
 __all__ = ["equalize"]
 
@@ -22,6 +22,6 @@ def equalize(images: Tensor) -> Tensor:
     brightest = images.flatten(2).amax(dim=2, keepdim=True).long()
     step = ((levels.shape[2] - counts.gather(2, brightest)) / 255).floor_()  # [n, C, 1]
     half = (step / 2).floor_()
-    table = upto.sub_(counts).add_(half).div_(step.clamp(min=1)).clamp_(max=255).to(torch.uint8)
+    table = upto.sub_(counts).add_(half).div_(step.clamp(min=1)).clamp_(max=255)
     same = torch.arange(256, dtype=torch.uint8, device=images.device)
-    return look_up(images, torch.where(step > 0, table, same), levels)
+    return look_up(images, torch.where(step > 0, cut(table), same), levels)

@@ -32,7 +32,7 @@ def sharpness(images: Tensor, magnitude: Tensor) -> Tensor:
     square.add_(levels[width + 1 : -width - 1], alpha=4)
     smooth = torch.zeros(flat.shape, device=images.device)
     inner = smooth[width + 1 : -width - 1].copy_(square)
-    inner.add_(6.5).mul_(1 / 13).floor_()  # whole numbers over 13 are never halfway
+    inner.mul_(1 / 13).add_(0.5).floor_()  # whole numbers over 13 are never halfway
     base = smooth.view_as(images)
     sharp = blend(images.float(), base, per_image(1 + magnitude, images.device))
     edge = _edge(height, width, images.device)

@@ -27,7 +27,8 @@ def shear_x(images: Tensor, magnitude: Tensor) -> Tensor:
     slants, which = magnitude.unique(return_inverse=True)  # a policy knows few magnitudes
     order = which.argsort(stable=True)
     counts = which.bincount().tolist()
-    small = images.shape[-1] <= _SMALL and images.device.type == "cpu"
+    exact = images.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+    small = images.shape[-1] <= _SMALL and exact
     return (_by_matrix if small else _by_taps)(images, slants, which, order, counts)
 
 

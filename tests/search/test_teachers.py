@@ -1,0 +1,44 @@
+"""What a search measures of a teacher before its first trial."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
+from autokd.search.work import known_teacher, prepare_teacher, teacher_from
+from autokd.train.workshop import Workshop
+
+DIGITS = DataConfig("digits", validation=0.2)
+TRAINING = TeacherTraining(epochs=1, recipe=RecipeConfig(lr=0.1), policy="jda_cifar10", ratio=0.5)
+TEACHER = TeacherConfig("big", "resnet8", training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("teachers"))
+    return folder, prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder)
+
+
+def test_a_teacher_s_calibration_is_that_of_a_loop_over_fifteen_spans(facts):
+    _, told = facts
+    workshop = Workshop(threads=1)
+    loaded = workshop.data(DIGITS)
+    logits = workshop.teacher(DIGITS, teacher_from(told["config"])).logits(loaded.val_pixels).double()
+    shares = torch.softmax(logits, 1).numpy()
+    sure, right = shares.max(1), shares.argmax(1) == loaded.val_labels.numpy()
+    spans = np.clip(np.ceil(sure * 15), 1, 15)
+    expected = sum(
+        np.mean(spans == s) * abs(right[spans == s].mean() - sure[spans == s].mean()) for s in np.unique(spans)
+    )
+    assert told["ece"] == pytest.approx(expected, abs=1e-6)
+    assert told["val_top1"] == pytest.approx(right.mean())
+
+
+def test_how_it_was_trained_is_told_and_remembered(facts):
+    folder, told = facts
+    assert told["policy"] == "jda_cifar10" and told["trained"]
+    again = known_teacher(asdict(DIGITS), asdict(TEACHER), folder)
+    assert again is not None and (again["policy"], again["ece"]) == ("jda_cifar10", told["ece"])
