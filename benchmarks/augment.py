@@ -154,7 +154,9 @@ def measure(short: bool = True) -> list[Row]:
             ratio = statistics.median(made.ratios)
             low, _, high = statistics.quantiles(made.ratios, n=4)
             per_second = f"{statistics.median(made.ours):,.0f} / {statistics.median(made.pil):,.0f}"
-            what = f"JDA images/s on one core, ours / per-image PIL, 32x32, both views cropped and flipped, batch {batch}"
+            what = (
+                f"JDA images/s on one core, ours / per-image PIL, 32x32, both views cropped and flipped, batch {batch}"
+            )
             note = f" (middle half {low:.1f} to {high:.1f}; {per_second} images/s)"
             if batch == 512:
                 rows.append(Row.at_least(what, ratio, TARGET, note))

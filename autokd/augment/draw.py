@@ -112,16 +112,21 @@ def _amounts(key: np.ndarray, columns: list[tuple[Step, int]]) -> tuple[Tensor, 
         wanted += [stream + 2] if step.choices else []
         wanted += [stream + 3, stream + 4] if "place" in known.entry(step.op).reads else []
     wanted = sorted(set(wanted))
-    drawn = dict(zip(wanted, uniform(key, wanted).T))
+    at = {stream: number for number, stream in enumerate(wanted)}
+    drawn = uniform(key, wanted)  # [B, K]
     magnitude = np.empty((size, len(columns)))
-    place = np.zeros((size, len(columns), 2)) if any(s + 3 in drawn for _, s in columns) else np.zeros((1, 1, 2))
+    magnitude[:] = [step.magnitude or 0.0 for step, _ in columns]
+    place = np.zeros((size, len(columns), 2)) if any(s + 3 in at for _, s in columns) else np.zeros((1, 1, 2))
     for number, (step, stream) in enumerate(columns):
-        amount: np.ndarray | float = step.magnitude or 0.0
         if step.choices:
-            amount = np.array(step.choices)[np.floor(drawn[stream + 2] * len(step.choices)).astype(np.int64)]
-        magnitude[:, number] = np.where(drawn[stream + 1] < 0.5, -amount, amount) if step.sign else amount
-        if stream + 3 in drawn:
-            place[:, number] = np.stack([drawn[stream + 3], drawn[stream + 4]], axis=1)
+            choice = np.floor(drawn[:, at[stream + 2]] * len(step.choices)).astype(np.int64)
+            magnitude[:, number] = np.array(step.choices)[choice]
+        if stream + 3 in at:
+            place[:, number] = drawn[:, [at[stream + 3], at[stream + 4]]]
+    signed = [number for number, (step, _) in enumerate(columns) if step.sign]
+    if signed:
+        coins = drawn[:, [at[columns[number][1] + 1] for number in signed]]
+        magnitude[:, signed] *= np.where(coins < 0.5, -1.0, 1.0)
     return torch.from_numpy(magnitude), torch.from_numpy(place).expand(size, len(columns), 2)
 
 
@@ -169,4 +174,4 @@ def draw_box(
 
 def _keys(index: Tensor, view: int | Tensor, seed: int) -> np.ndarray:
     views = view.cpu().numpy() if isinstance(view, Tensor) else view
-    return np.broadcast_to(keys(seed, index.cpu().numpy(), views), (len(index),)).copy()
+    return keys(seed, index.cpu().numpy(), views)

@@ -108,7 +108,7 @@ class Views:
 
     def key(self, augmented: bool) -> str:
         """Canonical JSON of everything the pixels depend on besides the data themselves."""
-        parts = {
+        parts: dict[str, object] = {
             "draw": DRAW_VERSION,
             "geometry": self.geometry,
             "padding": self.padding if self.geometry == "crop" else 0,

@@ -44,11 +44,13 @@ class Method:
                 faults.append(fault)
         if faults:
             raise AutokdError("; ".join(faults), fix=f"settings of {name}: {', '.join(map(str, entry.settings))}")
-        self.name, self.settings, self.reads = name, dict(settings), frozenset(entry.reads)
+        self.name, self.settings = name, dict(settings)
         self.needs_teacher = any("teacher" in signal for signal in entry.reads)
         made = load(entry)
         self.module: nn.Module | None = made(**settings) if isinstance(made, type) else None
         self._call = self.module if self.module is not None else made
+        # a method around another one reads what that one reads
+        self.reads: frozenset[str] = frozenset(getattr(self.module, "reads", entry.reads))
         # what the student is shown of its images, where that is not the images themselves (a lower resolution)
         self.student_images: Callable[[Tensor], Tensor] | None = getattr(self.module, "student_images", None)
         self.turns: int = getattr(self.module, "turns", 1)  # every view comes turned by so many right angles

@@ -1,13 +1,26 @@
 """Cosine Confidence Distillation: an augmented view counts by how alike the teacher finds it and its plain view."""
 
+from __future__ import annotations
+
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from autokd.methods._soft import divergence
 from autokd.rooms import Positive
 
 __all__ = ["ccd"]
 
-SEARCH = {"ccd": {"temperature": {"log": [1, 10]}, "normalise_weight": {"choose": [False, True]}}}
+SEARCH = {
+    "ccd": {
+        "temperature": {"log": [1, 10]},
+        "normalise_weight": {"choose": [False, True]},
+        "weight_map": {"choose": ["one_plus", "power", "exponential"]},
+        "cosine_of": {"choose": ["logits", "probabilities"]},
+        "sharpness": {"log": [0.5, 8]},
+    }
+}
 WEIGHTS = {"ce_weight": 1.0, "kd_weight": 1.0}
 LEVEL = "logits"
 
@@ -20,6 +33,9 @@ def ccd(
     *,
     temperature: Positive = 4.0,
     normalise_weight: bool = False,
+    weight_map: Literal["one_plus", "power", "exponential"] = "one_plus",
+    cosine_of: Literal["logits", "probabilities"] = "logits",
+    sharpness: Positive = 1.0,
 ) -> Tensor:
     """KD in which each augmented row has the weight 1 + cos(teacher on the view, teacher on the plain view), in [0, 2].
 
@@ -29,14 +45,47 @@ def ccd(
     these rows count together from which of them count. Returns a scalar: the mean over rows, in nats. With all weights 1
     this is KD.
 
+    Variants of ours: `weight_map` "power" is max(cos, 0)^sharpness, "exponential" is exp(sharpness (cos - 1)), and `sharpness`
+    matters to these two alone; `cosine_of` takes the cosine of raw logits, or of probabilities at the temperature.
+
     Source: "Cosine Confidence Distillation" of the ACCV 2022 study of augmentation in distillation: the weight is taken on
     raw logits, without temperature; temperature 4.
     """
-    student = (student_logits.float() / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits.detach().float() / temperature).log_softmax(dim=1)
-    per_row = (teacher.exp() * (teacher - student)).sum(dim=1)  # [N]
-    weight = 1 + torch.cosine_similarity(teacher_logits.float(), plain_teacher_logits.float(), dim=1)  # [N]
+    weight = confidence(
+        teacher_logits,
+        plain_teacher_logits,
+        augmented,
+        temperature=temperature,
+        normalise_weight=normalise_weight,
+        weight_map=weight_map,
+        cosine_of=cosine_of,
+        sharpness=sharpness,
+    )
+    return (weight * divergence(student_logits, teacher_logits, temperature)).mean()
+
+
+def confidence(
+    teacher_logits: Tensor,
+    plain_teacher_logits: Tensor,
+    augmented: Tensor,
+    *,
+    temperature: float = 4.0,
+    normalise_weight: bool = False,
+    weight_map: str = "one_plus",
+    cosine_of: str = "logits",
+    sharpness: float = 1.0,
+) -> Tensor:
+    """How much each row counts: [N], float32, without gradient. Arguments as those of `ccd`."""
+    view, plain = teacher_logits.detach().float(), plain_teacher_logits.detach().float()
+    if cosine_of == "probabilities":
+        view, plain = (view / temperature).softmax(dim=1), (plain / temperature).softmax(dim=1)
+    cosine = torch.cosine_similarity(view, plain, dim=1)  # [N]
+    if weight_map == "one_plus":
+        weight = 1 + cosine
+    elif weight_map == "power":
+        weight = cosine.clamp_min(0).pow(sharpness)
+    else:
+        weight = (sharpness * (cosine - 1)).exp()
     if normalise_weight and bool(augmented.any()):
         weight = weight / weight[augmented].mean().clamp_min(1e-6)
-    weight = torch.where(augmented, weight, torch.ones_like(weight)).detach()
-    return temperature**2 * (weight * per_row).mean()
+    return torch.where(augmented, weight, torch.ones_like(weight))

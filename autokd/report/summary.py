@@ -25,6 +25,10 @@ __all__ = ["FORMATS", "Pick", "Summary", "headline", "render", "sections", "sett
 
 FORMATS = ("table", "md", "csv", "json")
 _PASSED_OVER = 3  # a budget
+_OF_TEACHER = (
+    *("teacher", "val_top1", "ece", "params", "macs"),
+    *("checkpoint", "trained", "policy", "saw_validation", "seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,7 @@ def _told(events: Iterable[dict[str, Any]]) -> _Told:
         if kind in ("close", "resume"):
             told.closed = event if kind == "close" else None
         elif kind == "teacher":
-            keep = ("teacher", "val_top1", "ece", "params", "macs", "checkpoint", "trained", "policy", "saw_validation", "seconds")
-            told.teachers[str(event.get("teacher"))] = {key: event.get(key) for key in keep}
+            told.teachers[str(event.get("teacher"))] = {key: event.get(key) for key in _OF_TEACHER}
     return told
 
 
@@ -266,8 +269,8 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             )
             for teacher in summary.teachers
         )
-        columns = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
-        told.append(Section("Teachers, on the validation split", columns, rows))
+        facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
+        told.append(Section("Teachers, on the validation split", facts, rows))
     return told
 
 

@@ -168,8 +168,8 @@ def prepare_teacher(
 ) -> dict[str, Any]:
     """Train the teacher where that is asked for, and measure it on the validation split.
 
-    Returns `config` (the teacher as trials load it), checkpoint, trained, policy (whose views it was trained on), val_top1, val_loss, ece,
-    saw_validation, seconds.
+    Returns `config` (the teacher as trials load it), checkpoint, trained, policy (on whose views it was trained), val_top1,
+    val_loss, ece, saw_validation, seconds.
     Raises AutokdError where it is not to be had.
     """
     import time

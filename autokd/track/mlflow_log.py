@@ -115,6 +115,8 @@ class _Writer:
         for noisy in ("mlflow", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
             logging.getLogger(noisy).setLevel(logging.ERROR)  # after the import, which sets levels of its own
         self.log = log
+        if log.uri == store_uri(log.runs):
+            _make_store(log.runs)
         self.client = MlflowClient(tracking_uri=log.uri)
         found = self.client.get_experiment_by_name(log.experiment)
         if found is None:
@@ -243,6 +245,26 @@ class _Writer:
                 if path.exists():
                     self.client.log_artifact(self.parent, str(path))
             self.client.set_terminated(self.parent, "FINISHED")
+
+
+def _make_store(runs: Path) -> None:
+    """The database with its tables, whole or absent: made aside, since MLflow cannot use one that a kill left half made."""
+    from mlflow.tracking import MlflowClient
+
+    target = runs / "mlflow.db"
+    if target.exists():
+        return
+    aside = runs / f".mlflow-{os.getpid()}.db"
+    aside.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{aside.resolve()}").search_experiments(max_results=1)
+    try:
+        os.link(aside, target)
+    except FileExistsError:  # another search was quicker
+        pass
+    except OSError:  # a file system without links
+        if not target.exists():
+            os.replace(aside, target)
+    aside.unlink(missing_ok=True)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ def predict(
     std: Sequence[float],
     *,
     batch: int = 512,
-    amp: bool = False,
+    memory_format: torch.memory_format = torch.channels_last,
     shown: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Logits of every image. pixels: uint8 [N, C, H, W], on the model's device or not. Returns float32 [N, classes].
@@ -43,9 +43,7 @@ def predict(
         for chunk in pixels.split(batch):
             images = normalise(chunk.to(device, non_blocking=True), mean, std)
             images = images if shown is None else shown(images)
-            with torch.autocast(device.type, enabled=amp):
-                logits = model(images.contiguous(memory_format=torch.channels_last))
-            parts.append(logits.float())
+            parts.append(model(images.contiguous(memory_format=memory_format)).float())
         return torch.cat(parts)
     finally:
         model.train(training)

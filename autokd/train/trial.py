@@ -6,7 +6,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
+from autokd.train.pace import Pace
 from autokd.train.report import Report
 from autokd.train.schedule import learning_rate
 from autokd.train.weights import SCHEMES, Weights
@@ -69,22 +71,23 @@ class Trial:
         self.total_steps = max(1, round(config.epochs * len(self.loaded.pixels) / config.recipe.batch))
         self.order = Order(len(self.loaded.pixels), self.division.images, config.seed)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
-        self.student = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pace = workshop.pace(config, self.total_steps)
+        self.student = model.to(self.device, memory_format=self.pace.memory_format)  # type: ignore[call-overload]
         self.average = Average(self.student, config.recipe.ema) if config.recipe.ema is not None else None
         self.teacher_seconds = 0.0
         self.tuned: Teacher | None = None  # a teacher that a stage of its own trained on, in place of the given one
         started = time.perf_counter()
         self.extra = self._learnable_parts([self.method, *also])
         self.teacher_seconds = time.perf_counter() - started
-        if world > 1 and self.extra is not None:
+        if world > 1 and self.extra is not None and any(True for _ in self.extra.parameters()):
             raise AutokdError(
                 f"{config.method.name} trains parts of its own, which several workers of one trial do not share",
                 fix="search it with resources.workers: 1 (and at most one GPU a trial)",
             )
         self.parallel = wrap(self.student) if wrap else self.student
+        if self.pace.compiled and not wrap and "student_features" not in self.reads:
+            self.parallel = torch.compile(self.student)
         self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.device.type == "cuda")
-        self.amp = self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
         self.signals = workshop.signals(config) if self.method.needs_teacher else None
         if self.method.needs_teacher and self.signals is None:
             raise AutokdError(
@@ -126,7 +129,7 @@ class Trial:
         train_loss = self._losses.item() / max(1, self._counted)
         self._losses.zero_()
         self._counted = 0
-        result = self.workshop.score(self.scored, self.loaded, self.method.student_images)
+        result = self.workshop.score(self.scored, self.loaded, self.method.student_images, pace=self.pace)
         if not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
         self.seconds += time.perf_counter() - start
@@ -167,7 +170,7 @@ class Trial:
         images = normalise(pixels, self.loaded.mean, self.loaded.std)
         if self.method.student_images is not None:
             images = self.method.student_images(images)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=self.pace.memory_format)
         known: dict[str, Any] = {"augmented": _flags(len(plain.rows), len(augmented.rows), self.device)}
         known["labels"] = torch.cat([self.loaded.labels[part.rows.to(self.device)] for part, _, _ in views])
         known["targets"] = torch.cat([self._targets(part, view) for part, _, view in views])
@@ -177,7 +180,7 @@ class Trial:
             known = {name: value.repeat(self.turns, *[1] * (value.dim() - 1)) for name, value in known.items()}
         known["rotation"] = torch.arange(len(pixels), device=self.device) // (len(pixels) // self.turns)
         known["epoch"] = step * self.batch / len(self.loaded.pixels)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.pace.bf16):
             if "student_features" in self.reads:
                 known["student_features"] = forward_features(self.parallel, images)
                 known["student_logits"] = known["student_features"].logits.float()
@@ -329,6 +332,8 @@ class Trial:
         return nn.ModuleList(made) if len(made) > 1 else made[0] if made else None
 
     def _built(self, module: Any, number: int) -> nn.Module:
+        if hasattr(module, "know_energies") and self.config.teacher is not None:  # quantiles over the training images
+            module.know_energies(partial(self.workshop.energies, self.config.data, self.config.teacher))
         if hasattr(module, "build_parts") and self.config.teacher is not None:
             probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
             teacher = self.workshop.teacher(self.config.data, self.config.teacher)
@@ -358,6 +363,7 @@ class Trial:
             "extra": self.extra.state_dict() if self.extra is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "weights": self.weights.state(),
+            "pace": asdict(self.pace),
         }
         path = folder / "trial.pt"
         aside = folder / f".trial.{os.getpid()}.pt"
@@ -382,6 +388,8 @@ class Trial:
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
         self._losses.copy_(state["losses"])
         self._counted = state["counted"]
+        self.pace = Pace(**state["pace"])  # that of the machine it began on: another one would round in another way
+        self.student.to(memory_format=self.pace.memory_format)  # type: ignore[call-overload]
         self.student.load_state_dict(state["student"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

@@ -20,12 +20,14 @@ from autokd.augment.views import Attention, Views
 from autokd.config.trial import DataConfig, PolicyConfig, StudentConfig, TeacherConfig, TrialConfig
 from autokd.data.training import Training, open_training
 from autokd.errors import AutokdError
+from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
 from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher
 from autokd.train.evaluate import Score, predict, score
+from autokd.train.pace import Pace, default_pace, find_pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,10 +100,12 @@ class Workshop:
             torch.set_num_threads(threads)
         self._data: dict[str, Loaded] = {}
         self._teachers: dict[str, Teacher] = {}
+        self._energies: dict[str, Tensor] = {}
         self._views: dict[str, Views] = {}
         self._stages: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, ...], CachedSignals] = {}
         self._choices: dict[tuple[str, ...], bool] = {}
+        self._paces: dict[tuple[str, tuple[int, ...], int], Pace] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -220,6 +224,15 @@ class Workshop:
         logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
         return score(logits, loaded.val_labels)
 
+    def energies(self, data: DataConfig, config: TeacherConfig, temperature: float) -> Tensor:
+        """The teacher's free energy of every training image as it is stored, [n], asked once: neither cropped nor augmented."""
+        key = _key(config) + _key(replace(data, views_seed=0)) + str(temperature)
+        if key not in self._energies:
+            teacher, pixels = self.teacher(data, config), self.data(data).pixels
+            found = [energy(teacher.logits(chunk), temperature) for chunk in pixels.split(512)]
+            self._energies[key] = torch.cat(found)
+        return self._energies[key]
+
     def signals(self, config: TrialConfig) -> LiveSignals | CachedSignals | None:
         """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
         if config.teacher is None:
@@ -284,9 +297,45 @@ class Workshop:
 
         return Trial(self, config, **options)  # type: ignore[arg-type]
 
-    def score(self, model: nn.Module, loaded: Loaded, shown: Callable[[Tensor], Tensor] | None = None) -> Score:
+    def pace(self, config: TrialConfig, steps: int) -> Pace:
+        """How the student of this trial is trained fastest here; measured where nobody has yet, and the training is long."""
+        loaded = self.data(config.data)
+        shape = (config.recipe.batch, loaded.channels, loaded.size, loaded.size)
+        name = _key(config.student) + str(loaded.classes)
+        key = (name, shape, steps)
+        if key not in self._paces:
+            pace, told = find_pace(
+                lambda: self.model(config.data, config.student, seed=0),
+                name,
+                label=config.student.name,
+                shape=shape,
+                steps=steps,
+                device=self.device,
+                folder=self.cache_dir / "pace" if self.cache_dir is not None else None,
+            )
+            self._decide(told)
+            self._paces[key] = pace
+        return self._paces[key]
+
+    def score(
+        self,
+        model: nn.Module,
+        loaded: Loaded,
+        shown: Callable[[Tensor], Tensor] | None = None,
+        pace: Pace | None = None,
+    ) -> Score:
         """Accuracy and loss on the validation split; `shown` as in `predict`."""
-        return score(predict(model, loaded.val_pixels, loaded.mean, loaded.std, shown=shown), loaded.val_labels)
+        pace = pace or default_pace(self.device)
+        logits = predict(
+            model,
+            loaded.val_pixels,
+            loaded.mean,
+            loaded.std,
+            batch=pace.evaluation,
+            memory_format=pace.memory_format,
+            shown=shown,
+        )
+        return score(logits, loaded.val_labels)
 
 
 def _renderer(views: Views) -> Callable[[Tensor, int, bool], Tensor]:

@@ -151,3 +151,25 @@ def test_strength_zero_is_neutral_and_strength_one_changes_nothing(op):
     assert Step(op, middle).scaled(1.0).magnitude == middle
     for strength in (0.5, 1.5, 100.0):
         assert bounds[0] <= Step(op, middle).scaled(strength).magnitude <= bounds[1]
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 33), (8, 64)])
+def test_the_two_ways_to_shear_give_the_same_levels(size):
+    """Small images on a CPU go through matrices, others through four taps; a view must not depend on which."""
+    images = pictures(24, size, seed=2)
+    magnitude = torch.tensor([-1.0, -0.3, -1 / 6, 0.01, 1 / 6, 0.99], dtype=torch.float64).repeat(4)
+    small = known.function("shear_x")(images=images.clone(), magnitude=magnitude)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # such a product is not exact, so that taps are taken
+    try:
+        taps = known.function("shear_x")(images=images.clone(), magnitude=magnitude)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(small, taps)
+
+
+def test_an_image_wider_than_matrices_reach_is_sheared_alike():
+    wide = pictures(3, (16, 80), seed=2)
+    narrow = wide[..., :40].contiguous()
+    made = [run("shear_x", images, 0.25) for images in (wide, narrow)]
+    assert torch.equal(made[0][..., :37], made[1][..., :37])  # to the right a narrow image has no more neighbours

@@ -6,10 +6,12 @@ import pytest
 
 from autokd.config.search_space import load_space
 from autokd.config.terms import candidates
+from autokd.config.tree import LOSS
 from autokd.config.trial import LossConfig, Term, TrialConfig
 from autokd.methods.build import build_method
 from autokd.rooms import catalogue
 from autokd.space.domains import Log
+from autokd.train.weights import SCHEMES
 
 KD = "{method: {kd: {also: {spkd: {weight: {log: [100, 10000]}, layer: pooled}, crd: {}}}}}"
 
@@ -121,3 +123,7 @@ def test_a_teacher_cannot_be_trained_on_what_it_looks_at(faults):
 def test_the_files_say_of_themselves_what_the_methods_are(name):
     """ALONE is read without torch; the method knows."""
     assert (name in candidates()) == (not build_method(name).alone)
+
+
+def test_a_space_offers_every_way_of_adapting_that_there_is():
+    assert next(setting for setting in LOSS if setting.name == "adapt").words == SCHEMES

@@ -132,3 +132,21 @@ def test_what_is_missing_is_told(tmp_path, write_folder):
     write_folder(tmp_path / "test", {"stranger": 1})
     with pytest.raises(AutokdError, match="'stranger'"):
         open_test("folder", root=str(tmp_path))
+
+
+def test_options_say_what_a_folder_that_is_not_there_will_be_and_are_held_to_it_once_it_is(tmp_path):
+    from autokd.data.training import expect
+
+    options = {"classes": 5, "size": 96}
+    told = expect("folder", root=str(tmp_path / "later"), options=options)
+    assert (told.classes, told.channels, told.height, told.width) == (5, 3, 96, 96)
+    assert (told.train_images, told.geometry, told.padding) == (None, "resized_crop", 12)
+    with pytest.raises(AutokdError, match="no such folder"):
+        expect("folder", root=str(tmp_path / "later"), options={"size": 96})
+    with pytest.raises(AutokdError, match="no such folder"):
+        describe("folder", root=str(tmp_path / "later"), options=options)
+    for name in ("cat", "dog"):
+        (tmp_path / "now" / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "now" / "train" / name / "one.png")
+    with pytest.raises(AutokdError, match="there are 2 classes, and options.classes says 5"):
+        expect("folder", root=str(tmp_path / "now"), options=options)

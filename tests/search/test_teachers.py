@@ -7,6 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+
 from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
 from autokd.search.work import known_teacher, prepare_teacher, teacher_from
 from autokd.train.workshop import Workshop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from autokd.augment.levels import blend, luminance, per_image
+from autokd.augment.levels import blend, in_blocks, luminance, per_image
 
 __all__ = ["color"]
 LIMITS = {"color": (-1, 1)}
@@ -19,5 +19,9 @@ def color(images: Tensor, magnitude: Tensor) -> Tensor:
     """
     if images.shape[1] != 3:
         return images
+    return in_blocks(_coloured, images, magnitude)
+
+
+def _coloured(images: Tensor, magnitude: Tensor) -> Tensor:
     values = images.float()
     return blend(values, luminance(values), per_image(1 + magnitude, images.device))

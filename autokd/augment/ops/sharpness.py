@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from autokd.augment.levels import blend, per_image
+from autokd.augment.levels import blend, in_blocks, per_image
 
 __all__ = ["sharpness"]
 LIMITS = {"sharpness": (-1, 1)}
@@ -20,9 +20,13 @@ def sharpness(images: Tensor, magnitude: Tensor) -> Tensor:
     images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape.
     Source: PIL.ImageEnhance.Sharpness, whose smoothing is (3x3 sum + 4 x centre) / 13, rounded; edge pixels are copied.
     """
-    n, _, height, width = images.shape
-    if min(height, width) < 3:
+    if min(images.shape[-2:]) < 3:
         return images
+    return in_blocks(_sharpened, images, magnitude)
+
+
+def _sharpened(images: Tensor, magnitude: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
     # the whole batch as one run of numbers: sums of neighbours are sums of shifted runs, wrong only at the outermost pixels
     flat = images.view(-1)
     levels = flat.to(torch.int16)

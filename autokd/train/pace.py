@@ -1,0 +1,194 @@
+"""How a student is trained fastest on this machine: measured once a machine, student and batch, and kept.
+
+What is chosen changes rounding only, never what is computed: the memory format of images and weights, bfloat16 where the
+processor has it, `torch.compile` for trainings that are long enough to earn its compilation, and the batch of scoring.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
+
+_WORTH = 0.02  # of a training's projected time may go into measuring
+_BETTER = 0.93  # a candidate has to take at most this share of the time of the one before it
+_COMPILE_SECONDS = 90.0  # what a first compilation may take; a training has to save as much
+_EVALUATION = (128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """channels_last: memory format. bf16: autocast of the student's forward pass. evaluation: images a pass in scoring."""
+
+    channels_last: bool = True
+    bf16: bool = False
+    compiled: bool = False
+    evaluation: int = 512
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def __str__(self) -> str:
+        words = ["channels last" if self.channels_last else "channels first", "bfloat16" if self.bf16 else "float32"]
+        return ", ".join([*words, *(["compiled"] if self.compiled else []), f"scored by {self.evaluation} images"])
+
+
+def find_pace(
+    build: Callable[[], nn.Module],
+    name: str,
+    *,
+    label: str = "",
+    shape: tuple[int, int, int, int],
+    steps: int,
+    device: torch.device,
+    folder: Path | None,
+) -> tuple[Pace, str]:
+    """The pace of a student, and a sentence on what was measured, empty where nothing was.
+
+    build: makes the network, on the CPU. name: tells it from others (architecture and options); `label` is it for a person.
+    shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
+    paces are kept; None measures nothing.
+    """
+    if folder is None or 4 * len(_candidates(device)) > _WORTH * steps:
+        return default_pace(device), ""
+    path = folder / f"{machine_key(name, shape, device)}.json"
+    try:
+        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"]), ""
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
+    told = f"{label or name}: {pace} ({facts['why']})"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1), encoding="utf-8")
+        os.replace(aside, path)
+    except OSError:
+        pass  # measured again next time
+    return pace, told
+
+
+def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
+    """Sixteen hexadecimal digits for this student on this processor, with this torch and as many threads."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    told = [name, list(shape), device.type, kind, torch.__version__, torch.get_num_threads()]
+    return blake2b(json.dumps(told).encode(), digest_size=8).hexdigest()
+
+
+def measure_pace(
+    build: Callable[[], nn.Module], *, shape: tuple[int, int, int, int], steps: int, device: torch.device
+) -> tuple[Pace, dict[str, Any]]:
+    """Time training steps and scoring on random images; a candidate is taken where it is clearly faster than what there is.
+
+    Returns the pace, and what was measured, in seconds, with `why`, a few words.
+    """
+    pace = default_pace(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        images = torch.randn(shape, device=device)
+        labels = torch.zeros(shape[0], dtype=torch.long, device=device)
+        first = _step_seconds(build(), pace, images, labels, repeats=2)
+        facts: dict[str, Any] = {"seconds_a_step": {str(pace): first}}
+        best = first
+        for candidate in _candidates(device):
+            took = _step_seconds(build(), candidate, images, labels)
+            facts["seconds_a_step"][str(candidate)] = took
+            if took < _BETTER * best:
+                pace, best = candidate, took
+        if steps * best > 10 * _COMPILE_SECONDS:  # a tenth faster pays it back
+            candidate = replace(pace, compiled=True)
+            try:
+                took = _step_seconds(build(), candidate, images, labels)
+            except Exception as fault:  # no compiler on this machine, or a network it cannot take
+                facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
+            else:
+                facts["seconds_a_step"][str(candidate)] = took
+                if steps * (best - took) > _COMPILE_SECONDS:
+                    pace, best = candidate, took
+        evaluation = _scoring(build(), pace, shape, device)
+        facts["seconds_an_image_scored"] = evaluation
+        pace = replace(pace, evaluation=min(evaluation, key=lambda count: evaluation[count]))
+    return pace, {**facts, "why": f"measured: {1000 * best:.1f} ms a step, {1000 * first:.1f} by default"}
+
+
+def default_pace(device: torch.device) -> Pace:
+    return Pace(bf16=device.type == "cuda")
+
+
+def _candidates(device: torch.device) -> list[Pace]:
+    """What may be faster than the default."""
+    start = default_pace(device)
+    found = [replace(start, channels_last=False)]
+    if device.type == "cpu" and _has_bf16():
+        found.append(replace(start, bf16=True))
+    return found
+
+
+def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, repeats: int = 3) -> float:
+    """The median time of a training step, after one that is not counted."""
+    model = model.to(images.device, memory_format=pace.memory_format).train()  # type: ignore[call-overload]
+    run: Callable[[Tensor], Tensor] = torch.compile(model) if pace.compiled else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    images = images.contiguous(memory_format=pace.memory_format)
+    times = []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=pace.bf16):
+            logits = run(images)
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+@torch.no_grad()
+def _scoring(model: nn.Module, pace: Pace, shape: tuple[int, ...], device: torch.device) -> dict[int, float]:
+    """Seconds an image of scoring, by the number of images a pass: the better of two runs."""
+    model = model.to(device, memory_format=pace.memory_format).eval()  # type: ignore[call-overload]
+    found = {}
+    for count in _EVALUATION:
+        images = torch.randn((count, *shape[1:]), device=device).contiguous(memory_format=pace.memory_format)
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            model(images)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+        found[count] = min(times) / count
+    return found
+
+
+def _has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware."""
+    flags = _cpu_facts().get("flags", "")
+    return "avx512_bf16" in flags or "amx_bf16" in flags or platform.machine() in ("arm64", "aarch64")
+
+
+def _processor() -> str:
+    return _cpu_facts().get("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_facts() -> dict[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in lines[:60] if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}

@@ -1,0 +1,126 @@
+"""The pace of a student: what is measured, when it is worth it, and that it changes nothing but the time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from autokd.config.trial import DataConfig, LossConfig, MethodConfig, RecipeConfig, StudentConfig, TrialConfig
+from autokd.train import pace as module
+from autokd.train.pace import Pace, default_pace, find_pace, machine_key, measure_pace
+from autokd.train.workshop import Workshop
+
+CPU = torch.device("cpu")
+SHAPE = (4, 1, 8, 8)
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+
+def never() -> nn.Module:
+    raise AssertionError("nothing was to be built")
+
+
+def timed(seconds):
+    """A stand-in for the clock: seconds by (channels_last, bf16, compiled)."""
+
+    def step(model, pace, images, labels, repeats=3):
+        return seconds[pace.channels_last, pace.bf16, pace.compiled]
+
+    return step
+
+
+@pytest.fixture
+def no_bf16(monkeypatch):
+    monkeypatch.setattr(module, "_has_bf16", lambda: False)
+
+
+def test_a_short_training_and_a_bench_that_keeps_nothing_measure_nothing(tmp_path):
+    assert find_pace(never, "x", shape=SHAPE, steps=50, device=CPU, folder=tmp_path) == (default_pace(CPU), "")
+    assert find_pace(never, "x", shape=SHAPE, steps=10**9, device=CPU, folder=None) == (default_pace(CPU), "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_is_measured_once_told_once_and_kept(tmp_path):
+    pace, told = find_pace(small, "x", label="small one", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path)
+    assert told.startswith(f"small one: {pace} (measured: ")
+    (file,) = tmp_path.iterdir()
+    kept = json.loads(file.read_text())
+    assert Pace(**kept["pace"]) == pace and len(kept["seconds_a_step"]) >= 2
+    assert find_pace(never, "x", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path) == (pace, "")
+
+
+def test_a_damaged_file_is_measured_again(tmp_path):
+    (tmp_path / f"{machine_key('x', SHAPE, CPU)}.json").write_text("{")
+    _, told = find_pace(small, "x", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path)
+    assert "measured" in told
+
+
+def test_a_candidate_has_to_be_clearly_faster(monkeypatch, no_bf16):
+    table = {(True, False, False): 1.0, (False, False, False): 0.95}
+    monkeypatch.setattr(module, "_step_seconds", timed(table))
+    assert measure_pace(small, shape=SHAPE, steps=300, device=CPU)[0].channels_last
+    table[False, False, False] = 0.5
+    assert not measure_pace(small, shape=SHAPE, steps=300, device=CPU)[0].channels_last
+
+
+def test_compiling_has_to_pay_back_what_it_costs(monkeypatch, no_bf16):
+    """At 1 s a step and a gain of 0.2 s, 90 s of compilation are paid back after 450 steps; it is tried from 900 s on."""
+    table = {(True, False, False): 1.0, (False, False, False): 1.0, (True, False, True): 0.8}
+    monkeypatch.setattr(module, "_step_seconds", timed(table))
+    assert not measure_pace(small, shape=SHAPE, steps=400, device=CPU)[0].compiled
+    assert measure_pace(small, shape=SHAPE, steps=1000, device=CPU)[0].compiled
+    table[True, False, True] = 0.95  # 50 s of 1000
+    assert not measure_pace(small, shape=SHAPE, steps=1000, device=CPU)[0].compiled
+
+
+def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(monkeypatch, no_bf16):
+    def step(model, pace, images, labels, repeats=3):
+        if pace.compiled:
+            raise RuntimeError("no compiler")
+        return 1.0
+
+    monkeypatch.setattr(module, "_step_seconds", step)
+    pace, facts = measure_pace(small, shape=SHAPE, steps=10_000, device=CPU)
+    assert not pace.compiled and facts["compile"] == "RuntimeError: no compiler"
+
+
+def test_measuring_leaves_the_random_numbers_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    measure_pace(small, shape=SHAPE, steps=300, device=CPU)
+    torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_the_key_tells_machines_students_and_batches_apart():
+    known = machine_key("x", SHAPE, CPU)
+    assert known == machine_key("x", SHAPE, CPU)
+    assert len({known, machine_key("y", SHAPE, CPU), machine_key("x", (8, 1, 8, 8), CPU)}) == 3
+
+
+def test_another_pace_trains_the_same_student_and_a_checkpoint_brings_its_own(monkeypatch, tmp_path):
+    config = TrialConfig(
+        data=DataConfig("digits", fraction=0.2),
+        student=StudentConfig("resnet8x0.5"),
+        method=MethodConfig("ce"),
+        loss=LossConfig(1.0, 0.0),
+        recipe=RecipeConfig(batch=32),
+        epochs=1,
+    )
+    first = Workshop(threads=1).trial(config)
+    monkeypatch.setattr(Workshop, "pace", lambda self, config, steps: Pace(channels_last=False, evaluation=128))
+    other = Workshop(threads=1).trial(config)
+    one, two = first.advance(96), other.advance(96)
+    assert other.student.state_dict()["conv1.weight"].is_contiguous()
+    for name, value in first.student.state_dict().items():
+        torch.testing.assert_close(other.student.state_dict()[name], value, rtol=2e-3, atol=1e-4)
+    assert one.val_loss == pytest.approx(two.val_loss, rel=1e-3)
+    first.save(tmp_path)
+    other.load(tmp_path)
+    assert other.pace == first.pace
+    assert other.advance(192).val_loss == first.advance(192).val_loss
