@@ -18,7 +18,7 @@ def per_image(values: Tensor, device: torch.device, dtype: torch.dtype = torch.f
 
 
 def in_blocks(op: Callable[[Tensor, Tensor], Tensor], images: Tensor, magnitude: Tensor) -> Tensor:
-    """op(images, magnitude), on a CPU 64 images at a time where they are small: its float32 copies then stay in a core's cache."""
+    """op(images, magnitude), on a CPU some at a time (64 of 32 x 32): its float32 copies then stay in a core's cache."""
     rows = max(1, 64 * 3072 // max(1, images[:1].numel()))
     if images.device.type != "cpu" or len(images) <= rows:
         return op(images, magnitude)

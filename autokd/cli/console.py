@@ -44,7 +44,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     longest = max((len(_cell(row[0])) for row in rows), default=0)
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", header_style="bold", overflow="fold", no_wrap=number == 0 and longest <= _WHOLE)
+        side: Any = "right" if numeric else "left"
+        whole = number == 0 and longest <= _WHOLE
+        table.add_column(column, justify=side, header_style="bold", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     screen = console()

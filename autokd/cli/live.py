@@ -105,6 +105,10 @@ class Board:
         self.phase = str(event.get("text", ""))
         return self.phase
 
+    def _take_decision(self, event: dict[str, Any]) -> str:
+        self.phase = f"chosen: {event.get('text', '')}"
+        return self.phase
+
     def _take_teacher(self, event: dict[str, Any]) -> str:
         made = "trained" if event.get("trained") else "loaded"
         seen = " (it saw these images in training)" if event.get("saw_validation") else ""

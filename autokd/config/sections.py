@@ -243,6 +243,14 @@ class Resources(Section):
     address: Annotated[str | None, Field(description="address of a Ray cluster; null: a Ray of its own")] = None
     storage: Annotated[str | None, Field(description="shared folder or s3:// path of a cluster's checkpoints")] = None
 
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        gpus, workers = self.gpus, self.workers
+        if gpus is not None and ((gpus > 1 and gpus != int(gpus)) or (workers > 1 and gpus not in (0, workers))):
+            what = f"{workers} worker{'s' * (workers > 1)} of a trial cannot share {gpus:g} GPUs: each has one of its own"
+            raise _told(f"{what}; write gpus: {max(workers, int(gpus))}, or leave gpus out")
+        return self
+
 
 class Tracking(Section):
     mlflow: bool = True

@@ -326,8 +326,13 @@ class _Teller:
 
     def __init__(self, observers: list[Any]) -> None:
         self.observers = observers
+        self._said: set[str] = set()
 
     def on_event(self, event: dict[str, Any]) -> None:
+        for text in event.get("decisions", ()):  # what a process measured and chose; each says it, a person reads it once
+            if text not in self._said:
+                self._said.add(text)
+                self.on_event({"event": "decision", "text": text})
         for observer in self.observers:
             observer(event)
 

@@ -133,7 +133,8 @@ class Job:
         if self.parallel.get("rank", 0) == 0:
             self._keep(name, told)
         self.next += 1
-        return told
+        news = self.bench.news() if hasattr(self.bench, "news") else []
+        return {**told, "decisions": news} if news else told
 
     def _keep(self, name: str, told: dict[str, Any]) -> None:
         aside = self.folder / f".{name}.{os.getpid()}"

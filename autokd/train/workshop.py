@@ -95,6 +95,7 @@ class Workshop:
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.signals_mode, self.max_gb, self.top_k = signals, max_gb, top_k
         self.decisions: list[str] = []  # sentences for a person, each once
+        self._told = 0
         self.threads = threads
         if threads is not None:
             torch.set_num_threads(threads)
@@ -287,6 +288,11 @@ class Workshop:
             self._decide(f"signals of {name}: live for trials that read {passes:.2g} of a view")
             return False
         return True
+
+    def news(self) -> list[str]:
+        """The decisions made since this was last asked."""
+        told, self._told = self.decisions[self._told :], len(self.decisions)
+        return told
 
     def _decide(self, sentence: str) -> None:
         if sentence and sentence not in self.decisions:

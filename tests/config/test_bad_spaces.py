@@ -36,7 +36,7 @@ search: {trials: 2, epochs: 1}
 BAD = {
     "an unknown key": ("epochs: 1}", "epochs: 1, schedular: none}", 18, "unknown key 'schedular'", "'scheduler'"),
     "a wrong type": ("trials: 2", "trials: many", 18, "search.trials is a whole number, not 'many'", "24"),
-    "an impossible budget": ("params: 100 k", "params: 1 k", 16, "no student fits the budget tiny", "resnet8 needs 77,754 params"),
+    "an impossible budget": ("params: 100 k", "params: 1 k", 16, "no student fits the budget tiny", "resnet8 needs 77,754"),
     "a missing checkpoint": ("train: {epochs: 3}", "checkpoint: gone.pth", 4, "gone.pth does not exist", "train it"),
     "an empty range": ("log: [1, 20]", "log: [20, 1]", 9, "the range 20 to 1 is empty", "[1, 20]"),
     "a setting under the wrong branch": (
@@ -56,7 +56,7 @@ BAD = {
     "a tab": ("  ratio: 0.5", "\tratio: 0.5", 13, "not YAML", "indentation"),
     "a log range from zero": ("log: [1, 20]", "log: [0, 20]", 9, "a log range starts above 0", "uniform"),
     "an unknown data set": ("name: digits", "name: digts", 2, "unknown data set 'digts'", "did you mean 'digits'?"),
-    "no method's teacher": ("  big: {model: wrn_16_2, train: {epochs: 3}}", "  big: {model: wrn_16_2}", 4, "nothing says where", "checkpoint:"),
+    "a teacher without weights": (", train: {epochs: 3}}", "}", 4, "nothing says where", "checkpoint:"),
     "nothing that ends it": ("trials: 2", "trials: null", 18, "nothing ends this search", "trials, hours"),
 }
 

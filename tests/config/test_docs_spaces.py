@@ -42,7 +42,7 @@ def fields(model: Any) -> dict[str, str]:
     told = {}
     for name, field in model.model_fields.items():
         value = field.get_default(call_default_factory=True)
-        told[name] = "" if value is PydanticUndefined or hasattr(value, "model_fields") else shown(value)
+        told[name] = "" if value is PydanticUndefined or isinstance(value, sections.Section) else shown(value)
     return told
 
 
@@ -80,7 +80,7 @@ def test_every_key_stands_on_the_page_with_its_default_and_no_other_key(title):
 def test_every_section_has_a_heading_and_every_branch_and_word_a_mention():
     headings = re.findall(r"^##+ (\w+)$", PAGE, re.MULTILINE)
     assert set(sections.SpaceFile.model_fields) | set(tree.PARTS) <= set(headings)
-    for name in (*tree.OPTIMIZERS, *tree.SCHEDULES, "uniform", "log", "int", "choose", "prior", "search"):
+    for name in (*tree.OPTIMIZERS, *tree.SCHEDULES, "uniform", "log", "int", "choose", "prior", "search", "also"):
         assert re.search(rf"\b{name}\b", PAGE)
     assert set(tables()) == set(EXPECTED)
 
@@ -88,7 +88,8 @@ def test_every_section_has_a_heading_and_every_branch_and_word_a_mention():
 def test_what_is_left_out_is_what_the_page_says():
     recipe = {s.name: s.default for part in (tree.RECIPE, *tree.OPTIMIZERS.values(), *tree.SCHEDULES.values()) for s in part}
     assert recipe == {key: getattr(RECIPE, key) for key in recipe}  # two places give defaults, and they agree
-    space = load_space({"name": "x", "data": {"name": "digits"}, "students": ["resnet8"], "teachers": {"t": {"model": "resnet14", "train": {}}}})
+    teachers = {"t": {"model": "resnet14", "train": {}}}
+    space = load_space({"name": "x", "data": {"name": "digits"}, "students": ["resnet8"], "teachers": teachers})
     assert space.methods == ("kd",) and space.tree.policy.names == ("none",) and space.tree.ratio.prior == 0.5
 
 

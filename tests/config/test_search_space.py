@@ -31,7 +31,7 @@ space:
   method:
     choose:
       kd: {temperature: {log: [1, 20]}, ce_weight: {uniform: [0, 1]}}
-      spkd: {layer: search}
+      spkd: {layer: search, also: {at: {weight: {log: [10, 1000]}}}, adapt: {choose: [fixed, loss_ratio]}}
       ce: {}
     prior: spkd
   policy:
@@ -184,7 +184,8 @@ def test_a_student_s_teachers_are_its_own(rich):
 
 
 def test_knobs_are_what_is_searched_in_the_order_of_drawing(load):
-    space = load({"policy: none\n  method: kd": "method: {choose: {kd: {temperature: {log: [1, 9]}}, ce: {}}}\n  recipe: {lr: {log: [0.1, 1]}}"})
+    method = "method: {choose: {kd: {temperature: {log: [1, 9]}}, ce: {}}}"
+    space = load({"policy: none\n  method: kd": f"{method}\n  recipe: {{lr: {{log: [0.1, 1]}}}}"})
     assert [(knob.path, knob.condition) for knob in space.knobs()] == [
         ("method", ""),
         ("student", ""),
@@ -194,7 +195,8 @@ def test_knobs_are_what_is_searched_in_the_order_of_drawing(load):
 
 
 def test_the_size_counts_pairs_by_method(load):
-    space = load({"method: kd": "method: {choose: {kd: {temperature: {log: [1, 9]}}, ce: {}}}\n  recipe: {batch: {choose: [32, 64]}}"})
+    method = "method: {choose: {kd: {temperature: {log: [1, 9]}}, ce: {}}}"
+    space = load({"method: kd": f"{method}\n  recipe: {{batch: {{choose: [32, 64]}}}}"})
     # two students with one teacher, and two alone; two batches
     assert (space.size().points, space.size().ranges) == ((2 + 2) * 2, 1)
     assert str(space.size()) == "8 configurations x 1 continuous ranges"
@@ -250,7 +252,8 @@ def test_a_start_that_cannot_be_is_told(faults, start, told):
 
 
 def test_overrides_are_applied_in_order_and_checked_like_the_file(load, faults):
-    space = load(set=["search.trials=3", "search.trials=4", "space.method.kd.temperature={log: [2, 8]}", "budgets.tiny.params=50 k"])
+    texts = ["search.trials=3", "search.trials=4", "space.method.kd.temperature={log: [2, 8]}", "budgets.tiny.params=50 k"]
+    space = load(set=texts)
     assert space.search.trials == 4 and space.budgets[0].params == 50_000
     assert str(space.tree.method.settings("kd")["temperature"]) == "2 to 8, log"
     found = faults(set=["search.trials=0", "space.method=kdd", "data.nmae=x", "nowhere", "budgets.other.params=1"])

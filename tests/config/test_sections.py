@@ -77,6 +77,8 @@ FAULTS = [
     ({}, "search: {rungs: {cuont: 1}}\n", 11, ["unknown key 'cuont'", "keys of search.rungs", "did you mean 'count'?"]),
     ({}, "resources: {cpus: 0}\n", 11, ["resources.cpus must be above 0, not 0"]),
     ({}, "resources: {gpus: -1}\n", 11, ["resources.gpus must be at least 0, not -1"]),
+    ({}, "resources: {gpus: 1, workers: 4}\n", 11, ["4 workers of a trial cannot share 1 GPUs", "write gpus: 4"]),
+    ({}, "resources: {gpus: 1.5}\n", 11, ["1 worker of a trial cannot share 1.5 GPUs"]),
     ({}, "tracking: {mlflow: maybe}\n", 11, ["tracking.mlflow is true or false, not 'maybe'"]),
     ({}, "finalize: {seeds: 0}\n", 11, ["finalize.seeds must be at least 1, not 0"]),
     ({}, "finalize: {train_on: test}\n", 11, ["train_on is one of train, train+validation, not 'test'"]),
@@ -131,6 +133,11 @@ def test_a_space_of_little_has_defaults_for_the_rest(load):
     assert space.data.validation == 0.1 and space.signals.mode == "auto"
 
 
+@pytest.mark.parametrize("gpus", ["0", "0.25", "1", "4", "null", "4, workers: 4", "0, workers: 4", "null, workers: 4"])
+def test_a_trial_has_a_share_of_a_gpu_or_one_for_each_worker(load, gpus):
+    assert load(more=f"resources: {{gpus: {gpus}}}\n").resources
+
+
 def test_counts_may_be_written_with_units(load):
     space = load(more="search: {trials: 1e2, images: 3 M}\n")
     assert (space.search.trials, space.search.images) == (100, 3_000_000)
@@ -152,7 +159,8 @@ def test_a_budget_admits_up_to_its_limits():
 
 def test_a_share_of_the_teacher_needs_a_teacher(load, faults):
     assert load({"params: 100 k": "params: 10 % of teacher"}).budgets[0].of_teacher == {"params": 0.1}
-    (fault,) = faults("name: x\ndata: {name: digits}\nstudents: [resnet8]\nspace: {method: ce}\nbudgets: [{name: b, macs: 5 %}]\n")
+    alone = "name: x\ndata: {name: digits}\nstudents: [resnet8]\nspace: {method: ce}\n"
+    (fault,) = faults(f"{alone}budgets: [{{name: b, macs: 5 %}}]\n")
     assert fault.startswith("5: a share of the teacher, and there is no teacher")
 
 
@@ -220,7 +228,8 @@ def test_a_function_that_its_file_does_not_define_is_a_fault(faults, tmp_path):
 
 
 def test_a_teacher_s_training_has_the_recipe_it_names(load):
-    training = load({"{epochs: 3}": "{epochs: 5, lr: 0.1, schedule: step, policy: jda_cifar100, ratio: 0.25}"}).teachers["big"].training
+    written = "{epochs: 5, lr: 0.1, schedule: step, policy: jda_cifar100, ratio: 0.25}"
+    training = load({"{epochs: 3}": written}).teachers["big"].training
     assert (training.epochs, training.recipe.lr, training.recipe.schedule) == (5, 0.1, "step")
     assert (training.policy, training.ratio) == ("jda_cifar100", 0.25)
     assert load().teachers["big"].training.ratio == 0.0  # no policy: plain views alone
