@@ -75,8 +75,10 @@ def needs(entry: Entry) -> str:
     method: Any = build_method(entry.name)
     live = "teacher_features" in entry.reads
     words = ["the teacher's feature maps, so a live teacher" if live else "the teacher's logits, live or kept"]
-    if "plain_teacher_logits" in entry.reads:
-        words.append("augmented views (on plain ones it is what it would be without them)")
+    if "plain_teacher_logits" in method.reads:
+        words.append("its answer to the plain view of an augmented one")
+    if hasattr(method.module, "know_energies"):
+        words.append("the teacher's answers to all training images once, before the first trial")
     if hasattr(method.module, "build_parts"):
         words.append("parts of its own that train with the student and are not exported")
     if method.turns > 1:

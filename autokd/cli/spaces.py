@@ -63,9 +63,9 @@ def examine(space: SearchSpace) -> tuple[dict[str, Any], AutokdError | None]:
     else:
         pairs = len({pair for some in found.pairs.values() for pair in some})
         for budget, some in found.pairs.items():
-            for _, student in some:
-                if budget not in fits[student]:
-                    fits[student].append(budget)
+            for _, name in some:
+                if budget not in fits[name]:
+                    fits[name].append(budget)
     facts = {
         "space": space.name,
         "source": space.source,

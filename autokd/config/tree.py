@@ -596,7 +596,20 @@ def _settings(
         node = _leaf(item, setting, at, tell)
         if node is not None:
             made.append((setting.name, node))
+    if entry is not None:
+        given = {s.name for s in known if s.optional and value.get(s.name) is not None}
+        _passed_on(dict(made), given, place, owner, tell)
     return tuple(made)
+
+
+def _passed_on(nodes: Mapping[str, Node], given: set[str], place: Place, owner: str, tell: Tell) -> None:
+    """A method around another (its `base`) passes on what is None by default: one of the bases here has to know it."""
+    methods = catalogue("methods")
+    bases = [methods[name] for name in (values_of(nodes["base"]) if "base" in nodes else ()) if name in methods]
+    for key in sorted(given) if bases else ():
+        if not any(base.setting(key) for base in bases):
+            names = " and ".join(base.name for base in bases)
+            tell((*place, key), f"{key} of {owner} cannot matter: {names} has no such setting", "take it out")
 
 
 def _leaf(value: Any, setting: Setting, place: Place, tell: Tell) -> Node | None:

@@ -33,7 +33,7 @@ def comparable(row: Row) -> bool:
 
 def rank(row: Row) -> tuple[float, float, float, str]:
     """Sorts the most accurate first; among equals the cheapest (multiply-accumulates, then parameters)."""
-    return (-row["val_top1"], row["macs"] or 0, row["params"] or 0, row["trial"])
+    return (-row["val_top1"], *_costs(row), row["trial"])
 
 
 def admits(budget: Mapping[str, Any], row: Row, admitted: Mapping[str, Sequence[str]]) -> bool:
@@ -57,13 +57,20 @@ def best(
 
 
 def front(rows: Iterable[Row]) -> list[Row]:
-    """The trials that no cheaper or equally cheap one (in multiply-accumulates) equals in accuracy, the cheapest first."""
+    """The trials that no other equals in accuracy at no more multiply-accumulates and no more parameters, the cheapest first.
+
+    The winner of every budget on either cost stands on it. Of trials equal in all three the first by name stands for all.
+    """
     found: list[Row] = []
-    candidates = filter(comparable, last_rows(rows))
-    for row in sorted(candidates, key=lambda row: (row["macs"] or 0, *rank(row))):
-        if not found or row["val_top1"] > found[-1]["val_top1"]:
+    for row in sorted(filter(comparable, last_rows(rows)), key=rank):  # whoever equals or beats a row comes before it
+        macs, params = _costs(row)
+        if not any(a <= macs and b <= params for a, b in map(_costs, found)):
             found.append(row)
-    return found
+    return sorted(found, key=lambda row: (*_costs(row), row["trial"]))
+
+
+def _costs(row: Row) -> tuple[float, float]:
+    return row["macs"] or 0, row["params"] or 0
 
 
 def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:

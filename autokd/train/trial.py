@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from autokd.augment.normalise import normalise
+from autokd.augment.views import View
 from autokd.config.trial import RecipeConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
+from autokd.train.ahead import Ahead, Part
 from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
 from autokd.train.pace import Pace
@@ -70,6 +72,7 @@ class Trial:
         self.division = divide(config.recipe.batch // self.turns, ratio)
         self.total_steps = max(1, round(config.epochs * len(self.loaded.pixels) / config.recipe.batch))
         self.order = Order(len(self.loaded.pixels), self.division.images, config.seed)
+        self.ahead = Ahead(self.views, self.order, self.division, self.total_steps, rank=rank, world=world)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
         self.pace = workshop.pace(config, self.total_steps)
         self.student = model.to(self.device, memory_format=self.pace.memory_format)  # type: ignore[call-overload]
@@ -156,22 +159,14 @@ class Trial:
 
     def parts(self, step: int) -> list[Tensor]:
         """The losses of one step, scalars without their weights: cross-entropy (where it counts), method, further terms."""
-        batch = self.order.step(step)
-        mine = slice(self.rank, None, self.world)
-        plain = Batch(batch.rows[: self.division.plain][mine], batch.passes[: self.division.plain][mine])
-        augmented = Batch(batch.rows[: self.division.augmented][mine], batch.passes[: self.division.augmented][mine])
-        views = [
-            (part, flag, self.views.render(part.rows, part.passes, flag))
-            for part, flag in ((plain, False), (augmented, True))
-            if len(part.rows)
-        ]
+        views = self.ahead.step(step)
         pixels = torch.cat([view.pixels for _, _, view in views])
         pixels = turned(pixels, self.turns)
         images = normalise(pixels, self.loaded.mean, self.loaded.std)
         if self.method.student_images is not None:
             images = self.method.student_images(images)
         images = images.contiguous(memory_format=self.pace.memory_format)
-        known: dict[str, Any] = {"augmented": _flags(len(plain.rows), len(augmented.rows), self.device)}
+        known: dict[str, Any] = {"augmented": _flags(views, self.device)}
         known["labels"] = torch.cat([self.loaded.labels[part.rows.to(self.device)] for part, _, _ in views])
         known["targets"] = torch.cat([self._targets(part, view) for part, _, view in views])
         known["index"] = self.loaded.index[torch.cat([part.rows for part, _, _ in views])].to(self.device)
@@ -197,7 +192,7 @@ class Trial:
             parts.append(ce(part["student_logits"], part["targets"], label_smoothing=smoothing))
         if self.terms:
             start = time.perf_counter()
-            self._ask(known, views, plain, augmented, pixels)
+            self._ask(known, views, pixels)
             self.teacher_seconds += time.perf_counter() - start
             chosen = _placement(known["augmented"], weights.kd_on_plain, weights.kd_on_augmented)
             parts += [term(_rows_of(known, tuple(term.reads), chosen)) for _, term in self.terms]
@@ -251,8 +246,9 @@ class Trial:
         (loss * self._share).backward()
         if self.config.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.student.parameters(), self.config.recipe.clip)
-            if self.extra is not None:
-                nn.utils.clip_grad_norm_(self.extra.parameters(), self.config.recipe.clip)
+            own = list(self.extra.parameters()) if self.extra is not None else []
+            if own:
+                nn.utils.clip_grad_norm_(own, self.config.recipe.clip)
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
@@ -281,16 +277,16 @@ class Trial:
         if not math.isfinite(self._losses.item()):
             raise TrialFailed(f"the loss is not finite at step {self.step} of {self.total_steps}")
 
-    def _targets(self, part: Batch, view: Any) -> Tensor:
+    def _targets(self, part: Batch, view: View) -> Tensor:
         """Label probabilities [B, C]; a mixed view shares its label with its partner."""
         own = nn.functional.one_hot(self.loaded.labels[part.rows.to(self.device)], self.loaded.classes).float()
-        if view.partner is None:
+        if view.partner is None or view.share is None:
             return own
         other = nn.functional.one_hot(self.loaded.labels[view.partner.to(self.device)], self.loaded.classes).float()
         share = view.share.to(self.device)[:, None]
         return share * own + (1 - share) * other
 
-    def _ask(self, known: dict[str, Any], views: Sequence[Any], plain: Batch, augmented: Batch, pixels: Tensor) -> None:
+    def _ask(self, known: dict[str, Any], views: Sequence[Part], pixels: Tensor) -> None:
         """Put the teacher's answers, row by row beside the student's, into `known`. `pixels`: all rows, turned ones too."""
         assert self.signals is not None
         if "teacher_features" in self.reads:  # one pass answers for both
@@ -310,16 +306,23 @@ class Trial:
             ]
             known["teacher_logits"] = torch.cat(answers).to(self.device)
         if "plain_teacher_logits" in self.reads:
-            partner = [answers[0]] if len(plain.rows) else []
-            if len(augmented.rows):
-                have = min(len(plain.rows), len(augmented.rows))
-                parts = [answers[0][:have]] if have else []
-                if have < len(augmented.rows):
-                    rows, passes = augmented.rows[have:], augmented.passes[have:]
-                    more = self.views.render(rows, passes, False).pixels if self.signals.wants_pixels else None
-                    parts.append(self._answers(rows, passes, False, more))
-                partner.append(torch.cat(parts))
-            known["plain_teacher_logits"] = torch.cat(partner).to(self.device)
+            known["plain_teacher_logits"] = torch.cat(self._plain_answers(views, answers)).to(self.device)
+
+    def _plain_answers(self, views: Sequence[Part], answers: Sequence[Tensor]) -> list[Tensor]:
+        """The teacher's answers to the plain view of each row's image: those of the plain rows serve the augmented ones, too."""
+        plain = answers[0] if not views[0][1] else answers[0][:0]
+        found = [plain] if len(plain) else []
+        for part, augmented, _ in views:
+            if not augmented:
+                continue
+            have = min(len(plain), len(part.rows))
+            found += [plain[:have]] if have else []
+            if have < len(part.rows):
+                rows, passes = part.rows[have:], part.passes[have:]
+                assert self.signals is not None
+                more = self.views.render(rows, passes, False).pixels if self.signals.wants_pixels else None
+                found.append(self._answers(rows, passes, False, more))
+        return found
 
     def _answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor | None) -> Tensor:
         assert self.signals is not None
@@ -473,8 +476,8 @@ def _optimizer(
     raise AutokdError(f"no optimiser {recipe.optimizer!r}", fix="sgd or adamw")
 
 
-def _flags(plain: int, augmented: int, device: torch.device) -> Tensor:
-    return torch.cat([torch.zeros(plain, dtype=torch.bool), torch.ones(augmented, dtype=torch.bool)]).to(device)
+def _flags(views: Sequence[Part], device: torch.device) -> Tensor:
+    return torch.cat([torch.full((len(part.rows),), augmented) for part, augmented, _ in views]).to(device)
 
 
 def _placement(augmented: Tensor, on_plain: bool, on_augmented: bool) -> Tensor | None:

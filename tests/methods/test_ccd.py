@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokd.methods.ccd import ccd
+from autokd.methods.ccd import ccd, confidence
 from autokd.methods.kd import kd
 
 HALF = torch.tensor([[0.0, 0.0]])
@@ -65,6 +65,39 @@ def test_it_agrees_with_a_float64_reference(seed, temperature, normalise):
     expected = temperature**2 * (np.where(flags, weight, 1) * (np.exp(p) * (p - q)).sum(1)).mean()
     loss = ccd(student, teacher, plain, augmented, temperature=temperature, normalise_weight=normalise)
     assert loss.item() == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("plain", "power", "exponential"),
+    [
+        ([[2.0, 0.0]], 1.0, 1.0),
+        ([[0.0, 5.0]], 0.0, math.exp(-2)),
+        ([[-1.0, 0.0]], 0.0, math.exp(-4)),
+        ([[1, 1]], 0.5, None),
+    ],
+)
+def test_other_maps_of_the_cosine_worked_by_hand(plain, power, exponential):
+    """Cosines 1, 0, -1 and 1 / root 2 at a sharpness of 2: squared, or exp(2 (cos - 1))."""
+    exponential = math.exp(2 * (math.sqrt(0.5) - 1)) if exponential is None else exponential
+    for name, weight in (("power", power), ("exponential", exponential)):
+        signals = (HALF, TEACHER, torch.tensor(plain).float(), torch.tensor([True]))
+        loss = ccd(*signals, temperature=1.0, weight_map=name, sharpness=2.0)
+        assert loss.item() == pytest.approx(weight * KL, abs=1e-6)
+
+
+def test_the_cosine_of_probabilities_worked_by_hand():
+    """(3/4, 1/4) against (1/4, 3/4): 6/16 over 10/16, so the weight is 1.6."""
+    loss = ccd(HALF, TEACHER, TEACHER.flip(1), torch.tensor([True]), temperature=1.0, cosine_of="probabilities")
+    assert loss.item() == pytest.approx(1.6 * KL, rel=1e-5)
+
+
+@given(seed=st.integers(0, 50), scale=st.floats(0.1, 10))
+def test_the_weight_does_not_see_the_size_of_the_logits(seed, scale):
+    _, teacher, plain = draw(seed)
+    augmented = torch.ones(8, dtype=torch.bool)
+    torch.testing.assert_close(
+        confidence(teacher, scale * plain, augmented), confidence(teacher, plain, augmented), rtol=1e-4, atol=1e-5
+    )
 
 
 @given(seed=st.integers(0, 100), temperature=st.floats(1, 10))
