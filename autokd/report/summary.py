@@ -229,7 +229,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     columns = ("trial", "val top-1", "MACs", "params", "student", "teacher", "method", "policy")
     told.append(
         Section(
-            "Front: nothing cheaper is as accurate",
+            "Front: nothing as small and as cheap is as accurate",
             columns,
             tuple(
                 (

@@ -55,8 +55,9 @@ def test_a_run_folder_without_a_finished_trial_has_a_budget_without_a_winner(tmp
     recorder.emit({"event": "begin", "run": "r", "name": "r", "budgets": budgets, "seed": 0})
     fits = {"a": ["tiny", "any"], "b": ["any"]}
     for trial, names in fits.items():
-        recorder.emit({"event": "trial", "trial": trial, "budget": "any", "budgets": names, "macs": 9, "params": 40, "config": {}})
-        recorder.emit({"event": "report", "trial": trial, "rung": 0, "final": True, "images": 10, "epochs": 1, "val_top1": 0.5})
+        cost = {"macs": 9, "params": 40, "config": {}}
+        recorder.emit({"event": "trial", "trial": trial, "budget": "any", "budgets": names, **cost})
+        recorder.emit({"event": "report", "trial": trial, "rung": 0, "images": 10, "epochs": 1, "val_top1": 0.5})
     assert best_of_run(tmp_path) == {"tiny": None, "any": None}
     recorder.emit({"event": "end", "trial": "b", "status": "done"})
     recorder.close()
