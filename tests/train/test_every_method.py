@@ -24,9 +24,9 @@ from autokd.train.trial import Trial
 from autokd.train.workshop import Workshop
 
 DIGITS = DataConfig("digits", validation=0.2)
-TEACHER = TeacherConfig("big", "resnet8", training=TeacherTraining(epochs=2, recipe=RecipeConfig(lr=0.1, batch=64)))
+TEACHER = TeacherConfig("big", "resnet8", training=TeacherTraining(epochs=1, recipe=RecipeConfig(lr=0.1, batch=64)))
 BRIEFLY = {"head_epochs": 0.2, "negatives": 64, "warmup": 0.0}  # where a method has the setting: no long preparation
-STEPS, BATCH = 24, 64
+STEPS, BATCH = 20, 64
 WRAPPED = [
     (name, {"base": base})
     for name in ("logit_standardise", "high_energy")
