@@ -2,10 +2,19 @@
 
     import autokd
 
-    run = autokd.search("search_spaces/digits.yaml")
-    run.best("tiny")
+    run = autokd.search("search_spaces/digits.yaml")   # a file, the same as Python values, or a SearchSpace
+    run.best("tiny")                                   # a row of the result table as a dict; run.best() has every budget's
+    run.trials                                         # the result table: a pyarrow.Table, one row a (trial, rung)
+    run.status()                                       # {"state": "finished", "trials": {"done": 20, …}, …}
+    run.finalize(seeds=3)                              # {"tiny": Final(budget, folder, metrics), …}
 
-Nothing heavy is imported until it is asked for.
+    run = autokd.Run("runs/digits-20260101-3f2a")      # a run of yesterday, or one that another process is writing
+
+    space = autokd.load_space("search_spaces/digits.yaml", overrides=["search.trials=8"])
+    autokd.search(space, runs="runs", on_event=print)
+
+What a person can mend (a wrong space, a budget nobody keeps, no such run) raises AutokdError with `where`, `what` and `fix`.
+A search that was paused (Ctrl-C) or cut off goes on with `autokd.resume(run.folder)`. Nothing heavy is imported until it is asked for.
 """
 
 from __future__ import annotations
@@ -19,15 +28,16 @@ from autokd.errors import AutokdError
 
 if TYPE_CHECKING:
     from autokd.config.search_space import SearchSpace, load_space
-    from autokd.search.run import Run
+    from autokd.search.run import Run, resume
 
 __version__ = "0.1.0"
-__all__ = ["AutokdError", "Run", "SearchSpace", "__version__", "load_space", "search"]
+__all__ = ["AutokdError", "Run", "SearchSpace", "__version__", "load_space", "resume", "search"]
 
 _LAZY = {
     "Run": "autokd.search.run",
     "SearchSpace": "autokd.config.search_space",
     "load_space": "autokd.config.search_space",
+    "resume": "autokd.search.run",
 }
 
 

@@ -22,7 +22,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| test top-1 | {_percent(test['mean'])} ± {100 * test['std']:.2f} over {len(metrics['seeds'])} seeds |",
+        f"| test top-1 | {_percent(test['mean'])} ± {100 * test['std']:.2f} over {_seeds(metrics)} |",
         f"| interval | {_percent(test['low'])} to {_percent(test['high'])} ({test['interval']}, {test['images']} images) |",
         f"| parameters | {metrics['params']:,} |",
         f"| multiply-accumulates | {metrics['macs']:,} an image |",
@@ -54,7 +54,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
         "## How to use it",
         "",
-        f"Images of {height} x {width} pixels, {channels} channels, scaled to 0..1, minus {_list(metrics['mean'])}, divided by "
+        f"Images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, minus {_list(metrics['mean'])}, divided by "
         f"{_list(metrics['std'])}. {len(metrics['classes'])} classes, listed in metrics.json in the order of the logits.",
         "",
         "```python",
@@ -75,7 +75,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "<details><summary>Configuration</summary>",
         "",
         "```json",
-        json.dumps(config.to_dict(), indent=2),
+        json.dumps(config.with_(seed=metrics["exported_seed"]).to_dict(), indent=2),
         "```",
         "",
         "</details>",
@@ -96,6 +96,11 @@ def _how(metrics: dict[str, Any]) -> str:
         if policy == "none"
         else f"{teacher}, a share of {metrics['ratio']:.2f} of its views augmented by {policy}"
     )
+
+
+def _seeds(metrics: dict[str, Any]) -> str:
+    count = len(metrics["seeds"])
+    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def _percent(value: float | None) -> str:

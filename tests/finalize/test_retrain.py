@@ -1,0 +1,230 @@
+"""The way from a run folder to a tested student, on the embedded digits and with trainings of a few steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autokd.config.trial import DataConfig, LossConfig, MethodConfig, PolicyConfig, StudentConfig, TrialConfig
+from autokd.errors import AutokdError
+from autokd.finalize.retrain import FIRST_SEED, finalize
+from autokd.track.recorder import Recorder
+from autokd.train.workshop import Workshop
+
+SPACE = """
+name: short
+data: {name: digits}
+students: [resnet8x0.5]
+space: {policy: none, method: {choose: {ce: {}}}}
+budgets:
+  - {name: tiny, params: 25 k}
+  - {name: any}
+search: {trials: 2, epochs: 0.2}
+finalize: {seeds: 2, epochs: 0.2}
+"""
+
+
+def student_config(epochs: float = 0.2, seed: int = 0) -> TrialConfig:
+    return TrialConfig(
+        data=DataConfig("digits"),
+        student=StudentConfig("resnet8x0.5"),
+        teacher=None,
+        policy=PolicyConfig("none"),
+        ratio=0.0,
+        method=MethodConfig("ce"),
+        loss=LossConfig(1.0, 0.0),
+        epochs=epochs,
+        seed=seed,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run of one finished trial, the best of both its budgets."""
+    run = tmp_path / "short-1"
+    run.mkdir()
+    (run / "space.yaml").write_text(SPACE, encoding="utf-8")
+    recorder = Recorder(run)
+    budgets = [{"name": "tiny", "params": 25_000, "macs": None}, {"name": "any", "params": None, "macs": None}]
+    recorder.emit({"event": "begin", "run": str(run), "name": "short", "budgets": budgets, "seed": 0})
+    facts = {"budget": "tiny", "student": "resnet8x0.5", "method": "ce", "policy": "none", "ratio": 0.0, "seed": 0}
+    cost = {"params": 19_802, "macs": 193_000}
+    config = student_config().to_dict()
+    recorder.emit({"event": "trial", "trial": "t00000", "budgets": ["tiny", "any"], **facts, **cost, "config": config})
+    recorder.emit({"event": "report", "trial": "t00000", "rung": 0, "final": True, "images": 9, "epochs": 1, "val_top1": 0.5})
+    recorder.emit({"event": "end", "trial": "t00000", "status": "done"})
+    recorder.emit({"event": "close", "status": "finished", "reason": "1 trial"})
+    recorder.close()
+    return run
+
+
+@pytest.fixture(scope="session")
+def bench() -> Workshop:
+    return Workshop("cpu", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # trainings of a few steps are not worth a process each
+
+
+def metrics_of(folder: Path, budget: str = "tiny") -> dict[str, Any]:
+    return json.loads((folder / "final" / budget / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_every_budget_gets_weights_metrics_configuration_and_card(folder: Path, bench: Workshop):
+    heard: list[dict[str, Any]] = []
+    finals = finalize(folder, workshop=bench, on_event=heard.append, command="autokd finalize")
+    assert list(finals) == ["tiny", "any"]
+    for name, final in finals.items():
+        assert final.folder == folder / "final" / name
+        told = metrics_of(folder, name)
+        assert told["budget"] == name
+        assert [seed["seed"] for seed in told["seeds"]] == [FIRST_SEED, FIRST_SEED + 1]
+        weights = final.folder / "student.safetensors"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == told["weights"]["sha256"]
+        kept = TrialConfig.from_dict(json.loads((final.folder / "config.json").read_text(encoding="utf-8")))
+        assert kept == student_config(seed=told["exported_seed"])
+        card = (final.folder / "card.md").read_text(encoding="utf-8")
+        assert f'"seed": {told["exported_seed"]}' in card and "1 channel, " in card
+        assert told["weights"]["sha256"] in card and "resnet8x0.5" in card and "| test split opened | once |" in card
+    assert any(event["text"].startswith("tiny and any: seed 1001 at") for event in heard)
+
+
+def test_the_test_accuracy_is_what_the_exported_weights_give_on_the_test_split(folder: Path, bench: Workshop):
+    """From the file on the disk, by a loop of our own: float64 statistics, plain torch."""
+    import torch
+
+    from autokd.data.held_out import open_test
+    from autokd.models.build import build
+    from autokd.models.checkpoint import load_weights
+
+    finalize(folder, workshop=bench)
+    told = metrics_of(folder)
+    test = open_test("digits", root=None, options={})
+    assert told["test"]["images"] == len(test) == 359  # 1797 digits, of which 1438 are the training part
+    model = build("resnet8x0.5", classes=10, channels=1, size=8)
+    load_weights(model, folder / "final" / "tiny" / "student.safetensors")
+    model.eval()
+    mean, std = np.array(told["mean"])[:, None, None], np.array(told["std"])[:, None, None]
+    images = torch.from_numpy(((test.pixels / 255.0 - mean) / std).astype(np.float32))
+    with torch.no_grad():
+        right = model(images).argmax(dim=1).numpy() == test.labels
+    (exported,) = (seed for seed in told["seeds"] if seed["seed"] == told["exported_seed"])
+    assert exported["test_top1"] == pytest.approx(right.mean(), abs=1e-12)
+    kept = np.load(folder / "final" / "tiny" / "test_correct.npz")
+    assert (kept["correct"][list(kept["seeds"]).index(told["exported_seed"])] == right).all()
+    each = [seed["test_top1"] for seed in told["seeds"]]
+    assert told["test"]["mean"] == pytest.approx(np.mean(each))
+    assert told["test"]["std"] == pytest.approx(np.std(each, ddof=1))
+    assert told["test"]["low"] <= told["test"]["mean"] <= told["test"]["high"]
+
+
+def test_the_test_split_is_opened_once_for_all_budgets_and_seeds(folder: Path, bench: Workshop, monkeypatch):
+    import autokd.data.held_out as held_out
+
+    opened = []
+    truly = held_out.open_test
+    monkeypatch.setattr(held_out, "open_test", lambda *a, **k: opened.append(a) or truly(*a, **k))
+    finalize(folder, workshop=bench)
+    assert len(opened) == 1
+    assert metrics_of(folder)["test_looks"] == metrics_of(folder, "any")["test_looks"] == 1
+
+
+def test_a_repetition_trains_nothing_twice_and_its_look_is_counted(folder: Path, bench: Workshop):
+    first = finalize(folder, workshop=bench)["tiny"].metrics
+    heard: list[dict[str, Any]] = []
+    second = finalize(folder, workshop=bench, on_event=heard.append)["tiny"].metrics
+    assert sum("was trained before" in event["text"] for event in heard) == 2
+    assert (first["test_looks"], second["test_looks"], len(second["looks"])) == (1, 2, 2)
+    assert second["test"] == first["test"] and second["weights"]["sha256"] == first["weights"]["sha256"]
+    assert "2 times" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(folder: Path, bench: Workshop, tmp_path: Path):
+    from autokd.finalize.training import train
+
+    def cut(text: str) -> None:
+        raise KeyboardInterrupt  # after the first of four checkpoints
+
+    config, place = student_config(seed=FIRST_SEED), tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        train(bench, config, "train", place, cut)
+    heard: list[str] = []
+    went_on = train(bench, config, "train", place, heard.append)
+    assert len(heard) == 3
+    whole = train(bench, config, "train", tmp_path / "whole", lambda text: None)
+    assert went_on.path.read_bytes() == whole.path.read_bytes()
+    assert not list(place.glob("*.partial"))
+
+
+@pytest.mark.slow
+def test_a_training_in_a_process_of_its_own_gives_the_same_weights(bench: Workshop, tmp_path: Path):
+    from autokd.finalize.training import train_seeds
+
+    heard: list[str] = []
+    seeds = [FIRST_SEED, FIRST_SEED + 1]
+    apart, failed = train_seeds(bench, student_config(), seeds, "train", tmp_path / "apart", heard.append, processes=2)
+    near, _ = train_seeds(bench, student_config(), seeds, "train", tmp_path / "near", heard.append, processes=1)
+    assert failed == [] and len(heard) == 16  # four checkpoints each
+    assert [one.path.read_bytes() for one in apart] == [one.path.read_bytes() for one in near]
+
+
+def test_trained_on_everything_no_validation_score_is_told(folder: Path, bench: Workshop):
+    told = finalize(folder, workshop=bench, budgets=["tiny"], train_on="train+validation", seeds=1)["tiny"].metrics
+    assert told["train_images"] == 1438
+    assert told["val"] is None and told["seeds"][0]["val_top1"] is None
+    assert told["exported_because"].startswith("the first seed")
+    assert not (folder / "final" / "any").exists()
+
+
+def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Workshop, monkeypatch):
+    import autokd.finalize.training as training
+    from autokd.errors import TrialFailed
+
+    truly = training.train
+
+    def sometimes(bench: Any, config: TrialConfig, *rest: Any) -> Any:
+        if config.seed == FIRST_SEED:
+            raise TrialFailed("the loss is not finite at step 3 of 10")
+        return truly(bench, config, *rest)
+
+    monkeypatch.setattr(training, "train", sometimes)
+    told = finalize(folder, workshop=bench, budgets=["tiny"])["tiny"].metrics
+    assert told["failed_seeds"] == [{"seed": FIRST_SEED, "reason": "the loss is not finite at step 3 of 10"}]
+    assert [seed["seed"] for seed in told["seeds"]] == [FIRST_SEED + 1]
+    assert "failed: the loss" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
+    with pytest.raises(AutokdError, match="every training of resnet8x0.5 failed"):
+        finalize(folder, workshop=bench, budgets=["tiny"], seeds=1)
+    assert metrics_of(folder)["test_looks"] == 1  # nothing was looked at for it
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"budgets": ["tinny"]}, "no budget 'tinny' (did you mean 'tiny'?)"),
+        ({"train_on": "tran"}, "not trained on 'tran'"),
+        ({"seeds": 0}, "at least one seed"),
+        ({"epochs": -1.0}, "a length above 0"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_any_training(folder: Path, asked: dict[str, Any], words: str):
+    with pytest.raises(AutokdError) as fault:
+        finalize(folder, **asked)
+    assert words in str(fault.value)
+    assert not (folder / "final").exists() and not (folder / "trained").exists()
+
+
+def test_a_run_without_a_finished_trial_says_how_to_go_on(folder: Path):
+    ledger = folder / "ledger.jsonl"
+    kept = [line for line in ledger.read_text(encoding="utf-8").splitlines() if '"begin"' in line]
+    ledger.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    for part in (folder / "trials.parquet").glob("*.parquet"):
+        part.unlink()
+    with pytest.raises(AutokdError, match="no trial has finished for tiny, any"):
+        finalize(folder)
