@@ -226,7 +226,8 @@ class Tree:
             method["choose"][name] = {**kept, "also": also} if also else kept
         recipe: dict[str, Any] = {"optimizer": emit(self.optimizer), "schedule": emit(self.schedule)}
         recipe |= {key: emit(node) for key, node in self.recipe}
-        loss = {key: emit(node) for key, node in self.loss}
+        taught = any(map(needs_teacher, self.method.names))
+        loss = {key: emit(node) for key, node in self.loss if taught or not _of_teacher(key)}  # else it is refused, read back
         return {
             "policy": policy,
             "ratio": emit(self.ratio),
