@@ -268,8 +268,10 @@ class Board:
     def _trials_table(self, make: Any, width: int) -> Any:
         table = make(box=None, pad_edge=False, header_style="bold")
         table.add_column("trial", no_wrap=True)
+        wide = max(8, (width - 44) // 5)
         for column in ("budget", "teacher", "student", "method", "policy"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=max(8, (width - 44) // 5))
+            room = wide + 6 if column in ("student", "policy") else wide  # drawn narrower where all of it does not fit
+            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=room)
         table.add_column("done", justify="right", no_wrap=True)
         table.add_column("val top-1", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True, overflow="ellipsis", max_width=14)
