@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -239,28 +240,31 @@ def ui(
         raise AutokdError(f"port {port} is in use", fix="another one: --port N")
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
-               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
-    quietly = subprocess.DEVNULL if quiet else None
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # half the memory, a third of the start
+               "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
+               "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
+    calm = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}  # half the memory and the start
     if not quiet:
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
-    server = subprocess.Popen(command, env=environment, stdout=quietly, stderr=quietly, start_new_session=True)
-    previous = signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
-        if _answers(server, address) and not quiet:
-            echo(f"ready: {address}")
-        if browser and server.poll() is None:
-            import webbrowser
+    with TemporaryFile("w+") as said:  # told where it fails; a line a request is nothing to watch
+        server = subprocess.Popen(command, env={**os.environ, **calm}, stdout=said, stderr=said, start_new_session=True)
+        previous = signal.signal(signal.SIGTERM, _as_interrupt)
+        try:
+            if _answers(server, address) and not quiet:
+                echo(f"ready: {address}")
+            if browser and server.poll() is None:
+                import webbrowser
 
-            webbrowser.open(address)
-        code = server.wait()
-    except KeyboardInterrupt:
-        code = 0
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        _end(server)
+                webbrowser.open(address)
+            code = server.wait()
+        except KeyboardInterrupt:
+            code = 0
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            _end(server)
+        said.seek(0)
+        last = said.read().strip().splitlines()[-5:]
     if code:
-        raise AutokdError(f"MLflow ended with code {code}", fix="its own message stands above")
+        raise AutokdError(f"MLflow ended with code {code}", fix="\n  ".join(last) or "it said nothing")
 
 
 def _as_interrupt(*_: Any) -> None:

@@ -19,6 +19,8 @@ __all__ = ["MlflowLog", "store_uri"]
 
 RUN_TAG, TRIAL_TAG, STATUS_TAG = "autokd.run", "autokd.trial", "autokd.status"
 _TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_CLOSED = {"failed": "FAILED", "cancelled": "KILLED"}  # of a search; a paused one has done what it was to do so far
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with training runs
 _CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds")
 _LONGEST = 6000  # characters of a parameter; MLflow refuses more
 
@@ -121,12 +123,13 @@ class _Writer:
         found = self.client.get_experiment_by_name(log.experiment)
         if found is None:
             where = None if not log.uri.startswith("sqlite:") else (log.runs / "mlartifacts").resolve().as_uri()
-            self.experiment = self.client.create_experiment(log.experiment, artifact_location=where)
+            self.experiment = self.client.create_experiment(log.experiment, artifact_location=where, tags=_KIND)
         else:
             self.experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(self.experiment)
         self.parent: str | None = None
+        self.outcome = "KILLED"  # until a close says otherwise
         self.children: dict[str, str] = {}  # trial: MLflow's id of the child
         self.known: dict[str, str | None] = {}  # trial: the status its child ended with, where it did
         self.waiting: dict[str, list[Any]] = {}  # MLflow's id: metrics not yet sent
@@ -169,6 +172,7 @@ class _Writer:
                 self._metric(self.parent, f"teacher {event['teacher']} val_top1", score, time, 0)
         elif kind == "close" and self.parent:
             self.flush()
+            self.outcome = _CLOSED.get(str(event.get("status")), "FINISHED")
             self.client.set_tag(self.parent, STATUS_TAG, str(event.get("status")))
 
     def _begin(self, event: dict[str, Any], time: int) -> None:
@@ -244,7 +248,7 @@ class _Writer:
             for path in self.log.artifacts:
                 if path.exists():
                     self.client.log_artifact(self.parent, str(path))
-            self.client.set_terminated(self.parent, "FINISHED")
+            self.client.set_terminated(self.parent, self.outcome)
 
 
 def _make_store(runs: Path) -> None:

@@ -198,3 +198,14 @@ def test_a_kill_while_the_tables_are_made_leaves_a_store_that_a_later_session_ca
     assert ended.returncode == -9
     log(tmp_path, SESSION)
     assert len(runs(tmp_path)[2]) == 3
+
+
+@pytest.mark.parametrize(
+    ("closed", "status"),
+    [("finished", "FINISHED"), ("paused", "FINISHED"), ("failed", "FAILED"), ("cancelled", "KILLED"), (None, "KILLED")],
+)  # fmt: skip
+def test_the_parent_says_how_the_search_ended(folder, closed, status):
+    log(folder, [BEGIN, trial(0), end(0, "done"), *([{**CLOSE, "status": closed}] if closed else [])])
+    client, (parent,), _ = runs(folder)
+    assert parent.info.status == status
+    assert client.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"

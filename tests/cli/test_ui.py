@@ -1,0 +1,89 @@
+"""`autokd ui` truly serves: a process of its own, asked over HTTP, then stopped as Ctrl-C stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from autokd.track.mlflow_log import MlflowLog
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of runs whose MLflow store holds one search with one trial."""
+    log = MlflowLog(tmp_path, experiment="digits", run="digits-1")
+    log.on_event({"event": "begin", "budgets": [{"name": "tiny", "params": 25_000}]})
+    log.on_event({"event": "trial", "trial": "t00000", "student": "resnet8", "config": {"epochs": 1}})
+    log.on_event({"event": "end", "trial": "t00000", "status": "done"})
+    log.close()
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way_out", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_the_store_of_the_runs_on_this_machine_only_and_ends(runs: Path, repository: Path, way_out: signal.Signals):
+    port = free_port()
+    command = [sys.executable, "-m", "autokd.cli.main", "ui", "--runs", str(runs), "--port", str(port), "--no-browser"]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert server.stdout is not None
+        told = [server.stdout.readline() for _ in range(3)]
+        assert told[2] == f"ready: http://127.0.0.1:{port}\n"
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
+            assert page.status == 200 and b"MLflow" in page.read()
+        search = Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search",
+            data=json.dumps({"max_results": 10}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urlopen(search, timeout=30) as answer:
+            assert "digits" in [one["name"] for one in json.load(answer)["experiments"]]
+        others = [info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
+        for address in set(others) - {"127.0.0.1", "127.0.1.1"}:  # a machine with an address to the outside
+            with pytest.raises((URLError, OSError)):
+                urlopen(f"http://{address}:{port}/", timeout=5)
+        server.send_signal(way_out)
+        out, err = server.communicate(timeout=60)
+        assert (server.returncode, out, err) == (0, "", "")
+    finally:
+        server.kill()
+    with socket.socket() as probe, pytest.raises(OSError):
+        probe.connect(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_told(runs: Path, repository: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "autokd.cli.main", "ui", "--runs", str(runs), "--port", str(port), "--no-browser"]
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert f"port {port} is in use" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_store_that_mlflow_cannot_read_says_why(tmp_path: Path, repository: Path):
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all, but long enough to be taken for one" * 10)
+    command = [sys.executable, "-m", "autokd.cli.main", "ui", "--runs", str(tmp_path), "--no-browser"]
+    command += ["--port", str(free_port())]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert "MLflow ended with code" in done.stderr and "not a database" in done.stderr
