@@ -14,7 +14,8 @@
     autokd.search(space, runs="runs", on_event=print)
 
 What a person can mend (a wrong space, a budget nobody keeps, no such run) raises AutokdError with `where`, `what` and `fix`.
-A search that was paused (Ctrl-C) or cut off goes on with `autokd.resume(run.folder)`. Nothing heavy is imported until it is asked for.
+A search that was paused (Ctrl-C) or cut off goes on with `autokd.resume(run.folder)`. Nothing heavy is imported before it is
+asked for.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ def commands() -> set[str]:
     return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("name", "end"), [("main command", "autokd search search_spaces/digits.yaml"), ("test command", "pytest")])
+@pytest.mark.parametrize(
+    ("name", "end"), [("main command", "autokd search search_spaces/digits.yaml"), ("test command", "pytest")]
+)
 def test_set_up_and_command_are_one_line(name, end):
     (line,) = block(name)
     assert "install" in line and line.endswith(end)

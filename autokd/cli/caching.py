@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet
 
 __all__ = ["app"]
@@ -42,7 +43,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-@app.command()
+@app.command(epilog=epilog("cache info"))
 def info(as_json: Json = False, quiet: Quiet = False) -> None:
     """Tell what is kept, and where."""
     folder = _folder()
@@ -64,10 +65,10 @@ def info(as_json: Json = False, quiet: Quiet = False) -> None:
             echo("empty")
 
 
-@app.command()
+@app.command(epilog=epilog("cache clear"))
 def clear(
     part: Annotated[
-        str | None, typer.Argument(metavar="[PART]", help="One part, as `cache info` names it; all where left out.")
+        str | None, typer.Argument(metavar="PART", help="One part, as `cache info` names it; all where left out.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,

@@ -13,11 +13,12 @@ from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
+    from autokd.models.zoo import Known, Resolved
     from autokd.rooms import Entry
 
 __all__ = ["datasets", "methods", "models", "policies"]
 
-Named = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all of one of them.")]
+Named = Annotated[str | None, typer.Argument(metavar="NAME", help="Tell all of one of them.")]
 
 
 def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -27,14 +28,16 @@ def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> N
 
     families = catalogue("models")
     known = {item.name: item for item in table()}
+    family = name
+    asked: list[Known] = []
     if name is not None and name not in families:
         found = resolve(name)
-        name = found.entry.name if found.entry else None
-        if name is None:
-            raise AutokdError(
-                f"{found.name!r} is not of the zoo", fix="its cost is told by `autokd validate SPACE.yaml`"
-            )
-    shown = [item for item in known.values() if name in (None, item.family)]
+        family = found.entry.name if found.entry else None
+        asked = [known.get(found.name) or _counted(found)]
+    if family is None and asked:
+        shown = asked
+    else:
+        shown = [*asked, *(item for item in known.values() if item not in asked and family in (None, item.family))]
     if as_json:
         facts = [
             {
@@ -43,7 +46,7 @@ def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> N
                 "params": item.params,
                 "macs": item.macs,
                 "input": "3x32x32, 100 classes",
-                "settings": _settings(families[item.family]),
+                "settings": _settings(families[item.family]) if item.family in families else [],
                 "source": item.source,
             }
             for item in shown
@@ -56,13 +59,24 @@ def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> N
     rows = [(item.name, amount(item.params), amount(item.macs), item.family) for item in shown]
     print_table(("model", "params", "MACs", "family"), rows)
     echo()
+    if family is not None:
+        _tell(families[family], kind="options")
     if name is not None:
-        _tell(families[name], kind="options")
         return
     _wrapped("Parameters and multiply-accumulates (MACs) of one 3x32x32 image and 100 classes. Names go by a pattern:")
     for entry in families.values():
         _wrapped(entry.facts.get("EXAMPLE", entry.name), indent="  ")
     _wrapped(f"Also {FOREIGN}.")
+
+
+def _counted(found: Resolved) -> Known:
+    """The cost of a network that stands in no table, at 3x32x32 and 100 classes; counting it takes torch."""
+    from autokd.cost.count import count
+    from autokd.models.zoo import Known
+
+    cost = count(found.name, classes=100, channels=3, size=32)
+    source = found.entry.source if found.entry else found.place or found.kind
+    return Known(found.name, cost.params, cost.macs, found.entry.name if found.entry else found.kind, source)
 
 
 def _wrapped(text: str, indent: str = "") -> None:
@@ -164,17 +178,25 @@ def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None 
 
 
 def _range(value: Any) -> str:
-    if isinstance(value, dict) and len(value) == 1:
-        word, bounds = next(iter(value.items()))
-        return f"{word} {bounds}"
-    return str(value)
+    """{"log": [1, 20]} -> '1 to 20, log'; {"choose": [False, True]} -> 'false | true', as `autokd validate` says it."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return _yaml(value)
+    word, bounds = next(iter(value.items()))
+    if word == "choose":
+        return " | ".join(map(_yaml, bounds))
+    low, high, *_ = bounds
+    return f"{_yaml(low)} to {_yaml(high)}" + ("" if word == "uniform" else f", {word}")
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _method_cost(entry: Entry) -> dict[str, Any]:
     """What a method asks for beyond the student's own pass, in words."""
     reads = set(entry.reads)
     cost = []
-    if any(word.startswith("teacher") or word.startswith("plain_teacher") for word in reads):
+    if reads & {"teacher_logits", "plain_teacher_logits"}:
         cost.append("teacher logits (kept: one pass a view for all trials)")
     if "plain_teacher_logits" in reads:
         cost.append("the plain view of the same image")

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import console, echo, plain
-from autokd.report.words import amount, duration, percent
+from autokd.report.summary import limits_of
+from autokd.report.words import duration, percent
+from autokd.select.best import rank
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -42,6 +44,8 @@ class _Line:
 
     @property
     def progress(self) -> float:
+        if self.status == "done":  # whole batches may end a little before the last epoch does
+            return 1.0
         whole = self.facts.get("total_epochs") or (self.facts.get("config") or {}).get("epochs") or 0
         return min(1.0, self.epochs / whole) if whole else 0.0
 
@@ -62,6 +66,7 @@ class Board:
     def __post_init__(self) -> None:
         self.start = self.clock()
         self.before = 0.0  # seconds of earlier sessions
+        self.spared = math.nan  # seconds before the first trial: loading, teachers
         self.lock = threading.RLock()
         self._count = 0
 
@@ -118,6 +123,8 @@ class Board:
 
     def _take_trial(self, event: dict[str, Any]) -> str:
         self._count += 1
+        if math.isnan(self.spared):
+            self.spared = _number(event.get("elapsed"), self.elapsed)
         trial = str(event["trial"])
         known = self.trials.get(trial)
         line = known or _Line(trial, {})
@@ -186,8 +193,11 @@ class Board:
         return told
 
     def remaining(self) -> float:
-        """Seconds until the first limit is hit, as far as the trials so far tell; NaN before the first one ended."""
+        """Seconds until the first limit is hit, at the pace of the trials so far; NaN before that can be told, or at the end."""
+        if self.ended:
+            return math.nan
         told = []
+        trained = self.elapsed - (0.0 if math.isnan(self.spared) else self.spared)
         hours = self.limits.get("hours")
         if hours:
             told.append(max(0.0, 3600 * float(hours) - self.elapsed))
@@ -197,12 +207,12 @@ class Board:
             under_way = sum(line.progress for line in self.trials.values() if line.status == "running")
             share_done = min(1.0, (ended + under_way) / float(planned))
             if share_done > 0.02:
-                told.append(self.elapsed * (1 - share_done) / share_done)
+                told.append(trained * (1 - share_done) / share_done)
         images = self.limits.get("images")
         if images:
             seen = sum(line.images for line in self.trials.values())
             if seen > 0:
-                told.append(self.elapsed * max(0.0, float(images) - seen) / seen)
+                told.append(trained * max(0.0, float(images) - seen) / seen)
         return min(told) if told else math.nan
 
     def leader(self, budget: dict[str, Any]) -> _Line | None:
@@ -211,7 +221,7 @@ class Board:
         for states in (("done",), ("running", "stopped")):
             chosen = [line for line in fitting if line.status in states]
             if chosen:
-                return max(chosen, key=lambda line: line.val_top1)
+                return min(chosen, key=_rank)
         return None
 
     def render(self, width: int = 100) -> Group:
@@ -221,14 +231,10 @@ class Board:
         from rich.text import Text
 
         with self.lock:
-            return Group(
-                self._head(Text),
-                Text(),
-                self._budgets_table(Table),
-                Text(),
-                self._trials_table(Table, width),
-                self._foot(Text),
-            )
+            parts = [self._head(Text), Text(), self._budgets_table(Table), Text()]
+            if self.trials:
+                parts.append(self._trials_table(Table, width))
+            return Group(*parts, self._foot(Text))
 
     def _head(self, text: Any) -> Any:
         counts = self.counts()
@@ -236,7 +242,10 @@ class Board:
         limit = duration(3600 * float(self.limits["hours"])) if self.limits.get("hours") else "no limit"
         head = text(no_wrap=True, overflow="ellipsis")
         head.append(self.name or "autokd", style="bold")
-        head.append(f"   {duration(self.elapsed)} / {limit}   ETA {duration(self.remaining())}")
+        left = self.remaining()
+        head.append(
+            f"   {duration(self.elapsed)} / {limit}" + (f"   ETA {duration(left)}" if math.isfinite(left) else "")
+        )
         head.append(f"   {len(self.trials)}" + (f"/{planned:g}" if planned else "") + " trials: ")
         head.append(", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none yet")
         return head
@@ -250,13 +259,13 @@ class Board:
         for budget in self.budgets:
             best = self.leader(budget)
             if best is None:
-                table.add_row(budget.get("name", ""), _limits(budget), "-", "-", "", "", "")
+                table.add_row(budget.get("name", ""), limits_of(budget), "-", "-", "", "", "")
                 continue
             mark = "" if best.status == "done" else "…"
             facts = best.facts
             table.add_row(
                 budget.get("name", ""),
-                _limits(budget),
+                limits_of(budget),
                 best.trial,
                 f"{percent(best.val_top1)}{mark}",
                 str(facts.get("student", "")),
@@ -342,6 +351,11 @@ def follow(*, as_json: bool = False, quiet: bool = False) -> Follower:
     return Follower(as_json=as_json, quiet=quiet)
 
 
+def _rank(line: _Line) -> tuple[float, float, float, str]:
+    """As the report ranks them (autokd.select.best)."""
+    return rank({"val_top1": line.val_top1, "trial": line.trial} | {k: line.facts.get(k) for k in ("macs", "params")})
+
+
 def _number(value: Any, otherwise: float) -> float:
     return float(value) if isinstance(value, (int, float)) else otherwise
 
@@ -352,15 +366,6 @@ def _policy(facts: dict[str, Any]) -> str:
         return str(policy or "")
     ratio = facts.get("ratio")
     return f"{policy} {ratio:.2f}" if isinstance(ratio, (int, float)) else str(policy)
-
-
-def _limits(budget: dict[str, Any]) -> str:
-    words = [
-        f"{amount(float(budget[key]))} {unit}"
-        for key, unit in (("params", "params"), ("macs", "MACs"))
-        if budget.get(key)
-    ]
-    return "≤ " + ", ".join(words) if words else "no limit"
 
 
 def _fits(facts: dict[str, Any], budget: dict[str, Any]) -> bool:

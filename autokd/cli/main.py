@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from autokd import __version__
 from autokd.cli import caching, lists, results, searching, spaces, teachers
+from autokd.cli.examples import epilog
 from autokd.cli.options import Json
 from autokd.errors import AutokdError
 
@@ -61,25 +62,19 @@ def _root(
         raise typer.Exit()
 
 
-@app.command()
 def version(as_json: Json = False) -> None:
     """Print the versions of autokd and of what it stands on."""
     spaces.versions(as_json)
 
 
-app.command()(searching.search)
-app.command()(searching.resume)
-app.command()(searching.status)
-app.command()(results.show)
-app.command()(results.report)
-app.command()(results.finalize)
-app.command()(results.ui)
-app.command()(spaces.validate)
-app.command()(spaces.schema)
-app.command()(lists.models)
-app.command()(lists.methods)
-app.command()(lists.policies)
-app.command()(lists.datasets)
+for _command in (
+    *(searching.search, searching.resume, searching.status),
+    *(results.show, results.report, results.finalize, results.ui),
+    *(spaces.validate, spaces.schema),
+    *(lists.models, lists.methods, lists.policies, lists.datasets),
+    version,
+):
+    app.command(epilog=epilog(_command.__name__))(_command)
 app.add_typer(teachers.app, name="teacher", help="Train teachers, or check the ones a space names.")
 app.add_typer(caching.app, name="cache", help="What is kept on disk: decoded data and teachers' answers.")
 
@@ -92,9 +87,14 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         print(f"autokd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `autokd … | head`
-        sys.stderr.close()
-        sys.exit(141)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # `autokd … | head`
+            sys.stderr.close()
+            sys.exit(141)
+        if error.filename is None:
+            raise
+        print(f"autokd: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import typer
 
 from autokd.errors import AutokdError, did_you_mean
 
-__all__ = ["Json", "Name", "Quiet", "RunName", "Runs", "Set", "find_run", "runs_in"]
+__all__ = ["Device", "Json", "Name", "Quiet", "RunName", "Runs", "Set", "device_of", "find_run", "runs_in"]
 
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="AUTOKD_RUNS", help="Folder of all runs.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; the space's own where left out.")]
@@ -22,24 +22,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 RunName = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[RUN]", help="A run's folder, its name, or the beginning of it; the newest where left out."
-    ),
+    typer.Argument(metavar="RUN", help="A run's folder, its name, or the beginning of it; the newest where left out."),
 ]
 
-_MARKS = ("ledger.jsonl", "space.yaml", "trials.parquet")
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")]
+
+_LEDGER = "ledger.jsonl"  # what makes a folder a run
 
 
 def runs_in(folder: Path) -> list[Path]:
     """Every run below `folder`, the newest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.is_dir() and any((path / mark).exists() for mark in _MARKS)]
-    return sorted(found, key=_touched, reverse=True)
-
-
-def _touched(path: Path) -> float:
-    return max((os.stat(path / mark).st_mtime for mark in _MARKS if (path / mark).exists()), default=0.0)
+    found = [path for path in folder.iterdir() if (path / _LEDGER).is_file()]
+    return sorted(found, key=lambda path: os.stat(path / _LEDGER).st_mtime, reverse=True)
 
 
 def find_run(word: str | None, folder: Path) -> Path:
@@ -52,7 +48,7 @@ def find_run(word: str | None, folder: Path) -> Path:
             f"no runs in {folder}", fix="start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR"
         )
     path = Path(word)
-    if path.is_dir() and any((path / mark).exists() for mark in _MARKS):
+    if (path / _LEDGER).is_file():
         return path
     exact = [run for run in known if run.name == word]
     starting = exact or [run for run in known if run.name.startswith(word)]
@@ -61,5 +57,25 @@ def find_run(word: str | None, folder: Path) -> Path:
     names = [run.name for run in starting or known]
     if starting:
         raise AutokdError(f"{word!r} begins the names of {len(starting)} runs", fix="one of: " + ", ".join(names[:8]))
-    told = "runs there: " + ", ".join(names[:8]) if names else "there are none yet"
+    told = "runs there: " + ", ".join(names[:8]) if names else f"no runs in {folder} yet"
+    if path.exists():
+        below = [run.name for run in runs_in(path)] if path.is_dir() else []
+        inside = (
+            f"runs in it: {', '.join(below[:8])}" if below else "a run is a folder with a ledger.jsonl in it; " + told
+        )
+        raise AutokdError("this is no run", where=word, fix=inside)
     raise AutokdError(f"no run {word!r} in {folder}{did_you_mean(word, names)}", fix=told)
+
+
+def device_of(word: str | None) -> str:
+    """The device that `--device` names, the GPU where it names none and there is one. Raises AutokdError for one that is not."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if word is None:
+        return "cuda" if gpus else "cpu"
+    kind, _, number = word.partition(":")
+    if word == "cpu" or (kind == "cuda" and gpus and (not number or (number.isdecimal() and int(number) < gpus))):
+        return word
+    there = ["cpu", *(f"cuda:{index}" for index in range(gpus))]
+    raise AutokdError(f"no device {word!r} here", fix="one of: " + ", ".join(there))

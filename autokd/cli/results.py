@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Quiet, RunName, Runs, find_run
+from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
 
@@ -167,21 +167,18 @@ def finalize(
         str | None,
         typer.Option("--train-on", metavar="train|train+validation", help="Which images the students train on."),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")
-    ] = None,
+    device: Device = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
     folder = find_run(run, runs)
+    device = device_of(device) if device is not None else None
     start = time.monotonic()
-    told = {"seed": 0.0}
 
     def watch(event: dict[str, Any]) -> None:
         if as_json or quiet:
             return
-        told["seed"] = time.monotonic()
         echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
 
     if not as_json and not quiet:
@@ -239,6 +236,8 @@ def ui(
     if not _free(port):
         raise AutokdError(f"port {port} is in use", fix="another one: --port N")
     address = f"http://127.0.0.1:{port}"
+    # without the word MLflow 3 opens on its pages for language models
+    page = f"{address}/#/experiments?workflowType=machine_learning"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
                "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
@@ -250,11 +249,11 @@ def ui(
         previous = signal.signal(signal.SIGTERM, _as_interrupt)
         try:
             if _answers(server, address) and not quiet:
-                echo(f"ready: {address}")
+                echo(f"ready: {page}")
             if browser and server.poll() is None:
                 import webbrowser
 
-                webbrowser.open(address)
+                webbrowser.open(page)
             code = server.wait()
         except KeyboardInterrupt:
             code = 0

@@ -87,7 +87,7 @@ def resume(
 def planned(space: Any) -> dict[str, Any]:
     """What the live table shows of a space before the search begins: its name, budgets and limits."""
     budgets = [
-        {"name": budget.name, **{key: getattr(budget, key, None) for key in ("params", "macs")}}
+        {"name": budget.name, **{key: getattr(budget, key, None) for key in ("params", "macs", "of_teacher")}}
         for budget in space.budgets
     ]
     limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images")}

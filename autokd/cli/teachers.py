@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Quiet, Runs, Set
+from autokd.cli.examples import epilog
+from autokd.cli.options import Device, Json, Quiet, Runs, Set, device_of
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
 
@@ -19,10 +20,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Teacher = Annotated[list[str] | None, typer.Option("--teacher", help="Only this teacher; repeatable.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")]
 
 
-@app.command()
+@app.command(epilog=epilog("teacher train"))
 def train(
     space: SpaceFile,
     teacher: Teacher = None,
@@ -39,6 +39,7 @@ def train(
         raise AutokdError(
             "none of these teachers says how it is trained", where=str(space), fix="give one `train: {epochs: …}`"
         )
+    device = device_of(device)
     start = time.monotonic()
     from autokd.train.teachers import train_teacher
     from autokd.train.workshop import Workshop
@@ -47,7 +48,7 @@ def train(
         if not (as_json or quiet):
             echo(f"[{duration(time.monotonic() - start):>5}] {text}")
 
-    workshop = Workshop(_device(device))
+    workshop = Workshop(device)
     made = []
     for name, config in asked.items():
         assert config.training is not None
@@ -68,7 +69,7 @@ def train(
         echo(str(item["checkpoint"]) if quiet else found)
 
 
-@app.command()
+@app.command(epilog=epilog("teacher check"))
 def check(
     space: SpaceFile,
     teacher: Teacher = None,
@@ -80,6 +81,7 @@ def check(
 ) -> None:
     """Load every teacher of a space and measure it on the validation split."""
     loaded, chosen = _teachers(space, teacher, changes)
+    device = device_of(device)
     if not (as_json or quiet):
         echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
     from dataclasses import replace
@@ -87,7 +89,7 @@ def check(
     from autokd.train.teachers import teacher_path
     from autokd.train.workshop import Workshop
 
-    workshop = Workshop(_device(device))
+    workshop = Workshop(device)
     made: list[dict[str, Any]] = []
     for name, config in chosen.items():
         if config.training is not None and config.checkpoint is None:
@@ -129,14 +131,6 @@ def _teachers(space: Path, names: list[str] | None, changes: list[str] | None) -
             f"no teacher {unknown[0]!r}{did_you_mean(unknown[0], loaded.teachers)}", where=str(space), fix=fix
         )
     return loaded, {name: config for name, config in loaded.teachers.items() if not names or name in names}
-
-
-def _device(word: str | None) -> str:
-    if word is not None:
-        return word
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _facts(path: Path) -> dict[str, Any]:

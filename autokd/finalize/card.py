@@ -54,8 +54,9 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
         "## How to use it",
         "",
-        f"Images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, minus {_list(metrics['mean'])}, divided by "
-        f"{_list(metrics['std'])}. {len(metrics['classes'])} classes, listed in metrics.json in the order of the logits.",
+        f"Images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, minus "
+        f"{_list(metrics['mean'])}, divided by {_list(metrics['std'])}. {len(metrics['classes'])} classes, listed in "
+        "metrics.json in the order of the logits.",
         "",
         "```python",
         "from autokd.models.build import build",

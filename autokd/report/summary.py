@@ -56,7 +56,10 @@ class Pick:
 
 @dataclass(frozen=True)
 class Summary:
-    """What is known of a run. `best` and `passed_over` go by the budget's name."""
+    """What is known of a run. `best`, `passed_over` and `leading` go by the budget's name.
+
+    `leading` has the best trial under way of each budget that has no finished one yet; it may still be stopped.
+    """
 
     run: str
     state: str  # running, finished, paused, cancelled, failed or cut off
@@ -70,6 +73,7 @@ class Summary:
     passed_over: dict[str, tuple[Pick, ...]]
     failures: tuple[dict[str, str], ...]
     teachers: tuple[dict[str, Any], ...] = ()
+    leading: dict[str, Pick] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,9 +86,12 @@ def summarise(folder: str | Path) -> Summary:
     told = _told(events)
     rows = last_rows(read_table(folder).to_pylist())
     budgets = limits_of_run(folder, events)
+    admitted = admitted_of(events)
+    under_way = [{**row, "status": "done"} for row in rows if row["status"] == "running"]  # as if they ended here
+    ahead = {name: ranked[0]["trial"] for name, ranked in best(under_way, budgets, admitted).items() if ranked}
     found: dict[str, Pick | None] = {}
     passed: dict[str, tuple[Pick, ...]] = {}
-    for name, ranked in best(rows, budgets, admitted_of(events)).items():
+    for name, ranked in best(rows, budgets, admitted).items():
         fitting = [_pick(row) for row in ranked]
         found[name] = fitting[0] if fitting else None
         passed[name] = tuple(_with_gap(pick, fitting[0]) for pick in _one_each(fitting)[1 : 1 + _PASSED_OVER])
@@ -109,6 +116,11 @@ def summarise(folder: str | Path) -> Summary:
             if row["status"] == "failed"
         ),
         teachers=tuple(told.teachers.values()),
+        leading={
+            name: _pick(next(row for row in rows if row["trial"] == trial))
+            for name, trial in ahead.items()
+            if found[name] is None
+        },
     )
 
 
@@ -213,19 +225,21 @@ class Section:
 def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     """The tables of a summary, for whoever draws them. `short` leaves the best of each budget only."""
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
-    head = ("budget", "limits", "trial", "val top-1", "student", "teacher", "method", "policy", "params", "MACs")
+    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
     found = []
-    for name, pick in summary.best.items():
+    for name, best_one in summary.best.items():
+        pick = best_one or summary.leading.get(name)
         if pick is None:
-            found.append((name, limits[name], *["-"] * 8))
+            found.append((name, limits[name], *["-"] * (len(head) - 2)))
         else:
-            found.append((name, limits[name], pick.trial, percent(pick.val_top1), pick.student, pick.teacher or "-", pick.method,
-                          policy_of(pick), amount(pick.params), amount(pick.macs)))  # fmt: skip
+            so_far = "" if best_one else " so far"
+            found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
+                          amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
     if short:
         return told
-    settings = tuple((name, pick.trial, pick.settings) for name, pick in summary.best.items() if pick)
-    told.append(Section("Their settings", ("budget", "trial", "settings"), settings, "no trial has finished yet"))
+    settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
+    told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
     columns = ("trial", "val top-1", "MACs", "params", "student", "teacher", "method", "policy")
     told.append(
         Section(

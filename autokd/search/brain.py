@@ -78,7 +78,8 @@ class _Trial:
 class Brain:
     """Propose, hear, decide.
 
-    space: has `sample(drawer, pairs, seed) -> TrialConfig` and `starts(pairs) -> list of {path: value}`.
+    space: has `sample(drawer, pairs, seed) -> TrialConfig` and `starts(pairs) -> list of {path: value}`; it may have
+    `key(config)`, what makes two proposals the same, and `tags(values)`, words that stand with a trial.
     emit: records an event and returns it (autokd.track.recorder.Recorder.emit). elapsed: seconds of search so far.
     teachers: how each teacher's weights are had, once they are; it replaces the teacher of the same name in a proposal.
     """
@@ -110,6 +111,8 @@ class Brain:
         self.ended = 0
         self._reasons: Counter[str] = Counter()  # of the failed
         self._labels = _labels(space)
+        self._key: Callable[[TrialConfig], str] = getattr(space, "key", _key)
+        self._tags: Callable[[dict[str, Any]], dict[str, str]] | None = getattr(space, "tags", None)
         self._issued: set[str] = set()  # running trials an engine has been given
         self._again: deque[str] = deque()  # unfinished trials of an earlier session
         self._seen: dict[str, str] = {}  # key of a configuration without its seed: trial
@@ -312,7 +315,7 @@ class Brain:
             asked = study.ask()
             config = self.space.sample(_Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
         values = dict(asked.params)
-        twin = self._seen.get(_key(config))
+        twin = self._seen.get(self._key(config))
         if twin is not None:
             told = {"event": "repeat", "budget": budget, "of": twin, "values": values, "seed": config.seed}
             self._record({**told, "asked": asked.number, **self._evolution(budget, asked)})
@@ -339,6 +342,7 @@ class Brain:
                 "source": source,
                 "asked": asked.number,
                 "values": values,
+                **({"tags": self._tags(values)} if self._tags else {}),
                 **self._evolution(budget, asked),
                 "config": config.to_dict(),
             }
@@ -378,7 +382,7 @@ class Brain:
             event["asked"],
         )
         self.trials[trial.trial] = self.running[trial.trial] = trial
-        self._seen.setdefault(_key(config), trial.trial)
+        self._seen.setdefault(self._key(config), trial.trial)
         self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
         self._asks[budget] += 1
         self._own[budget] += 1
@@ -543,7 +547,7 @@ class Brain:
                 )  # the likely ones are taken first
                 todo.extend({**recall.values, missing.path: option} for option in options)
                 continue
-            if _key(found) == _key(config):
+            if self._key(found) == self._key(config):
                 return recall.params, recall.distributions
         return None
 

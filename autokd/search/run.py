@@ -142,6 +142,8 @@ def search(
     with FolderLock(folder):
         _write(folder / "environment.json", json.dumps(environment(space), indent=2) + "\n")
         _write(folder / SPACE, space.to_yaml())
+        for file, text in getattr(space, "files", {}).items():
+            _write(folder / file, text)
         return _go(folder, space, feasible, engine, _observers(on_event, observer), past=[], overrides=overrides)
 
 

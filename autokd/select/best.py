@@ -94,7 +94,9 @@ def limits_of_run(folder: str | os.PathLike[str], events: Iterable[Row]) -> list
     if listed and all(isinstance(budget, dict) for budget in listed):
         return [dict(budget) for budget in listed]
     space = load_space(Path(folder) / "space.yaml")
-    return [{"name": b.name, "params": b.params, "macs": b.macs, "of_teacher": dict(b.of_teacher)} for b in space.budgets]
+    return [
+        {"name": b.name, "params": b.params, "macs": b.macs, "of_teacher": dict(b.of_teacher)} for b in space.budgets
+    ]
 
 
 def admitted_of(events: Iterable[Row]) -> dict[str, list[str]]:

@@ -194,6 +194,7 @@ class _Writer:
         tags = {RUN_TAG: self.log.run, TRIAL_TAG: trial, "mlflow.parentRunId": self.parent or ""}
         for name in ("budget", "student", "teacher", "method", "policy"):
             tags[name] = str(event.get(name))
+        tags |= event.get("tags", {})
         child = self.client.create_run(self.experiment, time, tags=tags, run_name=trial).info.run_id
         self.children[trial] = child
         params = {**_flat(event.get("config", {})), "trial": trial, "source": event.get("source")}

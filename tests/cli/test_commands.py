@@ -79,6 +79,27 @@ def test_models_are_listed_with_their_cost(run):
     assert (resnet20["params"], resnet20["macs"]) == (278_324, 40_818_944)  # shared/data/zoo_cifar100.json
 
 
+def test_a_model_of_no_table_is_counted_and_stands_first(run):
+    first, *rest = json.loads(run("models", "resnet8x2", "--json")[1])
+    # a 3x3 stem, three stages of two 3x3 convolutions, shortcuts of 1x1 where the width changes, batch norms, a classifier
+    widths, convolutions, norms = [32, 32, 64, 128], 0, 0
+    for before, after in zip(widths, widths[1:], strict=False):
+        convolutions += 9 * before * after + 9 * after * after + (before * after if before != after else 0)
+        norms += 2 * after * (3 if before != after else 2)
+    assert first["name"] == "resnet8x2"
+    assert first["params"] == 9 * 3 * 32 + 2 * 32 + convolutions + norms + 128 * 100 + 100
+    assert {entry["family"] for entry in rest} == {"resnet"}
+    assert [entry["name"] for entry in json.loads(run("models", "torchvision:squeezenet1_1", "--json")[1])] == [
+        "torchvision:squeezenet1_1"
+    ]
+    assert "torchvision:squeezenet1_1" in run("models", "torchvision:squeezenet1_1")[1]
+
+
+def test_ranges_are_told_as_a_space_file_has_them(run):
+    words = " ".join(run("methods", "ccd")[1].split())
+    assert "temperature: 1 to 10, log" in words and "normalise_weight: false | true" in words
+
+
 def test_one_entry_by_name_and_a_near_one_is_suggested(run):
     assert [entry["name"] for entry in json.loads(run("datasets", "digits", "--json")[1])] == ["digits"]
     code, _, err = run("datasets", "digts")

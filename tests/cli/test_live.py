@@ -69,6 +69,43 @@ def test_time_left_comes_from_the_share_done_and_never_passes_the_limit(board: B
     assert math.isnan(Board(Clock()).remaining())
 
 
+def test_teachers_trained_before_the_first_trial_do_not_count_in_the_pace():
+    clock = Clock()
+    board = Board(clock)
+    board.plan(name="digits", budgets=BUDGETS, limits={"trials": 4})
+    clock.now = 100.0  # teachers
+    board.take(trial("t0", ["any"]))
+    clock.now = 110.0
+    board.take({"event": "end", "trial": "t0", "status": "done", "epochs": 10})
+    assert board.remaining() == pytest.approx(30)  # 10 s a trial, three to come
+    board.take({"event": "close", "status": "finished"})
+    assert math.isnan(board.remaining()) and "ETA" not in drawn(board)
+
+
+def test_a_trial_that_is_done_is_wholly_done(board: Board):
+    board.take({"event": "report", "trial": "t0", "epochs": 9.93, "val_top1": 0.6})
+    assert "99%" in drawn(board)
+    board.take({"event": "end", "trial": "t0", "status": "done"})
+    assert "99%" not in drawn(board)
+
+
+def test_among_leaders_as_accurate_the_cheapest_leads_as_in_the_report():
+    board = Board(Clock())
+    board.plan(name="digits", budgets=BUDGETS)
+    for name, macs in (("t0", 30), ("t1", 20), ("t2", 40)):
+        board.take(trial(name, ["any"], macs=macs, params=10))
+        board.take({"event": "end", "trial": name, "status": "done", "val_top1": 0.5})
+    leader = board.leader(BUDGETS[1])
+    assert leader is not None and leader.trial == "t1"
+
+
+def test_before_the_first_trial_there_is_no_empty_table_and_relative_limits_are_told():
+    board = Board(Clock())
+    board.plan(name="digits", budgets=[{"name": "half", "of_teacher": {"macs": 0.5}}], limits={"trials": 4})
+    text = drawn(board)
+    assert "≤ 50 % of the teacher's macs" in text and "trial " not in text and "reading the space" in text
+
+
 def test_the_board_fits_a_hundred_columns_and_says_elapsed_limit_and_counts(board: Board):
     board.take(trial("t2", ["any"], student="a_very_long_name_of_a_network_indeed", teacher="timm:some_other_long_name"))
     text = drawn(board)

@@ -44,7 +44,7 @@ def test_it_serves_the_store_of_the_runs_on_this_machine_only_and_ends(runs: Pat
     try:
         assert server.stdout is not None
         told = [server.stdout.readline() for _ in range(3)]
-        assert told[2] == f"ready: http://127.0.0.1:{port}\n"
+        assert told[2].startswith(f"ready: http://127.0.0.1:{port}/")
         with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
             assert page.status == 200 and b"MLflow" in page.read()
         search = Request(

@@ -41,6 +41,27 @@ def test_teachers_stand_with_their_calibration_and_cost(made_run: Path):
     assert "big 95.00 % - - - trained here" in lines  # a ledger from before
 
 
+def test_a_budget_without_a_finished_trial_shows_the_best_under_way(tmp_path: Path):
+    from autokd.track.recorder import Recorder
+
+    (tmp_path / "space.yaml").write_text("name: x\n", encoding="utf-8")
+    recorder = Recorder(tmp_path)
+    budgets = [{"name": "tiny", "params": 50}, {"name": "small", "params": 90}, {"name": "none", "params": 1}]
+    recorder.emit({"event": "begin", "run": "r", "name": "r", "budgets": budgets, "seed": 0})
+    trials = [("a", 40, 0.4, None), ("b", 45, 0.6, None), ("c", 80, 0.5, "done"), ("d", 45, 0.9, "stopped")]
+    for trial, params, score, ends in trials:
+        facts = {"student": "s", "teacher": None, "method": "ce", "policy": "none", "ratio": 0.0, "seed": 0, "macs": 1}
+        recorder.emit({"event": "trial", "trial": trial, "budget": "small", "params": params, "config": {}, **facts})
+        recorder.emit({"event": "report", "trial": trial, "rung": 0, "images": 9, "epochs": 1.0, "val_top1": score})
+        if ends:
+            recorder.emit({"event": "end", "trial": trial, "status": ends})
+    recorder.close()
+    summary = summarise(tmp_path)
+    assert {name: pick.trial for name, pick in summary.leading.items()} == {"tiny": "b"}  # d was stopped; small has c
+    assert summary.best["tiny"] is None and summary.best["small"] is not None and summary.best["small"].trial == "c"
+    assert "60.00 % so far" in render(summary, "table")
+
+
 def test_failures_say_why(made_run: Path):
     assert [(f["trial"], f["reason"]) for f in summarise(made_run).failures] == [
         ("t00004", "the loss is not finite at step 3 of 10")

@@ -1,0 +1,39 @@
+"""Examples that stand under each command's help. A test reads every one with the command's own parser."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES", "epilog"]
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "search": (
+        "autokd search search_spaces/digits.yaml",
+        "autokd search search_spaces/cifar100.yaml --set data.root=~/data --hours 8",
+        "autokd search my_space.yaml --trials 50 --set space.ratio=0.5 --name half",
+    ),
+    "resume": ("autokd resume", "autokd resume digits-20260101 --trials 100"),
+    "status": ("autokd status", "autokd status digits-20260101 --json"),
+    "show": ("autokd show digits-20260101 t00007",),
+    "report": ("autokd report", "autokd report digits-20260101 --format md > report.md"),
+    "finalize": (
+        "autokd finalize",
+        "autokd finalize digits-20260101 --budget tiny --seeds 5",
+        "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
+    ),
+    "ui": ("autokd ui", "autokd ui --runs /mnt/runs --port 5050 --no-browser"),
+    "validate": ("autokd validate my_space.yaml", "autokd validate my_space.yaml --set search.epochs=60"),
+    "schema": ("autokd schema > space.schema.json",),
+    "models": ("autokd models", "autokd models resnet8x0.5"),
+    "methods": ("autokd methods ccd", "autokd methods --json"),
+    "policies": ("autokd policies jda_cifar100",),
+    "datasets": ("autokd datasets", "autokd datasets folder"),
+    "teacher train": ("autokd teacher train my_space.yaml --teacher wide",),
+    "teacher check": ("autokd teacher check search_spaces/digits.yaml",),
+    "cache info": ("autokd cache info",),
+    "cache clear": ("autokd cache clear signals --yes",),
+    "version": ("autokd version --json",),
+}
+
+
+def epilog(command: str) -> str:
+    """The examples of a command as its help prints them, a line each."""
+    return "\b\nFor example:\n" + "\n".join(f"  {line}" for line in EXAMPLES[command])

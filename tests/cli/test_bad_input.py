@@ -1,0 +1,88 @@
+"""What a person mistypes: exit code 2, one message with the way out, no traceback, nothing on the standard output."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autokd.cli.main import main
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]):
+    """Run a command that must be refused; returns what it says on the standard error."""
+
+    def call(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        assert end.value.code == 2, said.err
+        assert said.err and "Traceback" not in said.err
+        return said.err
+
+    return call
+
+
+@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize"])
+def test_a_folder_that_is_no_run_is_refused_and_the_runs_in_it_are_named(refused, command: str, tmp_path: Path, made_run: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert f"{empty}: this is no run\n  a run is a folder with a ledger.jsonl in it" in refused(command, empty)
+    assert f"runs in it: {made_run.name}" in refused(command, made_run.parent)
+    assert "this is no run" in refused(command, made_run / "space.yaml")  # a file
+    shutil.copy(made_run / "space.yaml", empty)
+    assert "this is no run" in refused(command, empty)  # a space alone
+
+
+@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize"])
+def test_a_run_that_is_not_there_is_refused_with_those_that_are(refused, command: str, made_run: Path):
+    said = refused(command, "mode-20260101", "--runs", made_run.parent)
+    assert "no run 'mode-20260101'" in said and made_run.name in said
+
+
+def test_a_damaged_ledger_or_table_is_named_with_its_place(refused, made_run: Path):
+    ledger = made_run / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(b"no json\n" + whole)
+    assert f"{ledger}:1: this line of the ledger cannot be read" in refused("report", made_run)
+    ledger.write_bytes(whole)
+    part = next((made_run / "trials.parquet").glob("*.parquet"))
+    part.write_bytes(b"no table")
+    assert f"{part}: this part of the result table is damaged" in refused("report", made_run)
+
+
+def test_trials_budgets_and_teachers_of_other_names_are_refused_with_the_nearest(refused, made_run: Path, repository: Path):
+    assert "no trial 't1' in" in refused("show", made_run, "t1")
+    assert "no budget 'tinny' (did you mean 'tiny'?)" in refused("finalize", made_run, "--budget", "tinny")
+    digits = repository / "search_spaces" / "digits.yaml"
+    assert "no teacher 'wid' (did you mean 'wide'?)" in refused("teacher", "train", digits, "--teacher", "wid")
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(refused, made_run: Path, repository: Path):
+    digits = repository / "search_spaces" / "digits.yaml"
+    for word in ("tpu", "cuda:77", "cuda:", "cpu:0", "cuda:-1"):
+        assert f"no device {word!r} here" in refused("finalize", made_run, "--device", word)
+        assert "one of: cpu" in refused("teacher", "check", digits, "--device", word)
+    assert not (made_run / "trained").exists()
+
+
+def test_numbers_out_of_range_and_unknown_options_name_the_option(refused, made_run: Path, repository: Path):
+    digits = repository / "search_spaces" / "digits.yaml"
+    for arguments in (
+        ("search", digits, "--trials", "0"),
+        ("search", digits, "--hours", "-1"),
+        ("finalize", made_run, "--seeds", "0"),
+        ("finalize", made_run, "--epochs", "nan"),
+        ("ui", "--port", "0"),
+        ("report", made_run, "--colour", "red"),
+    ):
+        assert arguments[-2] in refused(*arguments)
+
+
+def test_a_folder_of_runs_that_cannot_be_one_is_told(refused, tmp_path: Path, repository: Path):
+    taken = tmp_path / "runs"
+    taken.write_text("a file", encoding="utf-8")
+    assert "no run can be written there" in refused("search", repository / "search_spaces" / "digits.yaml", "--runs", taken)
+    assert "start a search first" in refused("ui", "--runs", taken)
