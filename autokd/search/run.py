@@ -31,7 +31,7 @@ from autokd.track.table import read_table
 if TYPE_CHECKING:
     from autokd.search.feasible import Feasible
 
-__all__ = ["Run", "SearchFailed", "fit", "resume", "search"]
+__all__ = ["Run", "SearchFailed", "bench_settings", "fit", "known_teachers", "resume", "search"]
 
 SPACE = "space.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -166,7 +166,7 @@ def resume(
     run = Run(folder)
     folder = run.folder
     with FolderLock(folder):
-        space = space or _loaded(folder / SPACE, overrides)
+        space = space or _kept(folder, overrides)
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
@@ -230,7 +230,7 @@ def _go(
             emit=recorder.emit,
             elapsed=lambda: recorder.elapsed,
             journal=folder / "study.journal",
-            teachers=_known_teachers(past),
+            teachers=known_teachers(past),
         )
         brain.start(past)
         if retry_failed:
@@ -310,7 +310,7 @@ def _session(
     engine.run(brain, folder, recorder.tick)
 
 
-def _known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
+def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
     """Teachers of earlier sessions whose weights still lie where they lay."""
     from autokd.search.work import teacher_from
 
@@ -403,18 +403,21 @@ def _loaded(space: Any, overrides: Sequence[str]) -> Any:
     return space
 
 
+def _kept(folder: Path, overrides: Sequence[str]) -> Any:
+    """The space that a run began with; a study's is the grid of its arms, which nothing can change."""
+    from autokd.search import study
+
+    if not (folder / study.FILE).exists():
+        return _loaded(folder / SPACE, overrides)
+    if overrides:
+        raise AutokdError("what a study trains was decided when it began", where=str(folder), fix="start a new study")
+    return study.kept_study(folder)[1]
+
+
 def _engine(engine: Any, space: Any) -> Any:
     if not isinstance(engine, str):
         return engine
-    from autokd.search.feasible import cache_folder
-
-    kept = space.signals
-    bench = {
-        "cache_dir": str(cache_folder() / "signals"),
-        "signals": kept.mode,
-        "max_gb": kept.max_gb,
-        "top_k": kept.top_k,
-    }
+    bench = bench_settings(space)
     if engine == "ray":
         from autokd.search.ray_engine import RayEngine
 
@@ -424,6 +427,19 @@ def _engine(engine: Any, space: Any) -> Any:
 
         return InlineEngine(bench)
     raise AutokdError(f"no engine {engine!r}", fix="ray or inline")
+
+
+def bench_settings(space: Any) -> dict[str, Any]:
+    """What a search on this space tells its workshops."""
+    from autokd.search.feasible import cache_folder
+
+    kept = space.signals
+    return {
+        "cache_dir": str(cache_folder() / "signals"),
+        "signals": kept.mode,
+        "max_gb": kept.max_gb,
+        "top_k": kept.top_k,
+    }
 
 
 def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:

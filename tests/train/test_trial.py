@@ -176,3 +176,34 @@ def test_a_student_of_ones_own_class_trains(workshop, monkeypatch):
     monkeypatch.setattr(workshop, "model", lambda *_, **__: Plain())
     report = Trial(workshop, trial_config(None, "ce", epochs=1)).advance(10**6)
     assert 0 <= report.val_top1 <= 1
+
+
+def test_on_mixed_views_the_teacher_sees_what_the_student_sees_and_labels_are_shared(workshop, teacher):
+    """CutMix on every augmented row: the loss is rebuilt from the rendered pixels, with each label shared by area."""
+    loss = LossConfig(ce_weight=0.4, kd_weight=0.6)
+    config = trial_config(teacher, "kd", policy=PolicyConfig("cutmix"), ratio=1.0, loss=loss, recipe=replace(RECIPE, ema=None))
+    trial = Trial(workshop, config)
+    batch = trial.order.step(3)
+    view = trial.views.render(batch.rows, batch.passes, True)
+    assert view.share.min() < 0.9 and (view.partner != batch.rows).any()
+    loaded = workshop.data(DIGITS)
+    images = (view.pixels.double() / 255 - loaded.mean[0]) / loaded.std[0]
+    labels = nn.functional.one_hot(loaded.labels, 10).double()
+    share = view.share.double()[:, None]
+    targets = share * labels[batch.rows] + (1 - share) * labels[view.partner]
+    trial.student.train()
+    told = trial.loss(3).item()
+    student = trial.student(images.float()).double().detach()
+    taught = workshop.teacher(DIGITS, teacher).model(images.float()).double()
+    p, q = (taught / 4).log_softmax(1), (student / 4).log_softmax(1)
+    expected = 0.4 * -(targets * student.log_softmax(1)).sum(1).mean() + 0.6 * 16 * (p.exp() * (p - q)).sum(1).mean()
+    assert told == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_a_teacher_with_its_own_normalisation_is_asked_in_its_own(workshop, teacher):
+    own = replace(teacher, name="other", mean=(0.1,), std=(0.7,))
+    pixels = workshop.data(DIGITS).val_pixels[:16]
+    made = workshop.teacher(DIGITS, own)
+    images = (pixels.double() / 255 - 0.1) / 0.7
+    torch.testing.assert_close(made.logits(pixels), made.model(images.float()), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(made.logits(pixels), workshop.teacher(DIGITS, teacher).logits(pixels), atol=0.05)
