@@ -30,12 +30,13 @@ class Ahead:
 
     def step(self, step: int) -> list[Part]:
         """What step number `step` trains on. Steps that follow one another are cheap; any other order is right, too."""
-        at = step // self.block
-        if at != self._at:
+        at, place = divmod(step, self.block)
+        if at != self._at or place >= len(self._kept):
             first = at * self.block
-            self._kept = self._render(range(first, max(step + 1, min(first + self.block, self.steps))))
+            end = first + self.block if step >= self.steps else min(first + self.block, self.steps)
+            self._kept = self._render(range(first, end))
             self._at = at
-        return self._kept[step - at * self.block]
+        return self._kept[place]
 
     def _render(self, steps: range) -> list[list[Part]]:
         batches = [self.order.step(step) for step in steps]
