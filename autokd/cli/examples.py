@@ -20,6 +20,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
     ),
     "ui": ("autokd ui", "autokd ui --runs /mnt/runs --port 5050 --no-browser"),
+    "study": (
+        "autokd study search_spaces/digits.yaml --dry-run",
+        "autokd study search_spaces/digits.yaml --epochs 8 --seeds 5 --findings ae",
+        "autokd study my_space.yaml --teacher big --student small --form full --train-teachers 60",
+        "autokd study --resume digits-study-20260101",
+    ),
     "validate": ("autokd validate my_space.yaml", "autokd validate my_space.yaml --set search.epochs=60"),
     "schema": ("autokd schema > space.schema.json",),
     "models": ("autokd models", "autokd models resnet8x0.5"),

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from autokd import __version__
 from autokd.cli import caching, lists, results, searching, spaces, teachers
+from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
 from autokd.errors import AutokdError
@@ -18,7 +19,7 @@ from autokd.errors import AutokdError
 __all__ = ["app", "main"]
 
 _SECTIONS = {
-    "Search": ("search", "resume", "status", "show", "report", "finalize", "ui"),
+    "Search": ("search", "resume", "status", "show", "report", "finalize", "ui", "study"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
     "Around it": ("teacher", "cache", "version"),
@@ -69,7 +70,7 @@ def version(as_json: Json = False) -> None:
 
 for _command in (
     *(searching.search, searching.resume, searching.status),
-    *(results.show, results.report, results.finalize, results.ui),
+    *(results.show, results.report, results.finalize, results.ui, studying.study),
     *(spaces.validate, spaces.schema),
     *(lists.models, lists.methods, lists.policies, lists.datasets),
     version,

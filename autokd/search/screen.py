@@ -25,7 +25,7 @@ from autokd.track.ledger import read_events
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["FILE", "Screened", "deviation", "screen", "screen_study"]
+__all__ = ["FILE", "Screened", "deviation", "kept_screen", "screen", "screen_study"]
 
 FILE = "screen.json"
 _GROUP = 10  # batches
@@ -92,12 +92,8 @@ def screen_study(
     passes: over the training images, at most; more than the trials read of a view are computed now. What an earlier call kept
     is read again. Returns nothing where the teacher is not there yet.
     """
-    path = Path(folder) / FILE
-    if path.exists():
-        try:
-            return [Screened(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-        except (ValueError, TypeError):
-            pass  # made anew
+    if kept := kept_screen(folder):
+        return kept
     teachers = known_teachers(list(read_events(Path(folder) / "ledger.jsonl")))
     if study.teacher not in teachers or not study.screened:
         return []
@@ -111,8 +107,16 @@ def screen_study(
         config = study.arms[arm]
         tell(f"screening {config.policy.name}")
         found.append(_screened(workshop, arm, config, teachers[study.teacher], passes))
-    path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+    (Path(folder) / FILE).write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def kept_screen(folder: str | Path) -> list[Screened]:
+    """What `screen_study` kept in a run folder; nothing where it did not, or where that cannot be read."""
+    try:
+        return [Screened(**one) for one in json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _screened(workshop: Any, arm: str, config: TrialConfig, teacher: TeacherConfig, passes: int) -> Screened:
