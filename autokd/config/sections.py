@@ -241,7 +241,6 @@ class Resources(Section):
     gpus: Annotated[float, Field(ge=0, description="of one trial")] | None = None
     workers: Annotated[Whole, Field(ge=1, description="data-parallel workers of one trial")] = 1
     address: Annotated[str | None, Field(description="address of a Ray cluster; null: a Ray of its own")] = None
-    storage: Annotated[str | None, Field(description="shared folder or s3:// path of a cluster's checkpoints")] = None
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Resources:
