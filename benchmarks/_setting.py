@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
+    "EXAMPLE",
     "PAIRS",
     "Pair",
     "alone",
     "cifar100",
     "in_process",
+    "margin",
     "one_core",
     "scratch",
     "shared",
@@ -49,6 +51,7 @@ __all__ = [
     "trial_config",
 ]
 
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "public_teachers.py"
 BATCH = 128  # views a step: 64 plain and 64 augmented
 
 
@@ -146,6 +149,13 @@ def timed_steps(trial: Trial, steps: int) -> float:
     for _ in range(steps):
         trial._train_step()
     return time.perf_counter() - start
+
+
+def margin(values: list[float]) -> float:
+    """Half the width of the 95 % interval of the mean over seeds, by Student's t."""
+    from autokd.select.verdict import estimate
+
+    return estimate(values).margin
 
 
 def spread(values: list[float]) -> str:

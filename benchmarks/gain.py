@@ -9,11 +9,9 @@ once a seed by constants stated below. Intervals are 95 % intervals of the mean 
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 from autokd.config.trial import (
     DataConfig,
@@ -26,16 +24,16 @@ from autokd.config.trial import (
     TeacherTraining,
     TrialConfig,
 )
+from autokd.errors import AutokdError
 from autokd.train.teachers import train_teacher
 from autokd.train.trial import run
 from autokd.train.workshop import Workshop
+from benchmarks._setting import EXAMPLE, margin, shared
 from benchmarks.rows import Row
 
 __all__ = ["measure"]
 
 SEEDS = 3
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # two-sided 95 % point of Student's t by the number of seeds
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "public_teachers.py"
 
 
 def measure(short: bool) -> list[Row]:
@@ -62,12 +60,12 @@ def measure(short: bool) -> list[Row]:
     control = scores["cross-entropy"]
     for name, found in scores.items():
         gains = [one - other for one, other in zip(found, control, strict=True)]
-        told = f"{statistics.mean(found):.2f} % ± {_interval(found):.2f}"
+        told = f"{statistics.mean(found):.2f} % ± {margin(found):.2f}"
         if name == "cross-entropy":
             rows.append(Row(f"{base.student.name}, {name}: validation top-1, {SEEDS} seeds", told))
         else:
             gain = statistics.mean(gains)
-            note = f"{told}; gain {gain:+.2f} ± {_interval(gains):.2f} points"
+            note = f"{told}; gain {gain:+.2f} ± {margin(gains):.2f} points"
             reached = gain > 0 if name == "KD" else None
             target = "-" if reached is None else "> 0 points over cross-entropy"
             rows.append(Row(f"{base.student.name}, {name}", note, target, reached))
@@ -78,10 +76,6 @@ def _score(bench: Workshop, config: TrialConfig, name: str) -> float:
     _, report = run(config, workshop=bench)
     print(f"   {name}, seed {config.seed}: {report.val_top1:.2%} after {report.seconds:.0f} s", flush=True)
     return 100 * report.val_top1
-
-
-def _interval(values: list[float]) -> float:
-    return T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5
 
 
 def _digits(bench: Workshop, folder: str) -> TrialConfig:
@@ -100,15 +94,17 @@ def _digits(bench: Workshop, folder: str) -> TrialConfig:
 
 
 def _cifar100() -> TrialConfig:
-    shared = Path(os.environ.get("AUTOKD_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    root = shared()
+    if root is None:
+        raise AutokdError("no real data", fix="set AUTOKD_SHARED_DATA to the folder with cifar100/ and teachers_cifar100/")
     return TrialConfig(
-        data=DataConfig("cifar100", root=str(shared), fraction=0.2),
+        data=DataConfig("cifar100", root=str(root), fraction=0.2),
         student=StudentConfig("resnet8"),
         teacher=TeacherConfig(
             "resnet32 (public)",
             f"{EXAMPLE}:resnet_wide_stem",
             options={"depth": 32},
-            checkpoint=str(shared / "teachers_cifar100" / "resnet32_cifar100.pt"),
+            checkpoint=str(root / "teachers_cifar100" / "resnet32_cifar100.pt"),
             mean=(0.507, 0.487, 0.441),
             std=(0.267, 0.256, 0.276),
             saw_validation=True,

@@ -36,12 +36,11 @@ from autokd.config.trial import (
 from autokd.errors import AutokdError, TrialFailed
 from autokd.rooms import Entry, catalogue
 from autokd.train.workshop import Workshop
+from benchmarks._setting import EXAMPLE, margin, shared
 from benchmarks.rows import Row, machine
 
 __all__ = ["arms", "measure"]
 
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "public_teachers.py"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 EPOCHS = 2.5  # about 40 minutes on one core with three seeds
@@ -140,7 +139,7 @@ def _told(values: list[float], sign: bool = False) -> str:
     mean = f"{statistics.mean(values):{'+' if sign else ''}.2f}"
     if len(values) < 2:
         return mean
-    return f"{mean} ± {T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5:.2f}"
+    return f"{mean} ± {margin(values):.2f}"
 
 
 def page_table(found: list[Found], setting: str) -> str:
@@ -181,8 +180,6 @@ def _digits(bench: Workshop, folder: str) -> TrialConfig:
 
 
 def _cifar10(epochs: float) -> TrialConfig:
-    from benchmarks._setting import shared
-
     root = shared()
     if root is None:
         raise AutokdError("no real data", fix="set AUTOKD_SHARED_DATA to the folder with cifar10/ and teachers_cifar10/")

@@ -14,7 +14,7 @@ from autokd.rooms import Limit, Setting, complain
 
 ROOT = Path(autokd.__file__).parent
 LEVELS = [
-    ["rooms", "errors"],
+    ["rooms", "errors", "files"],
     ["space", "methods", "augment", "models", "data"],
     ["config"],
     ["cost", "signals"],

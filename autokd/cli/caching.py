@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +11,11 @@ import typer
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet
+from autokd.files import cache_root
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-def _folder() -> Path:
-    """Where decoded data and the teachers' answers are kept."""
-    named = os.environ.get("AUTOKD_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "autokd"
 
 
 def _held(folder: Path) -> dict[str, tuple[int, int]]:
@@ -46,7 +40,7 @@ def _size(path: Path) -> int:
 @app.command(epilog=epilog("cache info"))
 def info(as_json: Json = False, quiet: Quiet = False) -> None:
     """Tell what is kept, and where."""
-    folder = _folder()
+    folder = cache_root()
     held = _held(folder)
     total = sum(size for _, size in held.values())
     if as_json:
@@ -77,7 +71,7 @@ def clear(
     """Delete what is kept; it is computed again when next needed."""
     from autokd.errors import AutokdError, did_you_mean
 
-    folder = _folder()
+    folder = cache_root()
     held = _held(folder)
     if part is not None and part not in held:
         raise AutokdError(

@@ -434,9 +434,7 @@ class Reader:
         except AutokdError as error:
             self.tell(place, error.what, error.fix)
             return None
-        if found.kind != "own":
-            return name
-        if not (found.place.endswith(".py") or "/" in found.place):
+        if found.kind != "own" or not zoo.is_file(found.place):
             return name
         path = self._find(found.place)
         if path is None:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from autokd.errors import AutokdError
+from autokd.files import cache_root
 
 __all__ = ["cache_folder", "locked", "remembered", "seen", "stamp"]
 
@@ -31,8 +32,7 @@ _VERSION = 1  # of what decoding means; raised when the same files come to other
 
 def cache_folder() -> Path:
     """$AUTOKD_CACHE/data, or ~/.cache/autokd/data."""
-    named = os.environ.get("AUTOKD_CACHE")
-    return (Path(named).expanduser() if named else Path.home() / ".cache" / "autokd") / "data"
+    return cache_root() / "data"
 
 
 def stamp(paths: Iterable[Path]) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import TrialConfig
 from autokd.errors import AutokdError, did_you_mean
+from autokd.files import write_text
 from autokd.finalize.training import ALL, Trained, everything, train_seeds
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def finalize(
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)
     if workshop is None:
-        workshop = _workshop(device)
+        workshop = _workshop(device, folder)
     finals: dict[str, Final] = {}
     for names in groups.values():
         row = chosen[names[0]]
@@ -301,18 +302,16 @@ def _normalised(loaded: Loaded, count: int) -> Any:
     return normalise(loaded.pixels[:count], loaded.mean, loaded.std)
 
 
-def _workshop(device: str | None) -> Workshop:
+def _workshop(device: str | None, folder: Path) -> Workshop:
+    """A bench with the run's own word on the teacher's answers, so that those of the search serve here too."""
     import torch
 
+    from autokd.config.search_space import load_space
+    from autokd.search.run import SPACE, bench_settings
     from autokd.train.workshop import Workshop
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(chosen, threads=1 if chosen == "cpu" else None, cache_dir=_cache())
-
-
-def _cache() -> Path:
-    named = os.environ.get("AUTOKD_CACHE")
-    return (Path(named) if named else Path.home() / ".cache" / "autokd") / "signals"
+    return Workshop(chosen, threads=1 if chosen == "cpu" else None, **bench_settings(load_space(folder / SPACE)))
 
 
 def _versions() -> dict[str, str]:
@@ -330,9 +329,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write(path: Path, value: Any) -> None:
-    aside = path.with_suffix(path.suffix + ".tmp")
-    aside.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def _finite(value: Any) -> Any:

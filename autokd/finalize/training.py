@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
+from autokd.files import write_text
 
 if TYPE_CHECKING:
     from autokd.train.workshop import Loaded, Workshop
@@ -96,22 +97,13 @@ def train_seeds(
 def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]) -> Trained:
     """One training, from what lies on the disk of it. Raises TrialFailed where it diverges."""
     from autokd.models.checkpoint import save_weights
+    from autokd.train.trial import forget, train_in_parts
 
     path, facts_path, unfinished = _files(config, train_on, place)
-    place.mkdir(parents=True, exist_ok=True)
     trial = bench.trial(config)
-    if (unfinished / "trial.pt").exists():
-        trial.load(unfinished)
-    report = None
-    for look in range(1, _LOOKS + 1):
-        images = trial.total_images * look // _LOOKS
-        if images <= trial.images and look < _LOOKS:
-            continue
-        report = trial.advance(images)
-        if look < _LOOKS:
-            trial.save(unfinished)
-        tell(f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %")
-    assert report is not None
+    report = train_in_parts(
+        trial, unfinished, _LOOKS, lambda r: tell(f"at {r.epochs:.3g} epochs: validation {100 * r.val_top1:.2f} %")
+    )
     facts = {
         "seed": config.seed,
         "val_top1": report.val_top1,
@@ -122,12 +114,8 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
         "seconds": report.seconds,
     }
     save_weights(trial.scored, path)
-    aside = facts_path.with_suffix(".tmp")
-    aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, facts_path)
-    if unfinished.exists():
-        (unfinished / "trial.pt").unlink(missing_ok=True)
-        unfinished.rmdir()
+    write_text(facts_path, json.dumps(facts, indent=2) + "\n")
+    forget(unfinished)
     return Trained(config.seed, path, facts)
 
 

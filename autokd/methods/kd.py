@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from autokd.methods._soft import divergence
 from autokd.rooms import Positive
 
 __all__ = ["kd"]
@@ -18,7 +19,4 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: Positive 
 
     Source: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531, section 2.
     """
-    student = (student_logits.float() / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits.detach().float() / temperature).log_softmax(dim=1)
-    per_row = (teacher.exp() * (teacher - student)).sum(dim=1)  # [N]
-    return temperature**2 * per_row.mean()
+    return divergence(student_logits, teacher_logits, temperature).mean()

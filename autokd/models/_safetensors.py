@@ -7,12 +7,13 @@ against the library. Source: https://github.com/huggingface/safetensors (format 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from autokd.files import whole
 
 _TYPES = {
     "F64": torch.float64,
@@ -79,14 +80,6 @@ def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
         parts.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if size else b"")
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(parts)

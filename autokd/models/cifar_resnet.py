@@ -7,7 +7,7 @@ from torch.nn.functional import relu
 
 from autokd.errors import AutokdError
 from autokd.models._init import kaiming_fan_out
-from autokd.models.features import Staged, pool
+from autokd.models.features import Staged, pool, through
 
 __all__ = ["resnet"]
 
@@ -72,16 +72,8 @@ class CifarResNet(Staged):
         kaiming_fan_out(self)
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        before = [self.bn1(self.conv1(x))]
-        stages = [relu(before[0])]
-        for layer in (self.layer1, self.layer2, self.layer3):
-            x = stages[-1]
-            for block in layer:
-                last = block(x)
-                x = relu(last)
-            before.append(last)
-            stages.append(x)
-        return stages, before, pool(x)
+        stages, before = through(self.bn1(self.conv1(x)), (self.layer1, self.layer2, self.layer3))
+        return stages, before, pool(stages[-1])
 
 
 def resnet(classes: int, channels: int, depth: int, width: float = 1.0) -> CifarResNet:

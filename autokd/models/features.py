@@ -5,9 +5,11 @@ Networks of the zoo are `Staged` and say it themselves; any other network is obs
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from autokd.errors import AutokdError
 
@@ -51,6 +53,19 @@ class Staged(nn.Module):
         stages, before, pooled = self.trace(x)
         logits = getattr(self, self.head)(pooled)
         return Features(tuple(stages), pooled, logits, tuple(before)) if features else logits
+
+
+def through(first: Tensor, layers: Iterable[Iterable[nn.Module]]) -> tuple[list[Tensor], list[Tensor]]:
+    """(stages, the same before their ReLU) of layers whose blocks leave it to the caller. first: the stem before its own."""
+    before, stages = [first], [relu(first)]
+    for layer in layers:
+        x = stages[-1]
+        for block in layer:
+            last = block(x)
+            x = relu(last)
+        before.append(last)
+        stages.append(x)
+    return stages, before
 
 
 def pool(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from autokd.models._init import kaiming_fan_out
-from autokd.models.features import Staged, pool
+from autokd.models.features import Staged, pool, through
 
 __all__ = ["resnet50_cifar"]
 
@@ -61,16 +61,8 @@ class ResNet50(Staged):
         kaiming_fan_out(self)
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        before = [self.bn1(self.conv1(x))]
-        stages = [relu(before[0])]
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stages[-1]
-            for block in layer:
-                last = block(x)
-                x = relu(last)
-            before.append(last)
-            stages.append(x)
-        return stages, before, pool(x)
+        stages, before = through(self.bn1(self.conv1(x)), (self.layer1, self.layer2, self.layer3, self.layer4))
+        return stages, before, pool(stages[-1])
 
 
 def resnet50_cifar(classes: int, channels: int) -> ResNet50:

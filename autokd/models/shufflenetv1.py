@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, relu
 
 from autokd.models._shuffle import shuffle
-from autokd.models.features import Staged, pool
+from autokd.models.features import Staged, pool, through
 
 __all__ = ["shufflenetv1"]
 
@@ -64,16 +64,8 @@ class ShuffleNetV1(Staged):
         self.linear = nn.Linear(960, classes)
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        before = [self.bn1(self.conv1(x))]
-        stages = [relu(before[0])]
-        for layer in (self.layer1, self.layer2, self.layer3):
-            x = stages[-1]
-            for block in layer:
-                last = block(x)
-                x = relu(last)
-            before.append(last)
-            stages.append(x)
-        return stages, before, pool(x)
+        stages, before = through(self.bn1(self.conv1(x)), (self.layer1, self.layer2, self.layer3))
+        return stages, before, pool(stages[-1])
 
 
 def shufflenetv1(classes: int, channels: int) -> ShuffleNetV1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from autokd.errors import AutokdError, Faults
+from autokd.files import cache_root, write_text
 
 if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
 
-__all__ = ["Feasible", "Notes", "admits", "cache_folder", "feasible", "measure"]
+__all__ = ["Feasible", "Notes", "admits", "feasible", "measure"]
 
 Pair = tuple[str | None, str]  # teacher, student; no teacher for training with labels alone
 
@@ -112,7 +112,7 @@ class Notes:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or cache_folder() / "costs.json"
+        self.path = path or cache_root() / "costs.json"
         self._code = _code()
         self._new = False
         try:
@@ -141,19 +141,10 @@ class Notes:
         """Write what was counted, where that can be done."""
         if not self._new:
             return
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps({"code": self._code, "costs": self.known}), encoding="utf-8")
-            os.replace(aside, self.path)
+            write_text(self.path, json.dumps({"code": self._code, "costs": self.known}))
         except OSError:
             pass  # a note not kept is counted again
-
-
-def cache_folder() -> Path:
-    """Where autokd keeps what it can make again: $AUTOKD_CACHE, or ~/.cache/autokd."""
-    named = os.environ.get("AUTOKD_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "autokd"
 
 
 def _code() -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.errors import AutokdError
+from autokd.files import cache_root, write_text
 from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
@@ -431,11 +432,9 @@ def _engine(engine: Any, space: Any) -> Any:
 
 def bench_settings(space: Any) -> dict[str, Any]:
     """What a search on this space tells its workshops."""
-    from autokd.search.feasible import cache_folder
-
     kept = space.signals
     return {
-        "cache_dir": str(cache_folder() / "signals"),
+        "cache_dir": str(cache_root() / "signals"),
         "signals": kept.mode,
         "max_gb": kept.max_gb,
         "top_k": kept.top_k,
@@ -472,13 +471,8 @@ def _new_folder(runs: Path, name: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or absent."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    """Whole or absent, and its name on the disk, too."""
+    write_text(path, text)
     sync_folder(path.parent)
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
+from autokd.files import write_text
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
@@ -207,9 +208,7 @@ def prepare_teacher(
     }
     if trained:
         note = _note_of(data, teacher, folder)
-        aside = note.with_name(f".{note.name}.{os.getpid()}")
-        aside.write_text(json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str), encoding="utf-8")
-        os.replace(aside, note)
+        write_text(note, json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str))
     return facts
 
 

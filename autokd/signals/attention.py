@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from autokd.augment.views import Attention
+from autokd.files import whole
 from autokd.signals.teacher import Teacher
 
 __all__ = ["attention_map", "attention_of"]
@@ -73,12 +73,7 @@ def _write(path: Path | None, maps: np.ndarray) -> None:
     if path is None:
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(aside, "wb") as file:
+        with whole(path) as file:
             np.save(file, maps)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
     except OSError as error:
         warnings.warn(f"the teacher's attention is not kept ({error})", RuntimeWarning, stacklevel=3)

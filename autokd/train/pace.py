@@ -7,7 +7,6 @@ processor has it, `torch.compile` for trainings that are long enough to earn its
 from __future__ import annotations
 
 import json
-import os
 import platform
 import statistics
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from autokd.files import write_text
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
 
@@ -72,10 +73,7 @@ def find_pace(
     pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
     told = f"{label or name}: {pace} ({facts['why']})"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1), encoding="utf-8")
-        os.replace(aside, path)
+        write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
     except OSError:
         pass  # measured again next time
     return pace, told

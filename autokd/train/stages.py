@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import warnings
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 from autokd.augment.normalise import normalise
 from autokd.config.trial import PolicyConfig, TrialConfig
 from autokd.errors import TrialFailed
+from autokd.files import whole
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
@@ -122,10 +122,5 @@ def _read(path: Path | None) -> dict[str, Any] | None:
 def _write(path: Path | None, state: dict[str, Any]) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(aside, "wb") as file:
+    with whole(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)

@@ -19,8 +19,10 @@ from autokd.config.trial import (
     TrialConfig,
 )
 from autokd.errors import AutokdError
+from autokd.files import write_text
 from autokd.models.checkpoint import save_weights
 from autokd.train.report import Report
+from autokd.train.trial import forget, train_in_parts
 from autokd.train.workshop import Workshop
 
 __all__ = ["teacher_path", "teacher_trial", "train_teacher"]
@@ -68,20 +70,9 @@ def train_teacher(
     path = teacher_path(data, teacher, folder)
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     trial = (workshop or Workshop()).trial(teacher_trial(data, teacher))
     unfinished = path.with_suffix(".partial")
-    if (unfinished / "trial.pt").exists():
-        trial.load(unfinished)
-    for look in range(1, looks + 1):
-        images = trial.total_images * look // looks
-        if images <= trial.images and look < looks:
-            continue
-        last = trial.advance(images)
-        if look < looks:
-            trial.save(unfinished)
-        if report is not None:
-            report(last)
+    last = train_in_parts(trial, unfinished, looks, report)
     facts = {
         "name": teacher.name,
         "model": teacher.model,
@@ -92,11 +83,7 @@ def train_teacher(
         "saw_validation": False,
         "config": asdict(teacher),
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_weights(trial.scored, aside)
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=2, default=str) + "\n", encoding="utf-8")
-    os.replace(aside, path)
-    if unfinished.exists():
-        (unfinished / "trial.pt").unlink(missing_ok=True)
-        unfinished.rmdir()
+    write_text(path.with_suffix(".json"), json.dumps(facts, indent=2, default=str) + "\n")
+    save_weights(trial.scored, path)  # last: whoever finds the weights finds the facts beside them
+    forget(unfinished)
     return path

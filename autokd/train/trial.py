@@ -18,6 +18,7 @@ from autokd.augment.normalise import normalise
 from autokd.augment.views import View
 from autokd.config.trial import RecipeConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
+from autokd.files import whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
@@ -31,7 +32,7 @@ from autokd.train.schedule import learning_rate
 from autokd.train.weights import SCHEMES, Weights
 from autokd.train.workshop import Workshop
 
-__all__ = ["Trial", "run"]
+__all__ = ["Trial", "forget", "run", "train_in_parts"]
 
 _CHECK_EVERY = 50  # steps between looks at the loss for NaN; a look costs a wait for the GPU
 
@@ -352,8 +353,6 @@ class Trial:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write all that is needed to go on into folder/trial.pt: aside, fsynced, then renamed into place."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         state = {
             "key": self.config.key,
             "step": self.step,
@@ -368,13 +367,9 @@ class Trial:
             "weights": self.weights.state(),
             "pace": asdict(self.pace),
         }
-        path = folder / "trial.pt"
-        aside = folder / f".trial.{os.getpid()}.pt"
-        with open(aside, "wb") as file:
+        path = Path(folder) / "trial.pt"
+        with whole(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
         return path
 
     def load(self, folder: str | os.PathLike[str]) -> None:
@@ -401,6 +396,36 @@ class Trial:
         self.optimizer.load_state_dict(state["optimizer"])
         if "weights" in state:
             self.weights.load(state["weights"])
+
+
+def train_in_parts(
+    trial: Trial, unfinished: Path, parts: int, tell: Callable[[Report], object] | None = None
+) -> Report:
+    """Train a trial to its end in equal `parts`, from the checkpoint in `unfinished` where a training was cut off.
+
+    After each part but the last the checkpoint is written; `forget` takes it away once the result is kept.
+    """
+    if (unfinished / "trial.pt").exists():
+        trial.load(unfinished)
+    report: Report | None = None
+    for part in range(1, parts + 1):
+        images = trial.total_images * part // parts
+        if images <= trial.images and part < parts:
+            continue
+        report = trial.advance(images)
+        if part < parts:
+            trial.save(unfinished)
+        if tell is not None:
+            tell(report)
+    assert report is not None
+    return report
+
+
+def forget(unfinished: Path) -> None:
+    """Delete the checkpoint of `train_in_parts`."""
+    if unfinished.exists():
+        (unfinished / "trial.pt").unlink(missing_ok=True)
+        unfinished.rmdir()
 
 
 def run(
