@@ -42,6 +42,11 @@ class Teacher:
         """Stage features, pooled vector and logits of the views. pixels: uint8 [B, C, H, W]."""
         return forward_features(self.model, self._images(pixels))
 
+    def answers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, classes] and the pooled vectors [B, D] that its classifier reads, float32, of one pass."""
+        features = self.features(pixels)
+        return features.logits.float(), features.pooled.float()
+
     def _images(self, pixels: Tensor) -> Tensor:
         images = normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
         return images.contiguous(memory_format=torch.channels_last)

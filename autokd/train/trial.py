@@ -293,8 +293,14 @@ class Trial:
         if "teacher_features" in self.reads:  # one pass answers for both
             features = self.signals.features(pixels) if self.tuned is None else self.tuned.features(pixels)
             known["teacher_features"], known["teacher_logits"] = features, features.logits.float()
+            known["teacher_pooled"] = features.pooled.float()
             lengths = [len(part.rows) for part, _, _ in views]
             answers = list(known["teacher_logits"][: sum(lengths)].split(lengths))
+        elif "teacher_pooled" in self.reads:
+            pairs = [self._pooled_answers(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
+            known["teacher_pooled"] = torch.cat([pooled for _, pooled in pairs]).to(self.device)
+            answers = [logits for logits, _ in pairs]
+            known["teacher_logits"] = torch.cat(answers).to(self.device)
         else:
             weights = self.config.loss
             every = len(views) == 1 or "plain_teacher_logits" in self.reads
@@ -327,8 +333,16 @@ class Trial:
 
     def _answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor | None) -> Tensor:
         assert self.signals is not None
-        until = self.total_steps * self.division.images / len(self.loaded.pixels)
-        return self.signals.logits(rows, passes, flag, pixels, until=until).to(self.device)
+        return self.signals.logits(rows, passes, flag, pixels, until=self._until).to(self.device)
+
+    def _pooled_answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.signals is not None
+        return self.signals.answers(rows, passes, flag, pixels, until=self._until)
+
+    @property
+    def _until(self) -> float:
+        """Where in the sequence of views this trial ends."""
+        return self.total_steps * self.division.images / len(self.loaded.pixels)
 
     def _learnable_parts(self, methods: Sequence[Method]) -> nn.Module | None:
         """The methods' own networks, which train beside the student and are not exported."""

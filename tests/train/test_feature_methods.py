@@ -22,6 +22,7 @@ from autokd.config.trial import (
 from autokd.methods._resolution import lowered
 from autokd.models.build import build
 from autokd.rooms import catalogue
+from autokd.signals.cache import CachedSignals
 from autokd.signals.live import LiveSignals
 from autokd.train.teachers import train_teacher
 from autokd.train.trial import Trial
@@ -37,7 +38,7 @@ SETTINGS = {
     "hsakd": {"head_epochs": 0.5},
 }
 TURNED = ("sskd", "hsakd")
-METHODS = [name for name, entry in catalogue("methods").items() if "teacher_features" in entry.reads]
+METHODS = [name for name, entry in catalogue("methods").items() if "student_features" in entry.reads]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def numbers(module):
 def test_a_resumed_trial_ends_exactly_like_an_uninterrupted_one(workshop, teacher, method, tmp_path):
     config = trial_config(teacher, method)
     whole = Trial(workshop, config)
-    assert isinstance(whole.signals, LiveSignals)  # features are asked for live, cache or not
+    assert isinstance(whole.signals, LiveSignals)  # maps are asked for live, cache or not; so is little of a view
     report = whole.advance(whole.total_images)
     assert report.train_loss > 0
     first = Trial(workshop, config)
@@ -87,6 +88,20 @@ def test_a_resumed_trial_ends_exactly_like_an_uninterrupted_one(workshop, teache
     assert torch.equal(numbers(whole.scored), numbers(again.scored))
     if whole.extra is not None and whole.extra.state_dict():
         assert torch.equal(numbers(whole.extra), numbers(again.extra))
+
+
+@pytest.mark.parametrize("method", ["crd", "res_rkd"])
+def test_pooled_vectors_are_kept_and_a_training_on_them_agrees_with_a_live_one(teacher, method, tmp_path):
+    config = trial_config(teacher, method, epochs=0.1, recipe=replace(RECIPE, lr=0.01, ema=None))
+    live = Trial(Workshop(threads=1, signals="live"), config)
+    kept = Trial(Workshop(threads=1, cache_dir=tmp_path, signals="cached"), config)
+    start = numbers(live.student)
+    assert isinstance(kept.signals, CachedSignals)
+    for trial in (live, kept):
+        trial.advance(trial.total_images)
+    assert len(list(tmp_path.glob("*.arrow"))) == 2  # the first plain view and the first augmented one
+    moved = (numbers(live.student) - start).norm()
+    assert (numbers(live.student) - numbers(kept.student)).norm() < 0.02 * moved
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -125,8 +140,8 @@ def test_a_student_of_low_resolution_is_shown_low_resolution_in_training_and_in_
     hook = trial.workshop.teacher(DIGITS, teacher).model.register_forward_pre_hook(lambda _, x: asked.append(x[0]))
     trial.loss(0)
     hook.remove()
-    assert torch.equal(shown[0], lowered(asked[0], 4).contiguous(memory_format=torch.channels_last))
-    assert not torch.allclose(shown[0], asked[0], atol=0.1)
+    assert torch.equal(shown[0], lowered(torch.cat(asked), 4).contiguous(memory_format=torch.channels_last))
+    assert not torch.allclose(shown[0], torch.cat(asked), atol=0.1)
     report = trial.advance(64)
     pixels = (trial.loaded.val_pixels.float() / 255 - trial.loaded.mean[0]) / trial.loaded.std[0]
     trial.student.eval()
