@@ -276,6 +276,7 @@ def _session(
 ) -> None:
     from dataclasses import asdict, replace
 
+    from autokd.search.share import probes
     from autokd.search.work import known_teacher, teacher_from
 
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
@@ -290,7 +291,6 @@ def _session(
             "search.gpu_hours alone ends this search, and its trials use no GPU",
             fix="set search.trials, search.hours or search.images",
         )
-    brain.plan = replace(brain.plan, gpus=gpus)
     used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
     missing = [name for name in space.teachers if name in used and name not in brain.teachers]
     data, teachers = asdict(space.data), str(folder.parent / "teachers")
@@ -307,7 +307,9 @@ def _session(
         told = {"params": cost.params, "macs": cost.macs} if cost is not None else {}
         recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
         brain.teachers[name] = teacher_from(facts["config"])
-    tell.phase("")
+    decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
+    tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
+    brain.plan = replace(brain.plan, gpus=engine.gpus)
     engine.run(brain, folder, recorder.tick)
 
 
