@@ -131,7 +131,7 @@ def best_threads(rates: Mapping[int, float]) -> tuple[int, str]:
 
 
 def gpu_share(peak: int, total: int, *, cores: float, gpus: float) -> tuple[float, str]:
-    """The share of a GPU that one trial gets, and the sentence. peak: bytes that the largest trial takes; cores: all there are."""
+    """The share of a GPU that one trial gets, and the sentence. peak: bytes that the largest trial takes; cores: in all."""
     fits = max(1, int(_SAFE * total / (peak + _CONTEXT)))
     cored = max(1, int(cores / max(1.0, gpus)))  # each trial has a core of its own
     count = min(MOST, fits, cored)
