@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -148,34 +147,3 @@ def test_a_student_of_low_resolution_is_shown_low_resolution_in_training_and_in_
     with torch.no_grad():
         found = trial.student(lowered(pixels, 4)).argmax(1)
     assert report.val_top1 == pytest.approx((found == trial.loaded.val_labels).double().mean().item(), abs=1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_a_cifar_student_learns_from_a_public_teacher_that_is_no_network_of_the_zoo(shared_data, method):
-    """1,800 images, two epochs, 500 images of validation: above the chance of 0.1, and above where it began."""
-    root = Path(__file__).parents[2]
-    config = TrialConfig(
-        data=DataConfig(
-            "cifar10", options={"train_file": str(shared_data / "cifar10" / "train_5k.parquet")}, fraction=0.4
-        ),
-        student=StudentConfig("resnet8"),
-        teacher=TeacherConfig(
-            "public",
-            f"{root / 'examples' / 'public_teachers.py'}:resnet_option_a",
-            options={"depth": 20},
-            checkpoint=str(shared_data / "teachers_cifar10" / "resnet20-12fca82f.th"),
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-        ),
-        ratio=0.0,
-        method=MethodConfig(method, SETTINGS.get(method, {}) | ({"head_epochs": 0.2} if method in TURNED else {})),
-        loss=LossConfig(**catalogue("methods")[method].facts["WEIGHTS"]),
-        recipe=replace(RECIPE, ema=None),
-        epochs=2,
-        seed=1,
-    )
-    trial = Trial(Workshop(threads=1), config)
-    before = trial.workshop.score(trial.scored, trial.loaded, trial.method.student_images)
-    report = trial.advance(trial.total_images)
-    assert report.val_top1 > 0.15 and report.val_top1 > before.top1
