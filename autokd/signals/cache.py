@@ -245,6 +245,8 @@ class CachedSignals:
         if held is None:
             compute = partial(self._computed, view=number, augmented=augmented)
             held = self.store.fill(key, self.rows, columns, compute)
+        else:
+            self.teacher.rest()  # whoever finds one view kept finds most of them
         return held
 
     def _agrees(self, held: Held, view: int, augmented: bool) -> bool:

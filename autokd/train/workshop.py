@@ -205,17 +205,28 @@ class Workshop:
             loaded = self.data(data)
             if config.weights is not None:
                 config = replace(config, options={**config.options, "weights": config.weights})
-            model = self.model(data, config)
-            fingerprint = ""
-            if config.checkpoint is not None:
-                fingerprint = load_weights(model, config.checkpoint).sha256
+            weights = ""
+
+            def make() -> nn.Module:
+                nonlocal weights
+                model = self.model(data, config)
+                if config.checkpoint is not None:
+                    found = load_weights(model, config.checkpoint).sha256
+                    if weights and found != weights:
+                        fix = "start the search anew, with the weights that shall count"
+                        where = str(config.checkpoint)
+                        raise AutokdError(f"the weights of {config.name!r} changed during the search", where=where, fix=fix)
+                    weights = found
+                return model
+
             self._teachers[key] = Teacher(
-                model,
+                make(),
                 mean=tuple(config.mean or loaded.mean),
                 std=tuple(config.std or loaded.std),
                 device=self.device,
                 name=config.name,
-                fingerprint=fingerprint or None,
+                fingerprint=weights or None,
+                make=make,
             )
         return self._teachers[key]
 

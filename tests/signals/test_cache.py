@@ -261,3 +261,27 @@ def test_another_pooled_layer_under_the_same_key_is_found_out(bench, tmp_path):
 def test_the_choice_weighs_what_pooled_vectors_take(bench, tmp_path):
     signals = with_pooled(bench).signals(tmp_path, pooled=True, max_gb=4 * 700 * 2 * 5 / 1e9)  # room for logits alone
     assert "max_gb" in choose(signals).sentence
+
+
+def test_the_teacher_rests_while_its_kept_answers_serve_and_wakes_for_a_view_that_is_not_kept(bench, tmp_path):
+    made = []
+    network = bench.teacher.model
+
+    def make():
+        made.append(1)
+        return network
+
+    def fresh():
+        return Teacher(make(), bench.teacher.mean, bench.teacher.std, make=make)
+
+    first = fresh()
+    expected = bench.signals(tmp_path, teacher=first).logits(SOME, 0, True)
+    assert first._model is not None and len(made) == 1  # it was at work
+    second = fresh()
+    signals = bench.signals(tmp_path, teacher=second)
+    assert torch.equal(signals.logits(SOME, 0, True), expected)
+    assert second._model is None and len(made) == 2
+    torch.testing.assert_close(signals.logits(SOME, 1, True), bench.live(SOME, 1, True), **HALF)
+    assert second._model is not None and len(made) == 3
+    bench.teacher.rest()
+    assert bench.teacher.model is network  # what cannot be made anew stays
