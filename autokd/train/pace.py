@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autokd.files import write_text
+from autokd.files import locked, write_text
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
 
@@ -83,17 +84,26 @@ def find_pace(
     if folder is None or 4 * len(_candidates(device)) > _WORTH * steps:
         return default_pace(device), ""
     path = folder / f"{machine_key(name, shape, device)}.json"
+    if (known := _read(path)) is not None:
+        return known, ""
+    with ExitStack() as alone:
+        with suppress(OSError):  # where nothing can be written, every process measures for itself
+            alone.enter_context(locked(path.with_suffix(".lock")))
+        if (known := _read(path)) is not None:  # another process has measured it meanwhile
+            return known, ""
+        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
+        try:
+            write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
+        except OSError:
+            pass  # measured again next time
+    return pace, f"{label or name}: {pace} ({facts['why']})"
+
+
+def _read(path: Path) -> Pace | None:
     try:
-        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"]), ""
+        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
-    told = f"{label or name}: {pace} ({facts['why']})"
-    try:
-        write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
-    except OSError:
-        pass  # measured again next time
-    return pace, told
+        return None
 
 
 def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
@@ -163,10 +173,11 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
     model = model.to(images.device, memory_format=pace.memory_format).train()  # type: ignore[call-overload]
     run = pace.run(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
+    clock = _clock(images.device)
     images = images.contiguous(memory_format=pace.memory_format)
     times = []
     for _ in range(1 + repeats):
-        start = time.perf_counter()
+        start = clock()
         pace.begin_step()
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=pace.bf16):
             logits = run(images)
@@ -175,7 +186,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
         optimizer.step()
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times[1:])
 
 
@@ -183,18 +194,25 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
 def _scoring(model: nn.Module, pace: Pace, shape: tuple[int, ...], device: torch.device) -> dict[int, float]:
     """Seconds an image of scoring, by the number of images a pass: the better of two runs."""
     model = model.to(device, memory_format=pace.memory_format).eval()  # type: ignore[call-overload]
-    found = {}
+    found, clock = {}, _clock(device)
     for count in _EVALUATION:
         images = torch.randn((count, *shape[1:]), device=device).contiguous(memory_format=pace.memory_format)
         times = []
         for _ in range(2):
-            start = time.perf_counter()
+            start = clock()
             model(images)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
         found[count] = min(times) / count
     return found
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Seconds; on a processor those of this process over its threads, which a busy machine lengthens less."""
+    if device.type == "cuda":
+        return time.perf_counter
+    return lambda: time.process_time() / torch.get_num_threads()
 
 
 def _has_bf16() -> bool:
