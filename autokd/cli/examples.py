@@ -13,7 +13,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "resume": ("autokd resume", "autokd resume digits-20260101 --trials 100"),
     "status": ("autokd status", "autokd status digits-20260101 --json"),
     "show": ("autokd show digits-20260101 t00007",),
-    "report": ("autokd report", "autokd report digits-20260101 --format md > report.md"),
+    "report": (
+        "autokd report",
+        "autokd report digits-20260101 --format html",
+        "autokd report digits-20260101 --format md > report.md",
+        "autokd report digits-20260102 --compare digits-20260101 --format html",
+    ),
     "finalize": (
         "autokd finalize",
         "autokd finalize digits-20260101 --budget tiny --seeds 5",

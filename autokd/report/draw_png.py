@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from autokd.report.chart import GREY, INK, PALETTE, Axis, Chart, Series
@@ -21,19 +23,25 @@ _DOTS = 130
 
 def png(chart: Chart) -> bytes:
     """The bytes of an image 1040 pixels wide, on white. The chart's sentence stands above it."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building its list of fonts, which nobody asked
+    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from PIL import Image
 
     figure = Figure(figsize=(_WIDE, max(3.0, chart.height / 90)), dpi=_DOTS, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.set_title(_plain(chart.says), fontsize=8, loc="left", color="#555555", wrap=True)
     if chart.heat is not None:
         _heat(figure, axes, chart)
     else:
         _plot(axes, chart)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font has not is drawn as boxes
+        canvas.draw()  # once; savefig would draw twice
     out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": "autokd"})
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(out, format="png")
     return out.getvalue()
 
 

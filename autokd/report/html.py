@@ -45,13 +45,19 @@ def data_block(name: str, value: Any) -> str:
     return f'<script type="application/json" id="{escape(name)}">{text}</script>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of words, that scrolls sideways where the window is narrow."""
-    return raw_table(columns, [[escape(cell) for cell in row] for row in rows])
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stack: bool = False) -> str:
+    """A table of words, that scrolls sideways where the window is narrow; stack: a cell a line there, where the page's style
+    has it so."""
+    return raw_table(columns, [[escape(cell) for cell in row] for row in rows], stack=stack)
 
 
-def raw_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def raw_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stack: bool = False) -> str:
     """As `table`, where the cells are HTML already."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    names = [escape(column) for column in columns]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    labels = [f' data-label="{name}"' if stack else "" for name in names]
+    body = "".join(
+        "<tr>" + "".join(f"<td{label}>{cell}</td>" for label, cell in zip(labels, row, strict=True)) + "</tr>" for row in rows
+    )
+    kind = "wide stack" if stack else "wide"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

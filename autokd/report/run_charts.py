@@ -331,7 +331,7 @@ def _weight_chart(number: int, budget: str, made: Importance, where: str) -> Cha
     rows = tuple((budget, knob, *shares) for knob, shares in made.shares.items())
     names = tuple(name for name, _ in top)
     y = Axis("", names=names, low=len(names) - 0.5, high=-0.5)
-    x = Axis("share of the variance of the ranks, %")
+    x = Axis("share of the ranks' variance, %")
     height = 110 + 30 * len(top)
     columns = ("budget", "knob", "share_of_variance", "lowest", "highest")
     return Chart(f"importance-{number}", budget, says, x, y, columns, rows, (bars,), height=height)
@@ -446,6 +446,7 @@ def progress(told: Told) -> list[Chart]:
     if not told.ends:
         return []
     costs = [one.costs["macs"] for one in told.courses.values() if one.costs.get("macs")]
+    low, high = min(costs, default=0.0), 2 * max(costs, default=0.0)  # twice, so that the costliest student counts too
     names = [str(one["name"]) for one in told.budgets]
     best: dict[str, float] = {}
     seen: list[tuple[float, float]] = []
@@ -456,7 +457,7 @@ def progress(told: Told) -> list[Chart]:
             best[name] = max(best.get(name, 0.0), one.score or 0.0)
         if one.costs.get("macs"):
             seen.append((one.costs["macs"], one.score or 0.0))
-        height = front_height(seen, min(costs), max(costs)) if costs else None
+        height = front_height(seen, low, high) if costs else None
         steps.append((end.trial, end.elapsed, end.images, end.seconds, *(best.get(name) for name in names), height))
     scale, unit = _clock(max(max(step[1], step[3]) for step in steps))
     found = []
@@ -467,17 +468,18 @@ def progress(told: Told) -> list[Chart]:
     ):
         xs = tuple(step[column] / by for step in steps)
         series = [
-            Series(name, xs, tuple(None if step[4 + i] is None else 100 * step[4 + i] for step in steps), "steps", i, size=5)
+            Series(name, xs, tuple(None if step[4 + i] is None else 100 * step[4 + i] for step in steps), "steps", i, size=0,
+                   width=2 + 2 * min(4, len(names) - 1 - i))  # so that equal ones are all seen
             for i, name in enumerate(names)
         ]
-        if costs and len(set(costs)) > 1:
+        if costs:
             ys = tuple(100 * step[-1] for step in steps)
             series.append(Series("height of the front", xs, ys, "steps", INK, size=0, dash=True))
         says = f"The best validation accuracy so far within each budget, against {title.split(',')[0]}"
-        if costs and len(set(costs)) > 1:
+        if costs:
             says += (
-                "; dashed, the height of the front: its mean over the logarithm of MACs from "
-                f"{amount(min(costs))} to {amount(max(costs))}, which is its hypervolume above 0 %"
+                f"; dashed, the height of the front: its mean over the logarithm of MACs from {amount(low)}, the cheapest "
+                f"student, to {amount(high)}, twice the costliest, which is its hypervolume above 0 %"
             )
         axis = Axis(title, si=column == 2, low=0.0, high=1.03 * max(xs) or 1.0)
         columns = ("trial", "search_seconds", "images", "train_seconds", *(f"best {name}" for name in names), "front_height")

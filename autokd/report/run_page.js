@@ -38,7 +38,7 @@
       xaxis: { ...layout.xaxis, ...grid },
       yaxis: { ...layout.yaxis, ...grid },
     };
-    if (narrow && full.xaxis.ticktext && full.xaxis.ticktext.length > 3) full.xaxis.tickangle = -35;
+    if (narrow && (full.xaxis.ticktext || []).some((word) => word.length > 6)) full.xaxis.tickangle = -35;
     window.Plotly.react(place, data, full, { displayModeBar: false, displaylogo: false, responsive: true });
     place.dataset.drawn = theme();
   };

@@ -249,7 +249,8 @@ def _rest(summary: Summary) -> list[Section]:
 
 
 def _plain(key: str, one: Section, said: str = "") -> str:
-    inner = table(one.columns, one.rows) if one.rows else f'<p class="soft">{escape(one.none)}</p>'
+    none = f"{one.none[:1].upper()}{one.none[1:].rstrip('.')}."
+    inner = table(one.columns, one.rows, stack=True) if one.rows else f'<p class="soft">{escape(none)}</p>'
     said = f'<p class="soft">{escape(said)}</p>' if said else ""
     return f'<section id="{key}"><h2>{escape(one.title)}</h2>{said}{inner}</section>'
 

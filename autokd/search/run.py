@@ -109,8 +109,13 @@ class Run:
         """Retrain the best of each budget at full length, test each once, and write it out (autokd.finalize.retrain)."""
         return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
 
+    def report(self, *, compare: str | os.PathLike[str] | None = None) -> Path:
+        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's."""
+        return Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+
 
 Observer = Callable[[dict[str, Any]], None]
+AtEnd = Callable[[Path], None]
 
 
 def search(
@@ -123,6 +128,7 @@ def search(
     overrides: Sequence[str] = (),
     engine: Any = "ray",
     feasible: Feasible | None = None,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """Search a space for the best student of each of its budgets; returns when a limit is hit, or after a pause.
 
@@ -145,7 +151,8 @@ def search(
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
             _write(folder / file, text)
-        return _go(folder, space, feasible, engine, _observers(on_event, observer), past=[], overrides=overrides)
+        observers = _observers(on_event, observer)
+        return _go(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
 
 
 def resume(
@@ -158,6 +165,7 @@ def resume(
     retry_failed: bool = False,
     feasible: Feasible | None = None,
     space: Any = None,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
 
@@ -172,8 +180,9 @@ def resume(
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
         made = _go(
-            folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed
-        )
+            folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed,
+            at_end=at_end,
+        )  # fmt: skip
         if overrides:
             _write(folder / SPACE, space.to_yaml())
         return made
@@ -198,6 +207,7 @@ def _go(
     past: list[dict[str, Any]],
     overrides: Sequence[str] = (),
     retry_failed: bool = False,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """One session of a search, from the events of earlier ones to its close."""
     from autokd.search.brain import Brain
@@ -248,11 +258,21 @@ def _go(
         if not isinstance(engine, str):
             engine.close()
         recorder.close()
+        if at_end is not None:
+            _conclude(at_end, folder, tell)
         if log is not None:
             log.close()
     if status == "failed":
         raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
     return Run(folder)
+
+
+def _conclude(at_end: AtEnd, folder: Path, tell: _Teller) -> None:
+    """What is made of a run's record cannot harm it, nor the search."""
+    try:
+        at_end(folder)
+    except Exception as fault:
+        tell.phase(f"what was to be done at the end could not be ({type(fault).__name__}: {fault})")
 
 
 def _broken_off(recorder: Recorder, fault: Exception) -> None:
@@ -450,7 +470,7 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         folder.parent,
         experiment=space.name,
         run=folder.name,
-        artifacts=(folder / SPACE, folder / "environment.json"),
+        artifacts=(folder / SPACE, folder / "environment.json", folder / "report.html", folder / "report"),
         complain=tell.phase,
         wait=True,
     )

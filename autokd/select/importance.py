@@ -14,7 +14,7 @@ __all__ = ["Importance", "importance"]
 
 _LEAST = 12  # trials
 _MOST = 400  # a random part of more, since it answers the same in less time
-_TREES, _FOLDS, _REPEATS = 50, 5, 5
+_TREES, _FOLDS, _REPEATS = 30, 5, 5
 _LEVELS = 32  # a knob of more words than this names trials rather than settings
 _ABSENT = -1.0  # below every encoded value, so that a tree can tell a branch that was not taken
 

@@ -30,7 +30,8 @@ def front_height(points: Sequence[tuple[float, float]], low: float, high: float)
         return max((score for cost, score in points if cost <= low), default=0.0)
     total = 0.0
     steps = [(max(cost, low), score) for cost, score in stairs(points) if cost < high]
-    for (cost, score), (end, _) in zip(steps, [*steps[1:], (high, 0.0)], strict=True):
+    ends = [*(cost for cost, _ in steps[1:]), high]
+    for (cost, score), end in zip(steps, ends):
         total += score * math.log(end / cost)
     return total / math.log(high / low)
 
