@@ -26,9 +26,9 @@ def plotly(chart: Chart) -> dict[str, Any]:
 
 def _trace(one: Series) -> dict[str, Any]:
     colour = _colour(one.colour)
-    found: dict[str, Any] = {"x": list(one.xs), "y": list(one.ys), "name": escape(one.name), "showlegend": one.legend}
+    found: dict[str, Any] = {"x": list(one.xs), "y": list(one.ys), "name": _text(one.name), "showlegend": one.legend}
     if one.notes:
-        found |= {"text": [escape(note).replace("\n", "<br>") for note in one.notes], "hoverinfo": "text"}
+        found |= {"text": [_text(note).replace("\n", "<br>") for note in one.notes], "hoverinfo": "text"}
     if one.faint:
         found["opacity"] = 0.7
     if one.form == "bars":
@@ -52,7 +52,7 @@ def _ends(middle: tuple[float | None, ...], one: Series, colour: str) -> dict[st
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": {"text": escape(axis.title)}, "automargin": True, "zeroline": False}
+    found: dict[str, Any] = {"title": {"text": _text(axis.title)}, "automargin": True, "zeroline": False}
     if axis.log:
         found |= {"type": "log"}
     if axis.si:
@@ -61,7 +61,7 @@ def _axis(axis: Axis) -> dict[str, Any]:
         text = [amount(tick) if axis.si or axis.log else f"{tick:g}" for tick in axis.ticks]
         found |= {"tickvals": list(axis.ticks), "ticktext": text}
     if axis.names:
-        found |= {"tickvals": list(range(len(axis.names))), "ticktext": [escape(_cut(name)) for name in axis.names]}
+        found |= {"tickvals": list(range(len(axis.names))), "ticktext": [_text(_cut(name)) for name in axis.names]}
     if axis.low is not None and axis.high is not None:
         found["range"] = [math.log10(axis.low), math.log10(axis.high)] if axis.log else [axis.low, axis.high]
     return found
@@ -76,7 +76,7 @@ def _shape(line: Line, chart: Chart) -> dict[str, Any]:
 
 def _word(line: Line, chart: Chart) -> dict[str, Any]:
     font = {"size": 11, "color": _colour(line.colour, "@ink")}
-    style = {"text": escape(line.text), "showarrow": False, "font": font, "bgcolor": "@back", "opacity": 0.85}
+    style = {"text": _text(line.text), "showarrow": False, "font": font, "bgcolor": "@back", "opacity": 0.85}
     if line.axis == "x":  # annotations of a logarithmic axis stand at the logarithm, shapes at the value
         at = math.log10(line.at) if chart.x.log else line.at
         return {**style, "x": at, "yref": "paper", "y": 1, "textangle": -90, "xanchor": "right", "yanchor": "top"}
@@ -92,11 +92,11 @@ def _heat(chart: Chart) -> dict[str, Any]:
         "z": [list(row) for row in heat.values],
         "x": list(range(len(heat.columns))),
         "y": list(range(len(heat.rows))),
-        "text": [[escape(text).replace("\n", "<br>") for text in row] for row in heat.texts],
+        "text": [[_text(text).replace("\n", "<br>") for text in row] for row in heat.texts],
         "texttemplate": "%{text}",
         "hoverinfo": "skip",
         "colorscale": "Cividis",
-        "colorbar": {"title": {"text": escape(heat.unit), "side": "right"}, "thickness": 12, "outlinewidth": 0},
+        "colorbar": {"title": {"text": _text(heat.unit), "side": "right"}, "thickness": 12, "outlinewidth": 0},
         "xgap": 2,
         "ygap": 2,
     }
@@ -114,6 +114,11 @@ def _colour(number: int, grey: str = "@grey") -> str:
     if number in (GREY, INK):
         return grey if number == GREY else "@ink"
     return f"@{number % len(PALETTE['light'])}"
+
+
+def _text(name: str) -> str:
+    """As plotly reads it: it knows the signs that would be a tag, leaves quotes as they are, and takes dollars for TeX."""
+    return escape(name, quote=False).replace("$", "&#36;")
 
 
 def _cut(name: str) -> str:

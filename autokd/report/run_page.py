@@ -58,7 +58,8 @@ def write_report(folder: str | Path, *, compare: str | Path | None = None) -> Pa
         if stale.stem not in {chart.key for chart in charts}:
             stale.unlink()
     place = quote(figures.relative_to(page.parent).as_posix())
-    write_text(page, _page(told, summary, other, parts, _finals(Path(folder)), place))
+    finals = _finals(Path(folder), list(summary.best))
+    write_text(page, _page(told, summary, other, parts, finals, place))
     return page
 
 
@@ -104,7 +105,7 @@ def _page(
     title = told.run if other is None else f"{told.run} against {other.run}"
     tables = [_chosen(summary, told.images)]
     if finals:
-        tables.append(_tested(finals))
+        tables.append(_tested(finals, told))
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in zip(_REST, _rest(summary))]
@@ -198,8 +199,8 @@ def _chosen(summary: Summary, images: int | None) -> str:
     return _plain("chosen", Section("The student chosen for each budget", columns, tuple(rows), "No budgets."))
 
 
-def _finals(folder: Path) -> list[dict[str, Any]]:
-    """What autokd finalize measured, budget by budget; a file that cannot be read is passed over."""
+def _finals(folder: Path, budgets: Sequence[str]) -> list[dict[str, Any]]:
+    """What autokd finalize measured, in the order of the budgets; a file that cannot be read is passed over."""
     found = []
     for path in sorted((folder / "final").glob("*/metrics.json")):
         try:
@@ -208,14 +209,24 @@ def _finals(folder: Path) -> list[dict[str, Any]]:
             continue
         if isinstance(metrics, dict) and isinstance(metrics.get("test"), dict):
             found.append(metrics)
-    return found
+    order = {name: place for place, name in enumerate(budgets)}
+    return sorted(found, key=lambda one: order.get(str(one.get("budget")), len(order)))
 
 
-def _tested(finals: Sequence[dict[str, Any]]) -> str:
+def _optimism(one: dict[str, Any], told: Told) -> float | None:
+    """The search's score minus that of fresh seeds, in points; None where those were trained for another length."""
+    trial = told.courses.get(str(one.get("trial")))
+    if trial is None or trial.score is None or not one.get("val"):
+        return None
+    searched, again = trial.points[-1].epochs, one.get("epochs") or 0.0
+    return 100 * (trial.score - one["val"]["mean"]) if math.isclose(searched, again, rel_tol=0.02) else None
+
+
+def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
     rows = []
     for one in finals:
         test = one["test"]
-        optimism = 100 * (one["search_val_top1"] - one["val"]["mean"]) if one.get("val") and one.get("search_val_top1") else None
+        optimism = _optimism(one, told)
         rows.append((
             str(one.get("budget")), str(one.get("student")), percent(test.get("mean")), _range(test.get("low"), test.get("high")),
             f"{100 * (test.get('std') or 0.0):.2f}", str(len(one.get("seeds") or ())), str(test.get("images")),
@@ -224,7 +235,10 @@ def _tested(finals: Sequence[dict[str, Any]]) -> str:
         ))  # fmt: skip
     columns = ("budget", "student", "test top-1", "95 % interval", "± std, points", "seeds", "test images",
                "search minus fresh seeds, points", "test looks", "epochs", "trained on")  # fmt: skip
-    said = "Retrained at full length with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds."
+    said = (
+        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds. What the search saw "
+        "above the validation accuracy of fresh seeds is told where both were trained for as long."
+    )
     return _plain("tested", Section("Tested", columns, tuple(rows)), said)
 
 

@@ -124,7 +124,7 @@ def test_a_run_that_has_only_begun_is_told_so(report_runs, tmp_path):
 def test_what_was_tested_stands_with_its_interval_and_the_optimism_of_the_search(made_run):
     final = made_run / "final" / "tiny"
     final.mkdir(parents=True)
-    facts = {"budget": "tiny", "student": "resnet8x0.5", "search_val_top1": 0.7, "val": {"mean": 0.68, "std": 0.01}, "epochs": 2}
+    facts = {"budget": "tiny", "student": "resnet8x0.5", "trial": "t00000", "val": {"mean": 0.68, "std": 0.01}, "epochs": 2}
     test = {"images": 359, "mean": 0.665, "std": 0.0125, "low": 0.61, "high": 0.72}
     metrics = {**facts, "test": test, "seeds": [{}, {}], "test_looks": 1, "train_on": "train"}
     (final / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
@@ -132,6 +132,8 @@ def test_what_was_tested_stands_with_its_interval_and_the_optimism_of_the_search
     (made_run / "final" / "small" / "metrics.json").write_text("{", encoding="utf-8")  # being written
     text = Page(write_report(made_run)).text
     assert "66.50 %61.00 to 72.001.252359+2.001" in text  # mean, interval, std in points, seeds, images, optimism, looks
+    (final / "metrics.json").write_text(json.dumps({**metrics, "epochs": 40}), encoding="utf-8")
+    assert "359-1" in Page(write_report(made_run)).text  # twenty times as long: no word on the search's optimism
 
 
 def test_another_run_lies_over_the_front_on_a_page_of_its_own(report_runs, tmp_path):
