@@ -44,9 +44,9 @@ def differences(one: Told, other: Told) -> list[Difference]:
     elsewhere = {str(b["name"]): limits_of(b) for b in other.budgets}
     found = []
     for name in dict.fromkeys([*limits, *elsewhere]):
-        told = [limits.get(name, "not in this run"), elsewhere.get(name, "not in the other")]
+        here, there = limits.get(name, "not in this run"), elsewhere.get(name, "not in the other")
+        told = here if here == there else f"{here} against {there}"
         a, b = mine.get(name), theirs.get(name)
-        told = told[0] if told[0] == told[1] else f"{told[0]} against {told[1]}"
         points, low, high = _points(a, b, one.images, other.images)
         found.append(Difference(name, told, *_facts(a), *_facts(b), points, low, high))
     return found

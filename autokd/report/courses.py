@@ -147,10 +147,13 @@ def _follow(events: Iterable[dict[str, Any]], told: Told) -> Told:
 
 
 def _begun(event: Mapping[str, Any]) -> Course:
-    words = {key: str(event.get(key)) for key in ("trial", "budget", "student", "method", "policy")}
     teacher = event.get("teacher")
     return Course(
-        **words,
+        trial=str(event["trial"]),
+        budget=str(event.get("budget")),
+        student=str(event.get("student")),
+        method=str(event.get("method")),
+        policy=str(event.get("policy")),
         budgets=tuple(map(str, event.get("budgets") or ())),
         teacher=None if teacher is None else str(teacher),
         ratio=event.get("ratio"),

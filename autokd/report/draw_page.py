@@ -18,7 +18,7 @@ def plotly(chart: Chart) -> dict[str, Any]:
     if chart.heat is not None:
         return {"data": [_heat(chart)], "layout": layout | _heat_axes(chart)}
     layout |= {"xaxis": _axis(chart.x), "yaxis": _axis(chart.y)}
-    layout["shapes"] = [_shape(line, chart) for line in chart.lines]
+    layout["shapes"] = [_shape(line) for line in chart.lines]
     layout["annotations"] = [_word(line, chart) for line in chart.lines]
     layout["showlegend"] = any(one.legend for one in chart.series)
     return {"data": [_trace(one) for one in chart.series], "layout": layout}
@@ -67,8 +67,8 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return found
 
 
-def _shape(line: Line, chart: Chart) -> dict[str, Any]:
-    style = {"type": "line", "layer": "below", "line": {"color": _colour(line.colour), "width": 1.2, "dash": "dash"}}
+def _shape(line: Line) -> dict[str, Any]:
+    style = {"type": "line", "layer": "above", "line": {"color": _colour(line.colour), "width": 1.2, "dash": "dash"}}
     if line.axis == "x":
         return {**style, "x0": line.at, "x1": line.at, "yref": "paper", "y0": 0, "y1": 1}
     return {**style, "y0": line.at, "y1": line.at, "xref": "paper", "x0": 0, "x1": 1}

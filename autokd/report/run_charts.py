@@ -32,20 +32,19 @@ def _front(told: Told, name: str, other: Told | None) -> Chart | None:
     if not done and not second:
         return None
     limits = {str(one["name"]): limit for one in told.budgets if (limit := _limit(one.get(name))) is not None}
-    chosen = {winner.trial: "" for winner in winners(told).values()}
-    for budget, winner in winners(told).items():
-        chosen[winner.trial] += f"{', ' if chosen[winner.trial] else ''}{budget}"
-    series = [_dots(done, name, "finished trial", GREY, told)]
-    series += [_line(done, name, "front", 0, told)]
+    best = winners(told)
+    chosen = {w.trial: ", ".join(b for b, one in best.items() if one.trial == w.trial) for w in best.values()}
+    series = [_dots(done, name, "finished trial", GREY)]
+    series += [_line(done, name, "front", 0)]
     picked = [one for one in done if one.trial in chosen]
     notes = tuple(f"{note}\nchosen for {chosen[one.trial]}" for note, one in zip(_notes(picked), picked, strict=True))
     low, high = _intervals([one.score or 0.0 for one in picked], told.images)
-    series.append(replace(_dots(picked, name, "chosen for a budget", 1, told), symbol="star", size=13, notes=notes, low=low,
+    series.append(replace(_dots(picked, name, "chosen for a budget", 1), symbol="star", size=13, notes=notes, low=low,
                           high=high))  # fmt: skip
     if other is not None and second:
         series = [replace(one, name=f"{one.name} of {told.run}") if one.name == "front" else one for one in series]
-        series.append(replace(_dots(second, name, f"finished trial of {other.run}", 2, other), symbol="diamond", faint=True))
-        series.append(replace(_line(second, name, f"front of {other.run}", 2, other), dash=True))
+        series.append(replace(_dots(second, name, f"finished trial of {other.run}", 2), symbol="diamond", faint=True))
+        series.append(replace(_line(second, name, f"front of {other.run}", 2), dash=True))
     title, si = COSTS[name]
     costs = [one.costs[name] for one in (*done, *second)] + list(limits.values())
     axis = Axis(title, log=True, si=si, ticks=_ticks(costs), low=min(costs) / 1.25, high=max(costs) * 1.25)
@@ -55,9 +54,10 @@ def _front(told: Told, name: str, other: Told | None) -> Chart | None:
         + (", bars are 95 % intervals over validation images" if low else "")
         + (f", and the dashed front is that of {other.run}." if other is not None and second else ".")
     )
-    rows = [(told.run, *_row(one), one.costs[name], one.trial in _on_front(done, name), chosen.get(one.trial, "")) for one in done]
+    ahead, theirs = _on_front(done, name), _on_front(second, name)
+    rows = [(told.run, *_row(one), one.costs[name], one.trial in ahead, chosen.get(one.trial, "")) for one in done]
     if other is not None:
-        rows += [(other.run, *_row(one), one.costs[name], one.trial in _on_front(second, name), "") for one in second]
+        rows += [(other.run, *_row(one), one.costs[name], one.trial in theirs, "") for one in second]
     columns = ("run", *_ROW, name, "on_front", "chosen_for")
     lines = tuple(Line("x", limit, budget) for budget, limit in limits.items())
     return Chart(f"front-{name}", _TAB.get(name, name), says, axis, Axis(_TOP1), columns, tuple(rows), tuple(series), lines)
@@ -92,17 +92,17 @@ def _on_front(done: Sequence[Course], name: str) -> set[str]:
     return {one.trial for one in done if (one.costs[name], one.score) in best}
 
 
-def _dots(some: Sequence[Course], name: str, label: str, colour: int, told: Told) -> Series:
+def _dots(some: Sequence[Course], name: str, label: str, colour: int) -> Series:
     ys = tuple(100 * (one.score or 0.0) for one in some)
     return Series(label, tuple(one.costs[name] for one in some), ys, colour=colour, notes=tuple(_notes(some)))
 
 
-def _line(some: Sequence[Course], name: str, label: str, colour: int, told: Told) -> Series:
+def _line(some: Sequence[Course], name: str, label: str, colour: int) -> Series:
     steps = stairs([(one.costs[name], one.score or 0.0) for one in some])
     last = max((one.costs[name] for one in some), default=0.0)
     steps += [(last, steps[-1][1])] if steps and steps[-1][0] < last else []
     xs, ys = tuple(x for x, _ in steps), tuple(100 * y for _, y in steps)
-    return Series(label, xs, ys, form="steps", colour=colour, size=0, notes=())
+    return Series(label, xs, ys, form="steps", colour=colour, size=0)
 
 
 def _intervals(scores: Sequence[float], images: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -117,10 +117,13 @@ def _notes(some: Iterable[Course]) -> list[str]:
 
 
 def _note(one: Course) -> str:
-    costs = ", ".join(f"{amount(one.costs[key])} {word}" for key, word in (("params", "params"), ("macs", "MACs")) if key in one.costs)
+    """Three lines: the trial and its score, its student, and how it was trained."""
+    units = (("params", "params"), ("macs", "MACs"))
+    costs = ", ".join(f"{amount(one.costs[key])} {unit}" for key, unit in units if key in one.costs)
     ratio = f" {one.ratio:.2f}" if one.ratio is not None and one.policy != "none" else ""
-    score = f": {percent(one.score)}" if one.score is not None else f": {one.status}"
-    return f"{one.trial}{score}\n{one.student}, {costs}\n{one.method}{f' from {one.teacher}' if one.teacher else ''}, {one.policy}{ratio}"
+    score = percent(one.score) if one.score is not None else one.status
+    teacher = f" from {one.teacher}" if one.teacher else ""
+    return f"{one.trial}: {score}\n{one.student}, {costs}\n{one.method}{teacher}, {one.policy}{ratio}"
 
 
 _ROW = ("trial", "status", "val_top1", "student", "teacher", "method", "policy", "ratio")
@@ -149,8 +152,8 @@ def curves(told: Told) -> list[Chart]:
     some = [one for one in told.courses.values() if one.points]
     if not some:
         return []
-    shown = _shown(some, set(one.trial for one in winners(told).values()))
     best = {one.trial for one in winners(told).values()}
+    shown = _shown(some, best)
     groups = (
         ("stopped", GREY, [one for one in shown if one.status == "stopped"]),
         ("failed", 1, [one for one in shown if one.status == "failed"]),
@@ -195,7 +198,7 @@ def _strands(name: str, colour: int, some: Sequence[Course]) -> Series:
     for one in some:
         for point in one.points:
             xs.append(point.images)
-            ys.append(_points(point.val_top1))
+            ys.append(_per_cent(point.val_top1))
             notes.append(f"{_note(one)}\n{point.epochs:.3g} epochs, {amount(point.images)} views: {percent(point.val_top1)}")
         xs.append(None)
         ys.append(None)
@@ -206,7 +209,7 @@ def _strands(name: str, colour: int, some: Sequence[Course]) -> Series:
 def _lasts(name: str, colour: int, some: Sequence[Course]) -> Series:
     ends = [one.points[-1] for one in some]
     notes = tuple(f"{one.trial}: {one.reason or one.status}" for one in some)
-    ys = tuple(_points(point.val_top1) for point in ends)
+    ys = tuple(_per_cent(point.val_top1) for point in ends)
     return Series(name, tuple(float(p.images) for p in ends), ys, colour=colour, symbol="x", size=8, notes=notes)
 
 
@@ -220,7 +223,7 @@ def _rung_places(some: Iterable[Course]) -> dict[int, float]:
     return {rung: float(sorted(images)[len(images) // 2]) for rung, images in sorted(found.items())}
 
 
-def _points(share: float) -> float | None:
+def _per_cent(share: float) -> float | None:
     return 100 * share if math.isfinite(share) else None
 
 
@@ -255,38 +258,39 @@ def _scatter(
     told: Told, key: str, tab: str, places: Mapping[str, float | None], axis: Axis, what: str, jitter: float = 0.0
 ) -> Chart | None:
     having = [one for one in told.courses.values() if places.get(one.trial) is not None and one.points]
-    early = [one for one in having if one.score is None and _first(one) is not None]
+    early = [one for one in having if one.score is None and _latest(one) is not None]
     done = [one for one in having if one.score is not None]
     if not early and not done:
         return None
-    series = []
     methods = sorted({one.method for one in having})
+
+    def place(one: Course) -> float:
+        return _beside(places[one.trial] or 0.0, methods.index(one.method), len(methods), jitter)
+
+    series = []
     for number, method in enumerate(methods):
         mine = [one for one in done if one.method == method]
         if mine:
-            xs = tuple(_beside(places[one.trial] or 0.0, number, len(methods), jitter) for one in mine)
             ys = tuple(100 * (one.score or 0.0) for one in mine)
-            series.append(Series(method, xs, ys, colour=number, size=8, notes=tuple(_notes(mine))))
+            series.append(Series(method, tuple(map(place, mine)), ys, colour=number, size=8, notes=tuple(_notes(mine))))
     for number, method in enumerate(methods):
-        mine = [one for one in early if one.method == method]
-        if mine:
-            firsts = [point for one in mine if (point := _first(one)) is not None]
-            xs = tuple(_beside(places[one.trial] or 0.0, number, len(methods), jitter) for one in mine)
-            notes = tuple(f"{_note(one)}\nat {point.epochs:.3g} epochs: {percent(point.val_top1)}"
-                          for one, point in zip(mine, firsts, strict=True))  # fmt: skip
-            ys = tuple(_points(point.val_top1) for point in firsts)
-            series.append(Series(f"{method}, at its last rung", xs, ys, colour=number, symbol="circle-open", size=7, faint=True,
+        ends = [(one, end) for one in early if one.method == method and (end := _latest(one)) is not None]
+        if ends:
+            xs, hollow = tuple(place(one) for one, _ in ends), tuple(_per_cent(end.val_top1) for _, end in ends)
+            notes = tuple(f"{_note(one)}\nat {end.epochs:.3g} epochs: {percent(end.val_top1)}" for one, end in ends)
+            series.append(Series(f"{method}, at its last rung", xs, hollow, colour=number, symbol="circle-open", faint=True,
                                  notes=notes))  # fmt: skip
     says = (
         f"Validation accuracy against {what}: filled where the training went to its end, hollow where it did not (its last "
         "report). Trials differ in all other knobs too, and the search tried more of what looked good."
     )
-    rows = tuple((*_row(one), one.temperature, point.epochs, _finite(point.val_top1)) for one in having if (point := _first(one)))
+    lasts = [(one, end) for one in having if (end := _latest(one)) is not None]
+    rows = tuple((*_row(one), one.temperature, end.epochs, _finite(end.val_top1)) for one, end in lasts)
     columns = (*_ROW, "temperature", "last_epochs", "last_val_top1")
     return Chart(f"accuracy-{key}", tab, says, axis, Axis(_TOP1), columns, rows, tuple(series))
 
 
-def _first(one: Course) -> Point | None:
+def _latest(one: Course) -> Point | None:
     """The last report with a score."""
     return next((point for point in reversed(one.points) if math.isfinite(point.val_top1)), None)
 
@@ -311,8 +315,8 @@ def weights(told: Told) -> tuple[list[Chart], list[tuple[str, str]]]:
         if made is None:
             silent.append((name, f"{len(some)} comparable trials: twelve are needed, with a knob and scores that vary."))
         elif not made.shares:
-            silent.append((name, f"From {made.trials} trials {where} the knobs do not predict the order of other trials, so none can be "
-                           "said to matter."))  # fmt: skip
+            nothing = "the knobs do not predict the order of other trials, so none can be said to matter."
+            silent.append((name, f"From {made.trials} trials {where} {nothing}"))
         else:
             found.append(_weight_chart(number, name, made, where))
     return found, silent
@@ -324,9 +328,9 @@ def _weight_chart(number: int, budget: str, made: Importance, where: str) -> Cha
     low, high = tuple(100 * one[1] for _, one in top), tuple(100 * one[2] for _, one in top)
     bars = Series("", tuple(100 * one[0] for _, one in top), places, "bars", 0, low=low, high=high, legend=False)
     says = (
-        f"What shuffling one knob takes from the prediction of how unseen trials rank, within {budget}: {made.trials} trials "
-        f"{where}, predicted by a forest that explains {100 * made.explained:.0f} % of the variance of their ranks; thin lines "
-        "are the range of five repetitions, and a bar whose range holds zero says nothing."
+        f"How much of the order of the trials within {budget} each knob makes, by what shuffling it takes from the prediction of "
+        f"unseen trials: {made.trials} trials {where}, a forest that explains {100 * made.explained:.0f} % of the variance of "
+        "their ranks; thin lines are the range of five repetitions, and a bar whose range holds zero says nothing."
     )
     rows = tuple((budget, knob, *shares) for knob, shares in made.shares.items())
     names = tuple(name for name, _ in top)
@@ -345,7 +349,7 @@ def _compared(some: Sequence[Course]) -> tuple[list[tuple[Course, float]], int |
     if len(done) >= 0.9 * len(begun):
         return done, None
     for rung in sorted(_rung_places(begun), reverse=True):
-        here = [(one, score) for one in begun if (score := one.at_rung(rung)) is not None and math.isfinite(score)]
+        here = _at_both(rung, begun)
         if len(here) >= 0.9 * len(begun):
             return here, rung
     return done, None
@@ -404,18 +408,25 @@ class Agreement:
 
 
 def agreements(told: Told) -> list[Agreement]:
-    found = []
     done = told.finished()
-    for rung in _rung_places(done):
-        groups = [("", done), *((str(b["name"]), [c for c in done if b["name"] in c.budgets]) for b in told.budgets)]
-        for budget, some in groups:
-            pairs = [(early, one.score or 0.0) for one in some if (early := one.at_rung(rung)) is not None and math.isfinite(early)]
-            known = spearman([a for a, _ in pairs], [b for _, b in pairs])
-            epochs = [point.epochs for one in some for point in one.points if point.rung == rung]
-            if pairs:
-                low, high = correlation_interval(known.rho, known.count)
-                found.append(Agreement(rung, sorted(epochs)[len(epochs) // 2], budget, known.count, known.rho, low, high, known.p))
-    return found
+    groups = {"": done} | {str(one["name"]): [c for c in done if one["name"] in c.budgets] for one in told.budgets}
+    found = [_agreement(rung, name, some) for rung in _rung_places(done) for name, some in groups.items()]
+    return [one for one in found if one is not None]
+
+
+def _agreement(rung: int, budget: str, some: Sequence[Course]) -> Agreement | None:
+    pairs = _at_both(rung, some)
+    if not pairs:
+        return None
+    known = spearman([early for _, early in pairs], [one.score or 0.0 for one, _ in pairs])
+    epochs = sorted(point.epochs for one, _ in pairs for point in one.points if point.rung == rung)
+    low, high = correlation_interval(known.rho, known.count)
+    return Agreement(rung, epochs[len(epochs) // 2], budget, known.count, known.rho, low, high, known.p)
+
+
+def _at_both(rung: int, some: Iterable[Course]) -> list[tuple[Course, float]]:
+    """Trials with their score at a rung, of those that have one."""
+    return [(one, early) for one in some if (early := one.at_rung(rung)) is not None and math.isfinite(early)]
 
 
 def rungs(told: Told) -> list[Chart]:
@@ -423,7 +434,7 @@ def rungs(told: Told) -> list[Chart]:
     done = told.finished()
     series, rows = [], []
     for number, rung in enumerate(_rung_places(done)):
-        mine = [(one, early) for one in done if (early := one.at_rung(rung)) is not None and math.isfinite(early)]
+        mine = _at_both(rung, done)
         xs, ys = tuple(100 * early for _, early in mine), tuple(100 * (one.score or 0.0) for one, _ in mine)
         series.append(Series(f"rung {rung}", xs, ys, colour=number, size=8, notes=tuple(_notes(one for one, _ in mine))))
         rows += [(one.trial, rung, early, one.score) for one, early in mine]

@@ -236,8 +236,8 @@ def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
     columns = ("budget", "student", "test top-1", "95 % interval", "± std, points", "seeds", "test images",
                "search minus fresh seeds, points", "test looks", "epochs", "trained on")  # fmt: skip
     said = (
-        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds. What the search saw "
-        "above the validation accuracy of fresh seeds is told where both were trained for as long."
+        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds. What the search "
+        "saw above the validation accuracy of fresh seeds is told where both were trained for as long."
     )
     return _plain("tested", Section("Tested", columns, tuple(rows)), said)
 
@@ -282,7 +282,8 @@ def _agreement_table(told: Told) -> str:
         for one in run_charts.agreements(told)
     ]
     columns = ("rung", "within", "trials", "rank correlation", "95 % interval", "p")
-    return f"<p>Rank correlation (Spearman) of the score at a rung with that at the end:</p>{table(columns, rows)}" if rows else ""
+    said = "<p>Rank correlation (Spearman) of the score at a rung with that at the end:</p>"
+    return said + table(columns, rows) if rows else ""
 
 
 def _silent(told: Sequence[tuple[str, str]]) -> str:

@@ -37,9 +37,11 @@ def importance(values: Sequence[Mapping[str, Any]], scores: Sequence[float], *, 
 
     A forest of extremely randomised trees is fitted on four fifths of the trials and predicts the ranks of the rest; a knob's
     values are then shuffled among those of the rest that have it. Five-fold, five times. Ranks, since one training that fell
-    apart would be most of the scores' variance. None where there are fewer than 12 trials, no knob varies, or all scores are
+    apart would be most of the scores' variance. Half of what the squared error grows by is told: of knobs that add up, each has
+    then the share of the variance that it makes. None where there are fewer than 12 trials, no knob varies, or all scores are
     alike.
-    Source: Breiman, "Random forests", Machine Learning 45 (2001), section 10; forests of Geurts et al., Machine Learning 63 (2006).
+    Source: Breiman, "Random forests", Machine Learning 45 (2001), section 10; the trees are those of Geurts et al., Machine
+    Learning 63 (2006).
     """
     random = np.random.default_rng(seed)
     y = ranks(scores)
@@ -84,7 +86,7 @@ def _once(x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> tuple[fl
         error += float(errors[0])
         worse += errors[1:] - errors[0]
     total = float(((y - y.mean()) ** 2).sum())
-    return 1 - error / total, worse / total
+    return 1 - error / total, worse / total / 2
 
 
 def _columns(values: Sequence[Mapping[str, Any]]) -> tuple[list[str], np.ndarray]:
