@@ -179,10 +179,8 @@ def resume(
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
-        made = _go(
-            folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed,
-            at_end=at_end,
-        )  # fmt: skip
+        more = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
+        made = _go(folder, space, feasible, engine, observers, past=past, **more)
         if overrides:
             _write(folder / SPACE, space.to_yaml())
         return made
