@@ -24,6 +24,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize digits-20260101 --budget tiny --seeds 5",
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
     ),
+    "simulate": (
+        "autokd simulate digits-20260101",
+        "autokd simulate digits-20260101 --scheduler strata --scheduler asha --share 0.2 --rungs 0.25,0.5",
+    ),
     "ui": ("autokd ui", "autokd ui --runs /mnt/runs --port 5050 --no-browser"),
     "study": (
         "autokd study search_spaces/digits.yaml --dry-run",
