@@ -179,7 +179,7 @@ def resume(
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
-        more = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
+        more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = _go(folder, space, feasible, engine, observers, past=past, **more)
         if overrides:
             _write(folder / SPACE, space.to_yaml())

@@ -233,7 +233,9 @@ def replay(
     line: Sequence[Curve], rule: Rule, rungs: Sequence[float], views: float, workers: int
 ) -> tuple[list[Curve], list[Curve], float]:
     """(trials begun, trials that ran to their end, views spent) of one search. Trials take as long as they have views."""
-    waiting, begun, ended = list(reversed(line)), [], []
+    waiting = list(reversed(line))
+    begun: list[Curve] = []
+    ended: list[Curve] = []
     marks = [*rungs, 1.0]
     heap: list[tuple[float, int, int, Curve]] = []  # (when it reaches its next mark, a number, that mark, trial)
     numbers = iter(range(10**9))
@@ -270,7 +272,7 @@ def _first_rung(line: Sequence[Curve], rung: float, views: float) -> tuple[list[
             break
         spent += rung * trial.length
         begun.append(trial)
-    ended = []
+    ended: list[Curve] = []
     for trial in sorted(begun, key=lambda c: -c.score(rung)):
         if spent + (1 - rung) * trial.length > views:
             break
