@@ -152,6 +152,10 @@ class Board:
         reason = f"  ({line.reason})" if line.reason else ""
         return f"trial {line.trial} {line.status}  val {percent(line.val_top1)}  {self._words(line)}{reason}"
 
+    def _take_confirm(self, event: dict[str, Any]) -> str:
+        self.phase = f"confirmation {event.get('status', '')}: {event.get('trainings', 0)} trainings"
+        return self.phase
+
     def _take_close(self, event: dict[str, Any]) -> str:
         self.ended = str(event.get("status") or "finished")
         reason = str(event.get("reason") or "")

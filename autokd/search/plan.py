@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Mark", "Plan", "plan_of"]
+__all__ = ["Mark", "Plan", "limit_of", "plan_of"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,16 @@ class Plan:
         return tuple(marks[at] for at in sorted(marks))
 
 
+def limit_of(limit: float | None, share: float) -> float | None:
+    """A share of a limit, where there is one."""
+    return None if limit is None else limit if share == 1 else limit * share
+
+
 def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
-    """The numbers of a SearchSpace's `search` section. gpus: of one trial."""
+    """The numbers of a SearchSpace's `search` section, less what it keeps for a confirmation. gpus: of one trial."""
     search = space.search
+    confirm = getattr(space, "confirm", None)
+    own = 1.0 if confirm is None else 1 - confirm.share
     rungs = () if search.scheduler == "none" else tuple(share * search.epochs for share in search.rungs.shares())
     return Plan(
         epochs=search.epochs,
@@ -68,8 +75,6 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         seed=search.seed,
         concurrent=search.concurrent,
         trials=search.trials,
-        hours=search.hours,
-        images=search.images,
-        gpu_hours=search.gpu_hours,
+        **{key: limit_of(getattr(search, key), own) for key in ("hours", "images", "gpu_hours")},
         gpus=gpus,
     )
