@@ -46,12 +46,13 @@ def confirm(
         from autokd.search.run import Run
 
         space = load_space(folder / "space.yaml")
-        watch.board.plan(**{**planned(space), "limits": {}})
+        watch.board.plan(**{**planned(space), "name": folder.name, "limits": {}})
+        watch.board.run = str(folder)
         made = Run(folder)
         made.confirm(settings=settings, hours=hours, on_event=watch, space=space)
         return made
 
-    watched(begin, as_json=as_json, quiet=quiet)
+    watched(begin, as_json=as_json, quiet=quiet, again="confirm")
 
 
 def _settings(folder: Path, given: dict[str, Any]) -> ConfirmSettings:

@@ -103,8 +103,11 @@ def planned(space: Any) -> dict[str, Any]:
     return {"name": space.name, "budgets": budgets, "limits": limits}
 
 
-def watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
-    """Run a search under the eyes of whoever started it, then tell its result and what to type next."""
+def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") -> None:
+    """Run a search under the eyes of whoever started it, then tell its result and what to type next.
+
+    again: the command that goes on where it is stopped.
+    """
     from autokd.cli.live import follow
 
     with follow(as_json=as_json, quiet=quiet) as watch:
@@ -113,7 +116,7 @@ def watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
         except KeyboardInterrupt:
             run = None
     if run is None:
-        _interrupted(watch.board.run)
+        _interrupted(watch.board.run, again)
     folder = Path(run.folder)
     if as_json:
         from autokd.report.summary import summarise
@@ -135,13 +138,13 @@ def watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
         echo(f"confirm  autokd confirm {folder}")
     echo(f"finish   autokd finalize {folder}")
     if watch.board.ended in ("paused", "cancelled"):
-        _interrupted(str(folder))
+        _interrupted(str(folder), again)
 
 
-def _interrupted(folder: str) -> None:
+def _interrupted(folder: str, again: str) -> None:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd resume {folder}", err=True)
+        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
     else:
         typer.echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

@@ -320,6 +320,8 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
     )
     columns = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
     made.append(Section("Against controls, with the same seeds", columns, gains, "no control was trained"))
+    mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
+    made.append(Section("Which knobs mattered, among the trials of the search", ("budget", "share of their order"), mattered))
     if short:
         return made
     raced = tuple(
@@ -335,9 +337,16 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for one in told["knobs"]["told"]
     )
-    columns = ("budget", "knob", "of the order", "p (Holm)", "")
-    made.append(Section("Which knobs mattered", columns, knobs, "too few trials to tell"))
+    if knobs:
+        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", ""), knobs))
     return made
+
+
+def _mattered(knobs: dict[str, Any]) -> str:
+    if not knobs["told"]:
+        return f"{knobs['trials']} trials are too few to tell"
+    words = [f"{one['name']} {one['share']:.0%}" for one in knobs["told"] if one["mattered"]]
+    return ", ".join(words) or f"none is shown to, by {knobs['trials']} trials"
 
 
 def _chosen(told: dict[str, Any]) -> dict[str, Any] | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
@@ -24,7 +26,7 @@ from autokd.search.brain import Brain
 from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
-from autokd.search.work import read_answers
+from autokd.search.work import CHECKPOINTS, read_answers
 from autokd.track.ledger import FILE, FolderLock, Ledger, read_events
 from autokd.track.table import read_table
 
@@ -133,6 +135,17 @@ class Lineup:
         if entry.random is not None:
             found[RANDOM] = entry.random
         return found
+
+    def budgets_of(self, training: Training) -> list[str]:
+        """The budgets that a training is for."""
+        shared = [one.budget for one in self.entries if training.of in one.rows]
+        return shared if training.role == "candidate" else [training.budget]
+
+    def tags(self, training: Training) -> dict[str, str]:
+        """What stands with a training in the ledger and in MLflow; `arm` is its name for a person: "t00003 #2"."""
+        who = training.of if training.role == "candidate" else training.role
+        number = self.seeds.index(training.config.seed) + 1
+        return {"arm": f"{who} #{number}", "role": training.role, "of": training.of, "seed": str(training.config.seed)}
 
     def wanted(
         self, results: Results, affords: Callable[[int], bool] = lambda count: True
@@ -250,7 +263,7 @@ class Race(Brain):
                 "trial": trial,
                 "number": number,
                 "budget": training.budget,
-                "budgets": [training.budget],
+                "budgets": self.lineup.budgets_of(training),
                 "teacher": pair[0],
                 "student": pair[1],
                 "method": config.method.name,
@@ -262,7 +275,7 @@ class Race(Brain):
                 "source": "confirm",
                 "asked": number,
                 "values": {},
-                "tags": {"role": training.role, "of": training.of, "seed": str(config.seed)},
+                "tags": self.lineup.tags(training),
                 "config": config.to_dict(),
             }
         )
@@ -317,6 +330,7 @@ class _Confirmation(SearchSpace):
     runs: Path = Path()
     resolved: dict[str, TeacherConfig] = field(default_factory=dict)
     races: list[Race] = field(default_factory=list, compare=False)
+    what: str = "confirmation"
 
     def brain(self, space: Any, feasible: Feasible, plan: Plan, **keywords: Any) -> Race:
         keywords["teachers"] = {**self.resolved, **keywords.get("teachers", {})}
@@ -329,6 +343,7 @@ class _Random(SearchSpace):
     """The same space, drawn from at random, without the points that a search tries first."""
 
     runs: Path = Path()
+    what: str = "random search"
 
     def starts(self, pairs: Any) -> list[dict[str, Any]]:
         return []
@@ -391,6 +406,8 @@ def confirm(
         made = replace(made, search=search, confirm=None, start=())
         _carry_out(place, made, feasible, engine, heard)
         result = _result(folder, lineup, made.races[-1], events)
+        if result["state"] == "finished":
+            shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)  # nobody goes on from them
         write_text(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         _count(folder, result, events, tell)
     return result
@@ -581,9 +598,13 @@ def _count(
     """Let the run's own ledger know what was confirmed and what that took; the search's time is not changed by it."""
     elapsed = max((event.get("elapsed", 0.0) for event in events), default=0.0)
     choices = {name: one["chosen"] for name, one in result["budgets"].items()}
-    event = {"event": "confirm", "status": result["state"], "reason": result["reason"], **result["cost"]}
+    event = {"event": "confirm", "status": result["state"], "reason": result["reason"], **result["cost"], "choices": choices}
+    known = [one for one in events if one["event"] == "confirm"]
+    if known and all(known[-1].get(key) == event[key] for key in ("status", "trainings", "images", "choices")):
+        tell(known[-1])
+        return
     ledger = Ledger(folder / FILE)
     try:
-        tell(ledger.append({**event, "choices": choices, "elapsed": elapsed}))
+        tell(ledger.append({**event, "time": round(time.time(), 3), "elapsed": elapsed}))
     finally:
         ledger.close()

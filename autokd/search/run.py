@@ -226,7 +226,8 @@ def carry_out(
 ) -> Run:
     """One session of a search, from the events of earlier ones to its close.
 
-    A space may have `brain`, what decides in the place of Brain, and `runs`, the folder of runs where `folder` lies deeper.
+    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; and
+    `what`, a word for what is no search of its own.
     """
     from autokd.search.brain import Brain
     from autokd.search.plan import plan_of
@@ -245,6 +246,7 @@ def carry_out(
             ],
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images")},
             "seed": space.search.seed,
+            **({"what": space.what} if hasattr(space, "what") else {}),
         }
         if past:
             recorder.emit({"event": "resume", **facts, "changes": list(overrides)})

@@ -14,7 +14,7 @@ import numpy as np
 
 __all__ = ["Paired", "Spread", "paired", "pooled_spread"]
 
-DRAWS = 10_000
+DRAWS = 4_000
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def paired(
     sums = apart.sum(axis=0, dtype=np.int64)  # [N]
     mean = float(sums.sum()) / apart.size
     rows = apart.mean(axis=1, dtype=np.float64)  # [S]
-    between, chance = _mean_squares(apart, rows, sums / count, mean)
+    between, chance = _mean_squares(apart, sums)
     variance = max(float(rows.var(ddof=1)) if count > 1 else 0.0, chance / images)
     df = count - 1
     if spread is not None and count > 1:
@@ -99,16 +99,21 @@ def pooled_spread(arms: Sequence[np.ndarray]) -> Spread | None:
     return Spread(2 * float((left**2).sum()) / df, df)
 
 
-def _mean_squares(apart: np.ndarray, rows: np.ndarray, columns: np.ndarray, mean: float) -> tuple[float, float]:
-    """The mean squares between images, and of what is neither the image's nor the seed's; (0, 0) of a single seed."""
+def _mean_squares(apart: np.ndarray, sums: np.ndarray) -> tuple[float, float]:
+    """The mean squares between images, and of what is neither the image's nor the seed's; (0, 0) of a single seed or image.
+
+    In whole numbers to the last division, so that the order of the images cannot matter. sums: [N], over seeds.
+    """
     count, images = apart.shape
     if count < 2 or images < 2:
         return 0.0, 0.0
-    of_images = count * float(((columns - mean) ** 2).sum())
-    of_seeds = images * float(((rows - mean) ** 2).sum())
-    total = float(np.count_nonzero(apart)) - apart.size * mean**2  # each is -1, 0 or 1
-    left = max(0.0, total - of_images - of_seeds)
-    return of_images / (images - 1), left / ((count - 1) * (images - 1))
+    by_seed = [int(one) for one in apart.sum(axis=1, dtype=np.int64)]
+    whole = sum(by_seed) ** 2
+    of_images = images * int((sums**2).sum()) - whole  # this and the next two times S x N
+    of_seeds = count * sum(one**2 for one in by_seed) - whole
+    total = apart.size * int(np.count_nonzero(apart)) - whole  # each is -1, 0 or 1
+    left = total - of_images - of_seeds
+    return of_images / (apart.size * (images - 1)), left / (apart.size * (count - 1) * (images - 1))
 
 
 def _redrawn(sums: np.ndarray, count: int, draws: int, random: np.random.Generator) -> np.ndarray:
