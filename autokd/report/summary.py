@@ -321,7 +321,7 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
     columns = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
     made.append(Section("Against controls, with the same seeds", columns, gains, "no control was trained"))
     mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
-    made.append(Section("Which knobs mattered, among the trials of the search", ("budget", "share of their order"), mattered))
+    made.append(Section("Which knobs mattered", ("budget", "share of the order of its trials"), mattered))
     if short:
         return made
     raced = tuple(
@@ -383,7 +383,8 @@ def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
     words = ["chosen"] if one["trial"] == told["chosen"] else []
     words += ["best mean"] if one["trial"] == told["best"] else []
     if not words:
-        words = ["within one standard error" if one["within"] else "more than one standard error behind"]
+        behind = f"{_points(-one['behind']['mean'])} (standard error {100 * one['behind']['se']:.2f})"
+        words = [behind + (", as good" if one["within"] else "")]
     return ", ".join(words)
 
 

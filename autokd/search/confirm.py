@@ -27,7 +27,7 @@ from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
 from autokd.search.work import CHECKPOINTS, read_answers
-from autokd.track.ledger import FILE, FolderLock, Ledger, read_events
+from autokd.track.ledger import FILE, FolderLock, Ledger, clean, read_events
 from autokd.track.table import read_table
 
 if TYPE_CHECKING:
@@ -155,31 +155,30 @@ class Lineup:
         affords: whether so many more trainings can be paid for. A round that cannot, with the controls that would follow it,
         is not begun; the race then ends with the seeds it has.
         """
-        open_rounds: list[tuple[Entry, Any]] = []
-        closing: list[tuple[Entry, Any, Any]] = []
-        for entry in self.entries:
-            told, chosen = self.choice(entry, results)
-            if told.wanted:
-                open_rounds.append((entry, told))
-            elif chosen is not None:
-                closing.append((entry, told, chosen))
-        rounds = {
-            self.candidate(entry, trial, seed).key: self.candidate(entry, trial, seed)
-            for entry, told in open_rounds
-            for trial, seed in told.wanted
-        }
-        begun = any(len(told.wanted) < len(told.alive) for _, told in open_rounds)
         least = import_module(_ROOM + "race").LEAST
-        early = any(told.rounds < least for _, told in open_rounds)
+        told = {entry.budget: self.choice(entry, results) for entry in self.entries}
+        needed: dict[str, Training] = {}
+        further: dict[str, Training] = {}
+        for entry in self.entries:
+            standing = told[entry.budget][0]
+            begun = standing.rounds < least or len(standing.wanted) < len(standing.alive)
+            for trial, seed in standing.wanted:
+                training = self.candidate(entry, trial, seed)
+                (needed if begun else further)[training.key] = training
         each = len(self.settings.controls) + self.settings.random
-        reserve = sum((told.rounds + 1) * each for _, told in open_rounds)
-        if rounds and (begun or early or affords(len(rounds) + reserve)):
-            yield from rounds.values()
-        elif rounds:
-            closing += [(entry, told, self.choice(entry, results)[1]) for entry, told in open_rounds]
-        for entry, told, chosen in closing:
+        controls = sum((standing.rounds + 1) * each for standing, _ in told.values() if standing.wanted)
+        yield from needed.values()
+        go_on = not further or affords(len(needed) + len(further) + controls)
+        if go_on:
+            yield from further.values()
+        elif needed:
+            return  # what is left is known when they have ended
+        for entry in self.entries:
+            standing, chosen = told[entry.budget]
+            if chosen is None or (standing.wanted and go_on):
+                continue
             for role, config in self.controls(entry, chosen.chosen).items():
-                for seed in self.seeds[: told.rounds]:
+                for seed in self.seeds[: standing.rounds]:
                     training = Training(entry.budget, role, chosen.chosen, config.with_(seed=seed))
                     if training.key not in results:
                         yield training
@@ -405,7 +404,7 @@ def confirm(
         search = space.search.model_copy(update={**limits, "trials": most, "scheduler": "none", "start": []})
         made = replace(made, search=search, confirm=None, start=())
         _carry_out(place, made, feasible, engine, heard)
-        result = _result(folder, lineup, made.races[-1], events)
+        result = clean(_result(folder, lineup, made.races[-1], events))
         if result["state"] == "finished":
             shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)  # nobody goes on from them
         write_text(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -68,6 +68,7 @@ EXPECTED = {
     "resources": [fields(sections.Resources)],
     "tracking": [fields(sections.Tracking)],
     "finalize": [fields(sections.FinalizeSettings)],
+    "confirm": [fields(sections.ConfirmSettings)],
     "signals": [fields(sections.SignalSettings)],
 }
 
