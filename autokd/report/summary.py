@@ -318,8 +318,8 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for role, one in told["controls"].items()
     )
-    columns = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
-    made.append(Section("Against controls, with the same seeds", columns, gains, "no control was trained"))
+    head = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
+    made.append(Section("Against controls, with the same seeds", head, gains, "no control was trained"))
     mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
     made.append(Section("Which knobs mattered", ("budget", "share of the order of its trials"), mattered))
     if short:

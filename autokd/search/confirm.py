@@ -395,7 +395,7 @@ def confirm(
             runs=folder.parent,
             resolved=teachers,
         )
-        limits = {
+        limits: dict[str, float | None] = {
             key: limit_of(getattr(space.search, key), settings.share) if reserve else None
             for key in ("hours", "images", "gpu_hours")
         }
@@ -497,7 +497,7 @@ def _search_at_random(
     """A random search on as many images as the search was trained on, in RUN/confirm/random."""
     place = folder / FOLDER / RANDOM
     images = max(1, sum(_spent(events).values()))
-    limits = {"trials": None, "hours": None, "gpu_hours": None, "images": images, "sampler": "random", "start": []}
+    limits: dict[str, Any] = {"trials": None, "hours": None, "gpu_hours": None, "images": images, "sampler": "random", "start": []}
     made = _Random(**{**_fields(space), "teachers": {**space.teachers, **teachers}, "confirm": None, "start": ()},
                    runs=folder.parent)  # fmt: skip
     made = replace(made, search=space.search.model_copy(update=limits))
@@ -516,7 +516,7 @@ def _spent(events: list[dict[str, Any]]) -> dict[str, int]:
 def _result(folder: Path, lineup: Lineup, race: Race, events: list[dict[str, Any]]) -> dict[str, Any]:
     """What RUN/confirm.json says."""
     state, reason = race.outcome()
-    told = import_module(_ROOM + "confirmed")
+    told = import_module(_ROOM + "outcome")
     search = _spent(events)
     budgets = {entry.budget: _of_budget(told, lineup, entry, race, events) for entry in lineup.entries}
     return {

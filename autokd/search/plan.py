@@ -75,6 +75,8 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         seed=search.seed,
         concurrent=search.concurrent,
         trials=search.trials,
-        **{key: limit_of(getattr(search, key), own) for key in ("hours", "images", "gpu_hours")},
+        hours=limit_of(search.hours, own),
+        images=limit_of(search.images, own),
+        gpu_hours=limit_of(search.gpu_hours, own),
         gpus=gpus,
     )

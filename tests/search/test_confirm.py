@@ -328,7 +328,8 @@ from autokd.search.confirm import confirm
 from autokd.search.inline_engine import InlineEngine
 
 folder, slow = sys.argv[1:]
-confirm(folder, settings=ConfirmSettings(top=3, seeds=3), engine=InlineEngine({"factory": "confirm_fakes:Bench", "slow": float(slow)}))
+engine = InlineEngine({"factory": "confirm_fakes:Bench", "slow": float(slow)})
+confirm(folder, settings=ConfirmSettings(top=3, seeds=3), engine=engine)
 """
 
 
