@@ -43,10 +43,14 @@ class _Line:
     order: int = 0
 
     @property
+    def arm(self) -> str:
+        """Whom it is about, where it is part of a confirmation."""
+        tags = self.facts.get("tags") or {}
+        return str(tags["arm"]) if tags.get("role") else ""
+
+    @property
     def label(self) -> str:
-        """Its name, with whom it is about where it is part of a confirmation."""
-        arm = (self.facts.get("tags") or {}).get("role") and self.facts["tags"]["arm"]
-        return f"{self.trial} ({arm})" if arm else self.trial
+        return f"{self.trial} ({self.arm})" if self.arm else self.trial
 
     @property
     def progress(self) -> float:
@@ -116,8 +120,18 @@ class Board:
         self.what, self.ended, self.trials, self.limits = str(event["what"]), "", {}, {}
         self.spared, self.before, self.start = math.nan, _number(event.get("elapsed"), 0.0), self.clock()
         self.plan(limits=event.get("limits"))
+        if event["event"] == "resume":
+            self._recall(Path(str(event.get("run"))))
         most = self.limits.get("trials")
         return f"{self.what}" + (f": {most:g} trainings at the most" if most else "")
+
+    def _recall(self, folder: Path) -> None:
+        """Keep what an earlier session of a part left in its ledger."""
+        from autokd.track.ledger import FILE, read_events
+
+        for event in read_events(folder / FILE):
+            if event["event"] in ("trial", "report", "end", "again"):
+                self.take(event)
 
     def _take_resume(self, event: dict[str, Any]) -> str:
         self.phase = "going on"
@@ -311,7 +325,7 @@ class Board:
             words = (facts.get(key) or "-" for key in ("budget", "teacher", "student", "method"))
             state = line.reason if line.status == "failed" and line.reason else line.status
             table.add_row(
-                line.label,
+                line.arm or line.trial,
                 *(str(word) for word in words),
                 _policy(facts) or "-",
                 f"{line.progress:.0%}",

@@ -497,7 +497,8 @@ def _search_at_random(
     """A random search on as many images as the search was trained on, in RUN/confirm/random."""
     place = folder / FOLDER / RANDOM
     images = max(1, sum(_spent(events).values()))
-    limits: dict[str, Any] = {"trials": None, "hours": None, "gpu_hours": None, "images": images, "sampler": "random", "start": []}
+    limits: dict[str, Any] = {"trials": None, "hours": None, "gpu_hours": None, "images": images}
+    limits |= {"sampler": "random", "start": []}
     made = _Random(**{**_fields(space), "teachers": {**space.teachers, **teachers}, "confirm": None, "start": ()},
                    runs=folder.parent)  # fmt: skip
     made = replace(made, search=space.search.model_copy(update=limits))

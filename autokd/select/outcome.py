@@ -128,7 +128,7 @@ def _word(gains: Sequence[Mapping[str, Any]], missing: Sequence[str], asked: boo
 def _why_not(standing: Standing) -> str:
     if not standing.alive:
         return f"every candidate failed: {standing.dropped[0].failed}" if standing.dropped else "no candidate"
-    return f"{standing.rounds} of the fresh seeds trained so far, and two are the least"
+    return f"{standing.rounds} of its seeds so far, 2 at least"
 
 
 def _line(budget: str, row: Mapping[str, Any], made: Mapping[str, Any]) -> str:

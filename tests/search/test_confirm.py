@@ -367,3 +367,18 @@ def test_a_confirmation_whose_process_is_killed_goes_on_from_its_ledger(run, tmp
     assert not done & {event.get("trial") for event in later}  # what had ended was not trained again
     assert what_counts(json.loads((other / "confirm.json").read_text())) == what_counts(whole)
     assert set(QUALITY) >= {event["student"] for event in trainings(other)}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_rounds_of_two_at_a_time_on_a_real_ray_come_to_the_same_end(run, tmp_path, monkeypatch):
+    import shutil
+
+    from autokd.search.ray_engine import RayEngine
+
+    other = Path(shutil.copytree(run, tmp_path / "other" / run.name))
+    whole = confirm(run, settings=FEW, engine=engine())
+    here = Path(__file__).resolve()
+    monkeypatch.setenv("PYTHONPATH", f"{here.parent}{os.pathsep}{here.parents[2]}")  # for the workers
+    told = confirm(other, settings=FEW, engine=RayEngine({"factory": FACTORY}))
+    assert what_counts(told) == what_counts(whole)
