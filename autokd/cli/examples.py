@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd search search_spaces/digits.yaml",
         "autokd search search_spaces/cifar100.yaml --set data.root=~/data --hours 8",
         "autokd search my_space.yaml --trials 50 --set space.ratio=0.5 --name half",
+        "autokd search search_spaces/digits.yaml --confirm",
     ),
     "resume": ("autokd resume", "autokd resume digits-20260101 --trials 100"),
     "status": ("autokd status", "autokd status digits-20260101 --json"),
@@ -18,6 +19,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd report digits-20260101 --format html",
         "autokd report digits-20260101 --format md > report.md",
         "autokd report digits-20260102 --compare digits-20260101 --format html",
+    ),
+    "confirm": (
+        "autokd confirm",
+        "autokd confirm digits-20260101 --top 6 --seeds 8 --prefer accurate",
+        "autokd confirm digits-20260101 --random --hours 2",
     ),
     "finalize": (
         "autokd finalize",

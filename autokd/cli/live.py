@@ -43,6 +43,16 @@ class _Line:
     order: int = 0
 
     @property
+    def arm(self) -> str:
+        """Whom it is about, where it is part of a confirmation."""
+        tags = self.facts.get("tags") or {}
+        return str(tags["arm"]) if tags.get("role") else ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.trial} ({self.arm})" if self.arm else self.trial
+
+    @property
     def progress(self) -> float:
         if self.status == "done":  # whole batches may end a little before the last epoch does
             return 1.0
@@ -62,6 +72,7 @@ class Board:
     limits: dict[str, Any] = field(default_factory=dict)
     trials: dict[str, _Line] = field(default_factory=dict)
     ended: str = ""
+    what: str = "search"
 
     def __post_init__(self) -> None:
         self.start = self.clock()
@@ -92,6 +103,8 @@ class Board:
         self.start = self.clock()
 
     def _take_begin(self, event: dict[str, Any]) -> str:
+        if event.get("what"):
+            return self._take_part(event)
         self.run = str(event.get("run") or self.run)
         budgets = [
             {"name": budget} if isinstance(budget, str) else dict(budget) for budget in event.get("budgets") or ()
@@ -101,6 +114,24 @@ class Board:
         self.plan(name=Path(self.run).name, limits=event.get("limits"))
         limits = ", ".join(f"{value:g} {key}" for key, value in self.limits.items() if isinstance(value, (int, float)))
         return f"run {self.run}" + (f"  (ends at {limits})" if limits else "")
+
+    def _take_part(self, event: dict[str, Any]) -> str:
+        """A part of a confirmation begins, or goes on: it has a ledger of its own, and trials of its own."""
+        self.what, self.ended, self.trials, self.limits = str(event["what"]), "", {}, {}
+        self.spared, self.before, self.start = math.nan, _number(event.get("elapsed"), 0.0), self.clock()
+        self.plan(limits=event.get("limits"))
+        if event["event"] == "resume":
+            self._recall(Path(str(event.get("run"))))
+        most = self.limits.get("trials")
+        return f"{self.what}" + (f": {most:g} trainings at the most" if most else "")
+
+    def _recall(self, folder: Path) -> None:
+        """Keep what an earlier session of a part left in its ledger."""
+        from autokd.track.ledger import FILE, read_events
+
+        for event in read_events(folder / FILE):
+            if event["event"] in ("trial", "report", "end", "again"):
+                self.take(event)
 
     def _take_resume(self, event: dict[str, Any]) -> str:
         self.phase = "going on"
@@ -132,17 +163,17 @@ class Board:
         line.status, line.order = "running", self._count
         self.trials[trial] = line
         self.phase = ""
-        return f"trial {trial} {'goes on' if known else 'starts'}  {self._words(line)}"
+        return f"trial {line.label} {'goes on' if known else 'starts'}  {self._words(line)}"
 
     def _take_again(self, event: dict[str, Any]) -> str:
         line = self._line(event)
         line.status, line.reason = "running", ""
-        return f"trial {line.trial} goes on  {self._words(line)}"
+        return f"trial {line.label} goes on  {self._words(line)}"
 
     def _take_report(self, event: dict[str, Any]) -> str:
         line = self._line(event)
         self._score(line, event)
-        return f"trial {line.trial} at {line.epochs:.3g} epochs  val {percent(line.val_top1)}  {self._words(line)}"
+        return f"trial {line.label} at {line.epochs:.3g} epochs  val {percent(line.val_top1)}  {self._words(line)}"
 
     def _take_end(self, event: dict[str, Any]) -> str:
         line = self._line(event)
@@ -150,12 +181,12 @@ class Board:
         line.reason = str(event.get("reason") or "")
         self._score(line, event)
         reason = f"  ({line.reason})" if line.reason else ""
-        return f"trial {line.trial} {line.status}  val {percent(line.val_top1)}  {self._words(line)}{reason}"
+        return f"trial {line.label} {line.status}  val {percent(line.val_top1)}  {self._words(line)}{reason}"
 
     def _take_close(self, event: dict[str, Any]) -> str:
         self.ended = str(event.get("status") or "finished")
         reason = str(event.get("reason") or "")
-        self.phase = f"search {self.ended}" + (f": {reason}" if reason else "")
+        self.phase = f"{self.what} {self.ended}" + (f": {reason}" if reason else "")
         return self.phase
 
     @staticmethod
@@ -218,6 +249,8 @@ class Board:
     def leader(self, budget: dict[str, Any]) -> _Line | None:
         """The best trial whose student the budget admits: of the finished ones, or else of the running ones."""
         fitting = [line for line in self.trials.values() if _fits(line.facts, budget) and math.isfinite(line.val_top1)]
+        if self.what == "confirmation":
+            fitting = _averaged(fitting)
         for states in (("done",), ("running", "stopped")):
             chosen = [line for line in fitting if line.status in states]
             if chosen:
@@ -242,6 +275,7 @@ class Board:
         limit = duration(3600 * float(self.limits["hours"])) if self.limits.get("hours") else "no limit"
         head = text(no_wrap=True, overflow="ellipsis")
         head.append(self.name or "autokd", style="bold")
+        head.append("" if self.what == "search" else f"   {self.what}")
         left = self.remaining()
         head.append(
             f"   {duration(self.elapsed)} / {limit}" + (f"   ETA {duration(left)}" if math.isfinite(left) else "")
@@ -291,7 +325,7 @@ class Board:
             words = (facts.get(key) or "-" for key in ("budget", "teacher", "student", "method"))
             state = line.reason if line.status == "failed" and line.reason else line.status
             table.add_row(
-                line.trial,
+                line.arm or line.trial,
                 *(str(word) for word in words),
                 _policy(facts) or "-",
                 f"{line.progress:.0%}",
@@ -349,6 +383,19 @@ class Follower:
 
 def follow(*, as_json: bool = False, quiet: bool = False) -> Follower:
     return Follower(as_json=as_json, quiet=quiet)
+
+
+def _averaged(lines: Iterable[_Line]) -> list[_Line]:
+    """The candidates of a confirmation, each with the mean of its seeds so far."""
+    seeds: dict[str, list[_Line]] = {}
+    for line in lines:
+        tags = line.facts.get("tags") or {}
+        if tags.get("role") == "candidate" and line.status == "done":
+            seeds.setdefault(tags["of"], []).append(line)
+    return [
+        _Line(of, made[0].facts, "done", val_top1=sum(line.val_top1 for line in made) / len(made))
+        for of, made in seeds.items()
+    ]
 
 
 def _rank(line: _Line) -> tuple[float, float, float, str]:

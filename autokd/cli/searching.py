@@ -13,7 +13,7 @@ from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
 if TYPE_CHECKING:
     from autokd.search.run import Run
 
-__all__ = ["resume", "search", "status"]
+__all__ = ["planned", "resume", "search", "status", "watched"]
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
@@ -35,6 +35,9 @@ def search(
     hours: Hours = None,
     seed: Seed = None,
     address: Address = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Confirm the winners at the end, as with a `confirm` section in the space.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,12 +50,18 @@ def search(
         from autokd.config.search_space import load_space
 
         loaded = load_space(space, overrides=overrides)
+        if confirm and loaded.confirm is None:
+            from dataclasses import replace
+
+            from autokd.config.sections import ConfirmSettings
+
+            loaded = replace(loaded, confirm=ConfirmSettings())
         watch.board.plan(**planned(loaded))
         from autokd.search.run import search as start
 
         return start(loaded, runs=runs, name=name, on_event=watch, at_end=_report(watch))
 
-    _watched(begin, as_json=as_json, quiet=quiet)
+    watched(begin, as_json=as_json, quiet=quiet)
 
 
 def resume(
@@ -81,7 +90,7 @@ def resume(
 
         return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch))
 
-    _watched(begin, as_json=as_json, quiet=quiet)
+    watched(begin, as_json=as_json, quiet=quiet)
 
 
 def _report(watch: Any) -> Any:
@@ -106,8 +115,11 @@ def planned(space: Any) -> dict[str, Any]:
     return {"name": space.name, "budgets": budgets, "limits": limits}
 
 
-def _watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
-    """Run a search under the eyes of whoever started it, then tell its result and what to type next."""
+def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") -> None:
+    """Run a search under the eyes of whoever started it, then tell its result and what to type next.
+
+    again: the command that goes on where it is stopped.
+    """
     from autokd.cli.live import follow
 
     with follow(as_json=as_json, quiet=quiet) as watch:
@@ -116,7 +128,7 @@ def _watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
         except KeyboardInterrupt:
             run = None
     if run is None:
-        _interrupted(watch.board.run)
+        _interrupted(watch.board.run, again)
     folder = Path(run.folder)
     if as_json:
         from autokd.report.summary import summarise
@@ -136,15 +148,17 @@ def _watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {folder}   ·   autokd ui --runs {folder.parent}")
+    if not (folder / "confirm.json").exists():
+        echo(f"confirm  autokd confirm {folder}")
     echo(f"finish   autokd finalize {folder}")
     if watch.board.ended in ("paused", "cancelled"):
-        _interrupted(str(folder))
+        _interrupted(str(folder), again)
 
 
-def _interrupted(folder: str) -> None:
+def _interrupted(folder: str, again: str) -> None:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd resume {folder}", err=True)
+        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
     else:
         typer.echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

@@ -110,6 +110,7 @@ class Reader:
             "resources": file.resources,
             "tracking": file.tracking,
             "finalize": file.finalize,
+            "confirm": file.confirm,
             "signals": file.signals,
         }
 

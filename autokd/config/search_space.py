@@ -11,6 +11,7 @@ from autokd.config.reading import Reader
 from autokd.config.schema import schema
 from autokd.config.sections import (
     Budget,
+    ConfirmSettings,
     FinalizeSettings,
     Resources,
     SearchSettings,
@@ -58,6 +59,7 @@ class SearchSpace:
     tracking: Tracking = field(default_factory=Tracking)
     finalize: FinalizeSettings = field(default_factory=FinalizeSettings)
     signals: SignalSettings = field(default_factory=SignalSettings)
+    confirm: ConfirmSettings | None = None  # None: only when asked for
     start: tuple[dict[str, Any], ...] = ()  # points of the file, by knob path
     notes: tuple[str, ...] = field(default=(), compare=False)  # what was understood in another way than it was written
     source: str = field(default="", compare=False)
@@ -147,6 +149,8 @@ class SearchSpace:
         made["search"] = search
         for part in ("resources", "tracking", "finalize", "signals"):
             made[part] = getattr(self, part).model_dump()
+        if self.confirm is not None:
+            made["confirm"] = self.confirm.model_dump()
         return plain(made)
 
     def _usable(self, pairs: Sequence[Pair]) -> Branches:

@@ -13,6 +13,7 @@ from autokd.config.units import Amount, amount
 __all__ = [
     "Budget",
     "BudgetSection",
+    "ConfirmSettings",
     "DataSection",
     "FinalizeSettings",
     "Resources",
@@ -264,6 +265,24 @@ class FinalizeSettings(Section):
     train_on: Literal["train", "train+validation"] = "train"
 
 
+class ConfirmSettings(Section):
+    """How the best trials of each budget are trained again with fresh seeds, and one of them chosen. Where this section stands
+    in a space, a search ends with it, and keeps `share` of its limits on hours, images and gpu_hours for it."""
+
+    top: Annotated[Whole, Field(ge=1, description="candidates of each budget: its best finished trials")] = 4
+    seeds: Annotated[Whole, Field(ge=2, description="fresh seeds of each, unless it is shown to be worse before")] = 5
+    share: Annotated[float, Field(ge=0, lt=1, description="of the search's limits, kept for the confirmation")] = 0.3
+    prefer: Annotated[
+        Literal["cheapest", "accurate"], Field(description="among those within one standard error of the best")
+    ] = "cheapest"
+    controls: Annotated[
+        list[Literal["ce", "kd"]], Field(description="trained at the chosen student and length, with the same seeds")
+    ] = ["ce", "kd"]  # noqa: RUF012 - pydantic copies it
+    random: Annotated[
+        bool, Field(description="a control more: the best of a random search on as many images as the search")
+    ] = False
+
+
 class SignalSettings(Section):
     """Whether the teacher's answers are kept between trials, and in how much disk space.
 
@@ -289,4 +308,5 @@ class SpaceFile(Section):
     resources: Resources = Field(default_factory=Resources)
     tracking: Tracking = Field(default_factory=Tracking)
     finalize: FinalizeSettings = Field(default_factory=FinalizeSettings)
+    confirm: ConfirmSettings | None = None
     signals: SignalSettings = Field(default_factory=SignalSettings)

@@ -193,6 +193,7 @@ def _finish(
         "ratio": config.ratio if config.policy.name != "none" else 0.0,
         "trial": row["trial"],
         "search_val_top1": row["val_top1"],
+        "confirmed": row.get("confirmed"),  # None: the search's best, which nobody trained again
         "epochs": config.epochs,
         "train_on": asked.train_on,
         "train_images": len(loaded.pixels),

@@ -18,6 +18,7 @@ from typing import Any
 from autokd.errors import AutokdError
 from autokd.report.words import amount, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limits_of_run
+from autokd.select.confirmed import confirmed_row, read_confirmed
 from autokd.track.ledger import FILE, read_events
 from autokd.track.table import read_table
 
@@ -74,6 +75,8 @@ class Summary:
     failures: tuple[dict[str, str], ...]
     teachers: tuple[dict[str, Any], ...] = ()
     leading: dict[str, Pick] = field(default_factory=dict)
+    confirmed: dict[str, Any] | None = None  # what RUN/confirm.json says
+    stale: tuple[str, ...] = ()  # budgets whose search found a better trial since
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,9 +92,14 @@ def summarise(folder: str | Path) -> Summary:
     admitted = admitted_of(events)
     under_way = [{**row, "status": "done"} for row in rows if row["status"] == "running"]  # as if they ended here
     ahead = {name: ranked[0]["trial"] for name, ranked in best(under_way, budgets, admitted).items() if ranked}
+    confirmed = read_confirmed(folder)
+    stale = []
     found: dict[str, Pick | None] = {}
     passed: dict[str, tuple[Pick, ...]] = {}
     for name, ranked in best(rows, budgets, admitted).items():
+        told_of = (confirmed or {"budgets": {}})["budgets"].get(name)
+        if told_of and told_of["chosen"] and confirmed_row(ranked, told_of) is None:
+            stale.append(name)
         fitting = [_pick(row) for row in ranked]
         found[name] = fitting[0] if fitting else None
         passed[name] = tuple(_with_gap(pick, fitting[0]) for pick in _one_each(fitting)[1 : 1 + _PASSED_OVER])
@@ -121,6 +129,8 @@ def summarise(folder: str | Path) -> Summary:
             for name, trial in ahead.items()
             if found[name] is None
         },
+        confirmed=confirmed,
+        stale=tuple(stale),
     )
 
 
@@ -236,6 +246,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
                           amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
+    told += confirmation(summary, short=short)
     if short:
         return told
     settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
@@ -286,6 +297,95 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
         facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
         told.append(Section("Teachers, on the validation split", facts, rows))
     return told
+
+
+def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
+    """The tables of a confirmation: what was chosen, what it gains, which knobs mattered; with who raced, where not `short`."""
+    if summary.confirmed is None:
+        return []
+    budgets = summary.confirmed["budgets"]
+    columns = ("budget", "trial", "student", "fresh seeds", "95 % interval", "search said", "optimism", "verdict")
+    chosen = tuple(
+        (name, one["trial"], one["student"], f"{percent(one['mean'])} ({len(one['seeds'])})", _span(one),
+         percent(one["search"]), _points(told["optimism"]), _verdict(name, told, summary))
+        if one is not None
+        else (name, *["-"] * 6, _verdict(name, told, summary))
+        for name, told, one in ((name, told, _chosen(told)) for name, told in budgets.items())
+    )  # fmt: skip
+    made = [Section("Confirmed with fresh seeds", columns, chosen)]
+    gains = tuple(
+        (name, role, one["student"], percent(one["mean"]), "it is the choice itself" if one["same"] else _gain(one["gain"]))
+        for name, told in budgets.items()
+        for role, one in told["controls"].items()
+    )
+    head = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
+    made.append(Section("Against controls, with the same seeds", head, gains, "no control was trained"))
+    mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
+    made.append(Section("Which knobs mattered", ("budget", "share of the order of its trials"), mattered))
+    if short:
+        return made
+    raced = tuple(
+        (name, one["trial"], one["student"], amount(one["macs"]), percent(one["search"]), percent(one["mean"]),
+         str(len(one["seeds"])), _fate(one, told))
+        for name, told in budgets.items()
+        for one in told["candidates"]
+    )  # fmt: skip
+    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "")
+    made.append(Section("The race", columns, raced))
+    knobs = tuple(
+        (name, one["name"], f"{one['share']:.0%}", f"{one['adjusted']:.2g}", "mattered" if one["mattered"] else "not shown")
+        for name, told in budgets.items()
+        for one in told["knobs"]["told"]
+    )
+    if knobs:
+        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", ""), knobs))
+    return made
+
+
+def _mattered(knobs: dict[str, Any]) -> str:
+    if not knobs["told"]:
+        return f"{knobs['trials']} trials are too few to tell"
+    words = [f"{one['name']} {one['share']:.0%}" for one in knobs["told"] if one["mattered"]]
+    return ", ".join(words) or f"none is shown to, by {knobs['trials']} trials"
+
+
+def _chosen(told: dict[str, Any]) -> dict[str, Any] | None:
+    return next((one for one in told["candidates"] if one["trial"] == told["chosen"]), None)
+
+
+def _verdict(name: str, told: dict[str, Any], summary: Summary) -> str:
+    if name in summary.stale:
+        return "out of date: confirm again"
+    return told["verdict"] + (f" ({told['why']})" if told["why"] else "")
+
+
+def _span(one: dict[str, Any]) -> str:
+    return f"{100 * one['low']:.2f} to {100 * one['high']:.2f}"
+
+
+def _points(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.2f}"
+
+
+def _gain(gain: dict[str, Any] | None) -> str:
+    return "-" if gain is None else f"{_points(gain['mean'])} ({_points(gain['low'])} to {_points(gain['high'])})"
+
+
+def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
+    """What became of a candidate, in a few words."""
+    out = one["dropped"]
+    if out is not None and out["failed"]:
+        return f"failed: {out['failed']}"
+    if out is not None:
+        return f"dropped after {out['seeds']}: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
+    if told["chosen"] is None:
+        return ""
+    words = ["chosen"] if one["trial"] == told["chosen"] else []
+    words += ["best mean"] if one["trial"] == told["best"] else []
+    if not words:
+        behind = f"{_points(-one['behind']['mean'])} (standard error {100 * one['behind']['se']:.2f})"
+        words = [behind + (", as good" if one["within"] else "")]
+    return ", ".join(words)
 
 
 def headline(summary: Summary) -> str:

@@ -53,6 +53,7 @@ class Proposal:
     marks: tuple[Mark, ...]
     done: int = 0  # marks that lie behind
     checkpoint: str | None = None
+    answers: bool = False  # keep which validation images it is right on at its end
 
 
 @dataclass
@@ -83,6 +84,8 @@ class Brain:
     emit: records an event and returns it (autokd.track.recorder.Recorder.emit). elapsed: seconds of search so far.
     teachers: how each teacher's weights are had, once they are; it replaces the teacher of the same name in a proposal.
     """
+
+    waiting = False  # nothing to propose now, but there will be once what runs has ended
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ def grid(
     search = space.search.model_copy(update={**limits, "scheduler": "none", "sampler": "random", "start": []})
     kept = {one.name: getattr(space, one.name) for one in fields(SearchSpace)}
     kept |= {"teachers": teachers, "budgets": (Budget("study"),), "search": search, "start": ()}
-    kept |= {"listed": None, "cheaper_than_teacher": False, "name": name or space.name}
+    kept |= {"listed": None, "cheaper_than_teacher": False, "confirm": None, "name": name or space.name}
     made = Grid(
         **kept, arms=dict(arms), labels={k: dict(v) for k, v in (labels or {}).items()}, files=dict(files or {})
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Mark", "Plan", "plan_of", "stays"]
+__all__ = ["Mark", "Plan", "limit_of", "plan_of", "stays"]
 
 
 def stays(others: Sequence[float], score: float, eta: float) -> bool:
@@ -66,9 +66,16 @@ class Plan:
         return tuple(marks[at] for at in sorted(marks))
 
 
+def limit_of(limit: float | None, share: float) -> float | None:
+    """A share of a limit, where there is one."""
+    return None if limit is None else limit if share == 1 else limit * share
+
+
 def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
-    """The numbers of a SearchSpace's `search` section. gpus: of one trial."""
+    """The numbers of a SearchSpace's `search` section, less what it keeps for a confirmation. gpus: of one trial."""
     search = space.search
+    confirm = getattr(space, "confirm", None)
+    own = 1.0 if confirm is None else 1 - confirm.share
     rungs = () if search.scheduler == "none" else tuple(share * search.epochs for share in search.rungs.shares())
     return Plan(
         epochs=search.epochs,
@@ -79,8 +86,8 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         seed=search.seed,
         concurrent=search.concurrent,
         trials=search.trials,
-        hours=search.hours,
-        images=search.images,
-        gpu_hours=search.gpu_hours,
+        hours=limit_of(search.hours, own),
+        images=limit_of(search.images, own),
+        gpu_hours=limit_of(search.gpu_hours, own),
         gpus=gpus,
     )

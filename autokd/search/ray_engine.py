@@ -298,7 +298,7 @@ class _Bridge:
     def suggest(self, ray_id: str) -> Any:
         proposal = self.brain.propose()
         if proposal is None:
-            return Searcher.FINISHED
+            return None if self.brain.waiting else Searcher.FINISHED
         self.names[ray_id] = proposal.trial
         return {"order": json.dumps(order_of(proposal, self.run, self.bench)), **self.extra}
 

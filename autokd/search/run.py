@@ -32,7 +32,17 @@ from autokd.track.table import read_table
 if TYPE_CHECKING:
     from autokd.search.feasible import Feasible
 
-__all__ = ["Run", "SearchFailed", "bench_settings", "fit", "known_teachers", "resume", "search"]
+__all__ = [
+    "Run",
+    "SearchFailed",
+    "bench_settings",
+    "carry_out",
+    "fit",
+    "known_teachers",
+    "observers_of",
+    "resume",
+    "search",
+]
 
 SPACE = "space.yaml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -105,6 +115,10 @@ class Run:
             "elapsed": elapsed,
         }
 
+    def confirm(self, **settings: Any) -> dict[str, Any]:
+        """Train the best few of each budget again with fresh seeds, and choose (autokd.search.confirm)."""
+        return import_module("autokd.search.confirm").confirm(self.folder, **settings)
+
     def finalize(self, **settings: Any) -> Any:
         """Retrain the best of each budget at full length, test each once, and write it out (autokd.finalize.retrain)."""
         return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
@@ -141,7 +155,7 @@ def search(
     """
     space = _loaded(space, overrides)
     if feasible is None:
-        _Teller(_observers(on_event, observer)).phase("counting what each student costs")
+        _Teller(observers_of(on_event, observer)).phase("counting what each student costs")
         feasible = fit(space)
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
@@ -151,8 +165,9 @@ def search(
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
             _write(folder / file, text)
-        observers = _observers(on_event, observer)
-        return _go(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
+        observers = observers_of(on_event, observer)
+        made = carry_out(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
+    return _confirmed(made, space, feasible, engine, observers_of(on_event, observer))
 
 
 def resume(
@@ -178,12 +193,22 @@ def resume(
         space = space or _kept(folder, overrides)
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
-        observers = _observers(on_event, observer)
+        observers = observers_of(on_event, observer)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
-        made = _go(folder, space, feasible, engine, observers, past=past, **more)
+        made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
         if overrides:
             _write(folder / SPACE, space.to_yaml())
-        return made
+    return _confirmed(made, space, feasible, engine, observers)
+
+
+def _confirmed(made: Run, space: Any, feasible: Feasible, engine: Any, observers: list[Any]) -> Run:
+    """The run, its winners confirmed where the space asks for it and the search has come to its end."""
+    if getattr(space, "confirm", None) is not None and made.status()["state"] == "finished":
+        from autokd.search.confirm import confirm
+
+        told = [one.on_event if hasattr(one, "on_event") else one for one in observers]
+        confirm(made.folder, space=space, feasible=feasible, engine=engine, observers=told, reserve=True)
+    return made
 
 
 def fit(space: Any) -> Feasible:
@@ -195,7 +220,7 @@ def fit(space: Any) -> Feasible:
     return feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
 
 
-def _go(
+def carry_out(
     folder: Path,
     space: Any,
     feasible: Feasible,
@@ -207,12 +232,17 @@ def _go(
     retry_failed: bool = False,
     at_end: AtEnd | None = None,
 ) -> Run:
-    """One session of a search, from the events of earlier ones to its close."""
+    """One session of a search, from the events of earlier ones to its close.
+
+    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; and
+    `what`, a word for what is no search of its own.
+    """
     from autokd.search.brain import Brain
     from autokd.search.plan import plan_of
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
+    plan = plan_of(space)
     recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder), tell])
     try:
         facts = {
@@ -222,8 +252,9 @@ def _go(
                 {"name": one.name, "params": one.params, "macs": one.macs, "of_teacher": dict(one.of_teacher)}
                 for one in space.budgets
             ],
-            "limits": {key: getattr(space.search, key) for key in ("trials", "hours", "images")},
+            "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images")},
             "seed": space.search.seed,
+            **({"what": space.what} if hasattr(space, "what") else {}),
         }
         if past:
             recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
@@ -232,10 +263,10 @@ def _go(
         engine = _engine(engine, space)
         if log is not None:
             log.start()
-        brain = Brain(
+        brain = getattr(space, "brain", Brain)(
             space,
             feasible,
-            plan_of(space),
+            plan,
             emit=recorder.emit,
             elapsed=lambda: recorder.elapsed,
             journal=folder / "study.journal",
@@ -311,7 +342,7 @@ def _session(
         )
     used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
     missing = [name for name in space.teachers if name in used and name not in brain.teachers]
-    data, teachers = asdict(space.data), str(folder.parent / "teachers")
+    data, teachers = asdict(space.data), str(_home(folder, space) / "teachers")
     wanted = {name: asdict(space.teachers[name]) for name in missing}
     made = {name: facts for name in missing if (facts := known_teacher(data, wanted[name], teachers)) is not None}
     for name in made:
@@ -407,7 +438,7 @@ def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[Callable[
         restore()
 
 
-def _observers(on_event: Observer | None, observer: Any) -> list[Any]:
+def observers_of(on_event: Observer | None, observer: Any) -> list[Any]:
     found = [on_event] if on_event is not None else []
     if observer is not None:
         found.append(observer.on_event if hasattr(observer, "on_event") else observer)
@@ -464,14 +495,20 @@ def bench_settings(space: Any) -> dict[str, Any]:
 def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
     from autokd.track.mlflow_log import MlflowLog
 
+    home = _home(folder, space)
     return MlflowLog(
-        folder.parent,
+        home,
         experiment=space.name,
-        run=folder.name,
+        run=folder.relative_to(home).as_posix(),
         artifacts=(folder / SPACE, folder / "environment.json", folder / "report.html", folder / "report"),
         complain=tell.phase,
         wait=True,
     )
+
+
+def _home(folder: Path, space: Any) -> Path:
+    """The folder of all runs."""
+    return Path(getattr(space, "runs", None) or folder.parent)
 
 
 def _new_folder(runs: Path, name: str) -> Path:

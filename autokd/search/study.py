@@ -31,6 +31,7 @@ __all__ = [
     "Study",
     "kept_study",
     "plan_study",
+    "published",
     "read_study",
 ]
 
@@ -573,7 +574,7 @@ class _Planner:
         return " · ".join(words)
 
     def _policy(self, name: str) -> tuple[PolicyConfig, float]:
-        tree = self.space.tree if name in self.space.tree.policy.names else _published({"policy": {name: {}}})
+        tree = self.space.tree if name in self.space.tree.policy.names else published({"policy": {name: {}}})
         policy, ratio = tree.policy_of(_priors(policy=name))
         if tree is not self.space.tree:
             ratio = self.space.tree.ratio.prior or 0.5
@@ -583,7 +584,7 @@ class _Planner:
         tree = self.space.tree
         if name in tree.method.names:
             return tree.method_of(_priors(method=name))
-        method, weights = _published({"method": {name: {}}}).method_of(_priors(method=name))
+        method, weights = published({"method": {name: {}}}).method_of(_priors(method=name))
         loss = tree.method_of(_priors())[1]
         if not needs_teacher(tree.method.prior):
             return method, weights
@@ -623,7 +624,7 @@ def _priors(**named: str) -> Callable[[str, Any], Any]:
     return lambda path, node: named.get(path, node.prior)
 
 
-def _published(part: dict[str, Any]) -> Tree:
+def published(part: dict[str, Any]) -> Tree:
     """A method or a policy that the space does not have, with its published settings."""
 
     def tell(place: Any, what: str, fix: str) -> None:

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.files import write_text
+from autokd.files import whole, write_text
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["CHECKPOINTS", "Job", "bench_of", "known_teacher", "order_of", "prepare_teacher", "teacher_from"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "known_teacher", "order_of", "prepare_teacher",
+           "read_answers", "teacher_from", "write_answers"]
 
 CHECKPOINTS = "ray/checkpoints"  # below the run folder
+ANSWERS = "answers"  # likewise: which validation images a trial is right on, where that is asked for
 
 
 def order_of(proposal: Proposal, run: str | os.PathLike[str], bench: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -39,6 +41,7 @@ def order_of(proposal: Proposal, run: str | os.PathLike[str], bench: dict[str, A
         "marks": [asdict(mark) for mark in proposal.marks],
         "run": str(Path(run).resolve()),
         "bench": bench or {},
+        "answers": proposal.answers,
     }
 
 
@@ -73,6 +76,7 @@ class Job:
         self.folder = self.run / self.place
         self.bench = bench
         self.parallel = parallel
+        self.answers = f"{ANSWERS}/{order['trial']}.npy" if order.get("answers") else ""
         self.trial: Any = None
         self.next = 0
 
@@ -132,6 +136,8 @@ class Job:
         name = f"mark-{self.next:04d}"
         told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}", "pid": os.getpid()}
         if self.parallel.get("rank", 0) == 0:
+            if mark["final"] and self.answers:
+                told |= {"answers": self.answers, "val_images": write_answers(self.run / self.answers, self.trial.right)}
             self._keep(name, told)
         self.next += 1
         news = self.bench.news() if hasattr(self.bench, "news") else []
@@ -163,6 +169,30 @@ class Job:
                 pass
         self.close()
         return told
+
+
+def write_answers(path: Path, right: Any) -> int:
+    """Which images a trial is right on (bool [N]), a bit each, whole or not at all. Returns N, which reading it needs."""
+    import numpy as np
+
+    bits = np.asarray(right.cpu() if hasattr(right, "cpu") else right, dtype=bool)
+    with whole(path) as file:
+        np.save(file, np.packbits(bits))
+    return len(bits)
+
+
+def read_answers(path: Path, images: int) -> Any:
+    """bool [images] of what `write_answers` wrote. Raises AutokdError where the file is not there, or not of so many images."""
+    import numpy as np
+
+    try:
+        bits = np.load(path)
+        if bits.dtype != np.uint8 or bits.shape != (-(-images // 8),):
+            raise ValueError(f"{bits.dtype} {bits.shape}")
+    except (OSError, ValueError, EOFError) as fault:
+        fix = f"delete the folder {path.parents[1]} and confirm again"
+        raise AutokdError("a training's answers cannot be read", where=str(path), fix=fix) from fault
+    return np.unpackbits(bits, count=images).astype(bool)
 
 
 def prepare_teacher(

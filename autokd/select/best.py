@@ -74,13 +74,18 @@ def _costs(row: Row) -> tuple[float, float]:
 
 
 def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
-    """The row of the best trial of each budget of a run, None where none has been trained to its end."""
+    """The row of the best trial of each budget of a run, None where none has been trained to its end.
+
+    Where the budget was confirmed, the row is that of the confirmed choice, and `confirmed` in it says with what.
+    """
+    from autokd.select.confirmed import confirmed_row, read_confirmed
     from autokd.track.ledger import FILE, read_events
     from autokd.track.table import read_table
 
     events = list(read_events(Path(folder) / FILE))
     found = best(read_table(folder).to_pylist(), limits_of_run(folder, events), admitted_of(events))
-    return {name: rows[0] if rows else None for name, rows in found.items()}
+    told = (read_confirmed(folder) or {}).get("budgets", {})
+    return {name: confirmed_row(rows, told.get(name)) or (rows[0] if rows else None) for name, rows in found.items()}
 
 
 def limits_of_run(folder: str | os.PathLike[str], events: Iterable[Row]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Events and what they carry (all have `event`, `time` in seconds since 1970 and `elapsed`, seconds of search so far):
 
-    begin    run, name, budgets, seed         once, first
+    begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation
     resume   changes                          a later session goes on
     teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
     trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, macs, params, source, config
@@ -10,6 +10,7 @@ Events and what they carry (all have `event`, `time` in seconds since 1970 and `
     report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision
     end      trial, status (done | stopped | failed), reason
     close    status (finished | paused | cancelled | failed), reason
+    confirm  status, trainings, images, seconds, choices    what a confirmation took, in a ledger of its own, so far
 """
 
 from __future__ import annotations

@@ -13,7 +13,12 @@ __all__ = ["Score", "expected_calibration_error", "predict", "score"]
 
 
 class Score(tuple):
-    """(top1, loss, ece): the share classified rightly, the mean cross-entropy in nats, the expected calibration error."""
+    """(top1, loss, ece): the share classified rightly, the mean cross-entropy in nats, the expected calibration error.
+
+    `right` tells it image by image: bool [N], in the order of the images; None where nobody kept it.
+    """
+
+    right: Tensor | None = None
 
     top1 = property(lambda self: self[0])
     loss = property(lambda self: self[1])
@@ -52,9 +57,12 @@ def predict(
 def score(logits: Tensor, labels: Tensor) -> Score:
     """logits: [N, C]. labels: int64 [N]."""
     labels = labels.to(logits.device)
-    top1 = (logits.argmax(dim=1) == labels).double().mean().item()
+    right = logits.argmax(dim=1) == labels
+    top1 = right.double().mean().item()
     loss = nn.functional.cross_entropy(logits, labels).item()
-    return Score((top1, loss, expected_calibration_error(logits, labels)))
+    found = Score((top1, loss, expected_calibration_error(logits, labels)))
+    found.right = right
+    return found
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

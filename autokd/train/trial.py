@@ -101,6 +101,7 @@ class Trial:
         self.seconds = 0.0
         self._losses = torch.zeros((), device=self.device)
         self._counted = 0
+        self.right: Tensor | None = None  # bool [validation images], as last scored
 
     def _parallel(self) -> nn.Module:
         """The student as a training step calls it."""
@@ -142,6 +143,7 @@ class Trial:
         result = self.workshop.score(self.scored, self.loaded, self.method.student_images, pace=self.pace)
         if not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
+        self.right = result.right
         self.seconds += time.perf_counter() - start
         return Report(
             images=self.images,

@@ -25,7 +25,7 @@ def refused(capsys: pytest.CaptureFixture[str]):
     return call
 
 
-@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize"])
+@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize", "confirm"])
 def test_a_folder_that_is_no_run_is_refused_and_the_runs_in_it_are_named(refused, command: str, tmp_path: Path, made_run: Path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -36,7 +36,7 @@ def test_a_folder_that_is_no_run_is_refused_and_the_runs_in_it_are_named(refused
     assert "this is no run" in refused(command, empty)  # a space alone
 
 
-@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize"])
+@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize", "confirm"])
 def test_a_run_that_is_not_there_is_refused_with_those_that_are(refused, command: str, made_run: Path):
     said = refused(command, "mode-20260101", "--runs", made_run.parent)
     assert "no run 'mode-20260101'" in said and made_run.name in said
@@ -86,3 +86,10 @@ def test_a_folder_of_runs_that_cannot_be_one_is_told(refused, tmp_path: Path, re
     taken.write_text("a file", encoding="utf-8")
     assert "no run can be written there" in refused("search", repository / "search_spaces" / "digits.yaml", "--runs", taken)
     assert "start a search first" in refused("ui", "--runs", taken)
+
+
+def test_a_preference_or_a_control_that_is_none_is_refused_with_those_there_are(refused, made_run: Path):
+    assert "no prefer 'cheap' (did you mean 'cheapest'?)\n  one of: cheapest, accurate" in refused(
+        "confirm", made_run, "--prefer", "cheap"
+    )
+    assert "no control 'dkd'" in refused("confirm", made_run, "--control", "ce", "--control", "dkd")

@@ -160,3 +160,19 @@ def test_an_event_that_cannot_be_drawn_does_not_stop_the_search(capsys: pytest.C
     with follow() as watch:
         watch({"event": "trial"})  # says not which
     assert "could not be shown" in capsys.readouterr().out
+
+
+def test_a_confirmation_has_a_table_of_its_own_with_the_mean_of_each_candidate_s_seeds(board: Board):
+    board.take({**trial("t00000", ["tiny"]), "elapsed": 1.0})
+    board.take({"event": "end", "trial": "t00000", "status": "done", "val_top1": 0.9})
+    board.take({"event": "begin", "run": "runs/r/confirm", "what": "confirmation", "limits": {"trials": 4}})
+    assert not board.trials and board.run != "runs/r/confirm"
+    for number, (of, score) in enumerate([("t00000", 0.6), ("t00003", 0.7), ("t00000", 0.9)]):
+        tags = {"role": "candidate", "of": of, "arm": f"{of} #{1 + number // 2}", "seed": "1"}
+        line = board.take(trial(f"c{number}", ["tiny", "any"], tags=tags))
+        assert line and f"c{number} ({tags['arm']}) starts" in line
+        board.take({"event": "end", "trial": f"c{number}", "status": "done", "val_top1": score})
+    leader = board.leader(BUDGETS[0])
+    assert leader is not None and leader.trial == "t00000"
+    assert leader.val_top1 == pytest.approx(0.75)  # of 0.6 and 0.9
+    assert board.take({"event": "close", "status": "finished", "reason": "3 trainings"}) == "confirmation finished: 3 trainings"

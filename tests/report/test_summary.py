@@ -115,3 +115,50 @@ def test_amounts_have_three_digits(number: float, words: str):
 def test_words_for_what_is_not_known():
     assert (amount(None), percent(None), percent(float("nan")), duration(float("nan"))) == ("-", "-", "-", "-")
     assert (duration(59.6), duration(75), duration(4000)) == ("1:00", "1:15", "1:06:40")
+
+
+def confirmation(chosen: str | None, **more: object) -> dict[str, object]:
+    """Of the budget `any`: t00001 (searched at 90 %) and t00002 (at 80 %), trained again with two seeds."""
+    gap = {"mean": 0.01, "low": -0.01, "high": 0.03, "se": 0.02, "p": 0.3, "seeds": 2}
+    one = {"student": "resnet8", "macs": 4000, "params": 80_000, "seeds": [1, 2], "low": 0.8, "high": 0.9}
+    first = {**one, "trial": "t00001", "search": 0.9, "scores": [0.84, 0.86], "mean": 0.85}
+    second = {**one, "trial": "t00002", "search": 0.8, "scores": [0.8, 0.88], "mean": 0.84}
+    control = {**one, "mean": 0.82, "config": {}, "same": False, "gain": {**gap, "mean": 0.03, "low": 0.005, "high": 0.055}}
+    knob = {"name": "method", "share": 0.4, "p": 0.001, "adjusted": 0.002, "trials": 12, "mattered": True}
+    budget = {
+        "candidates": [
+            {**first, "dropped": None, "behind": None, "within": True},
+            {**second, "dropped": None, "behind": gap, "within": True},
+        ],
+        "search_best": "t00001", "chosen": chosen, "best": "t00001", "rounds": 2, "controls": {"ce": control},
+        "optimism": 0.05, "knobs": {"trials": 12, "told": [knob]}, "verdict": "search paid", "why": "", "line": "any: …",
+    }  # fmt: skip
+    return {"state": "finished", "budgets": {"any": {**budget, **more}}}
+
+
+def test_a_confirmation_is_told_with_its_gains_its_race_and_its_knobs(made_run: Path):
+    (made_run / "confirm.json").write_text(json.dumps(confirmation("t00002")), encoding="utf-8")
+    summary = summarise(made_run)
+    text = render(summary, "table")
+    assert "84.00 % (2)" in text and "80.00 to 90.00" in text and "+5.00" in text and "search paid" in text
+    assert "+3.00 (+0.50 to +5.50)" in text
+    assert "chosen" in text and "best mean" in text
+    assert "method 40%" in text
+    assert json.loads(render(summary, "json"))["confirmed"]["budgets"]["any"]["chosen"] == "t00002"
+    assert "## Confirmed with fresh seeds" in render(summary, "md")
+
+
+def test_a_confirmation_that_the_search_has_left_behind_is_said_to_be_out_of_date(made_run: Path):
+    told = confirmation("t00002")
+    told["budgets"]["any"]["candidates"][0]["trial"] = "t00000"  # t00001, the best by now, was no candidate
+    told["budgets"]["any"]["best"] = "t00000"
+    (made_run / "confirm.json").write_text(json.dumps(told), encoding="utf-8")
+    summary = summarise(made_run)
+    assert summary.stale == ("any",)
+    assert "out of date: confirm again" in render(summary, "table")
+
+
+def test_a_confirmation_that_cannot_be_read_is_told_of(made_run: Path):
+    (made_run / "confirm.json").write_text("{", encoding="utf-8")
+    with pytest.raises(AutokdError, match="confirmation cannot be read"):
+        summarise(made_run)

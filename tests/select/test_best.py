@@ -119,3 +119,17 @@ def test_the_order_of_the_rows_does_not_matter(rows, order):
     budgets = [{"name": "tight", "macs": 3}, {"name": "any"}]
     assert best(shuffled, budgets) == best(rows, budgets)
     assert front(shuffled) == front(rows)
+
+
+def test_a_confirmed_choice_comes_before_the_search_s_best_as_long_as_that_was_confirmed_too():
+    from autokd.select.confirmed import confirmed_row
+
+    facts = {"mean": 0.7, "low": 0.6, "high": 0.8, "seeds": [1, 2]}
+    told = {"chosen": "b", "candidates": [{"trial": "a", **facts}, {"trial": "b", **facts}]}
+    told |= {"verdict": "inconclusive", "search_best": "a", "optimism": 0.1}
+    ranked = [row("a", 0.9), row("b", 0.8)]
+    found = confirmed_row(ranked, told)
+    assert found is not None and found["trial"] == "b" and found["confirmed"]["seeds"] == 2
+    assert confirmed_row([row("new", 0.95), *ranked], told) is None
+    assert confirmed_row(ranked, {**told, "chosen": None}) is None
+    assert confirmed_row(ranked, None) is None and confirmed_row([], told) is None

@@ -59,3 +59,10 @@ def test_a_score_tells_accuracy_loss_and_calibration():
     assert told.top1 == 0.5
     assert told.loss == pytest.approx(-(math.log(0.8) + math.log(0.2)) / 2)
     assert told.ece == pytest.approx(0.3)
+
+
+def test_a_score_tells_image_by_image_what_is_right():
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0]])
+    found = score(logits, torch.tensor([0, 0, 0]))
+    assert found.right is not None and found.right.tolist() == [True, False, True]
+    assert found.top1 == pytest.approx(2 / 3)
