@@ -43,7 +43,7 @@ class Space:
 
     name = "fake"
     budgets = BUDGETS
-    data = DataConfig("fake")
+    data = DataConfig("digits")
     students = {name: StudentConfig(name) for name in COSTS}
     teachers = {"teacher": TeacherConfig("teacher", "large", checkpoint="large.safetensors")}
     resources = Resources()
@@ -68,7 +68,7 @@ class Space:
             settings["temperature"] = draw.log("method.ccd.temperature", 1.0, 20.0)
         lr = draw.choose("lr", [0.01, 0.1]) if self.coarse else draw.log("lr", 1e-3, 1.0)
         return TrialConfig(
-            data=DataConfig("fake"),
+            data=DataConfig("digits"),
             student=StudentConfig(student),
             teacher=TeacherConfig(teacher, "large"),
             policy=PolicyConfig("none"),
