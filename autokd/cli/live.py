@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import console, echo, plain
+from autokd.config.limits import COSTS, cost_of_row, limits_in
 from autokd.report.summary import limits_of
 from autokd.report.words import duration, percent
 from autokd.select.best import rank
@@ -351,9 +352,9 @@ def follow(*, as_json: bool = False, quiet: bool = False) -> Follower:
     return Follower(as_json=as_json, quiet=quiet)
 
 
-def _rank(line: _Line) -> tuple[float, float, float, str]:
+def _rank(line: _Line) -> tuple[Any, ...]:
     """As the report ranks them (autokd.select.best)."""
-    return rank({"val_top1": line.val_top1, "trial": line.trial} | {k: line.facts.get(k) for k in ("macs", "params")})
+    return rank({"val_top1": line.val_top1, "trial": line.trial} | {name: line.facts.get(name) for name in COSTS})
 
 
 def _number(value: Any, otherwise: float) -> float:
@@ -371,6 +372,7 @@ def _policy(facts: dict[str, Any]) -> str:
 def _fits(facts: dict[str, Any], budget: dict[str, Any]) -> bool:
     if facts.get("budgets"):
         return budget.get("name") in facts["budgets"]
-    if any(facts.get(key) is None for key in ("params", "macs") if budget.get(key)):
+    costs = {key: cost_of_row(facts, key, budget) for key in limits_in(budget)}
+    if any(cost is None for cost in costs.values()):
         return facts.get("budget") == budget.get("name")
-    return all(facts[key] <= budget[key] for key in ("params", "macs") if budget.get(key))
+    return all(cost is not None and cost <= limit for cost, limit in zip(costs.values(), limits_in(budget).values()))

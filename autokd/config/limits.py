@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["COSTS", "Budget", "Deployment", "cost_of_row", "limits_in"]
+__all__ = ["COSTS", "Budget", "Deployment", "cost_of_row", "limits_in", "unusual"]
 
 # params: learnable numbers. macs: multiply-accumulates of one image. file_size: bytes of the exported safetensors file.
 # memory: bytes of one inference. latency_ms: of one batch, under the budget's conditions.
@@ -93,6 +93,22 @@ class Budget:
 def limits_in(budget: Mapping[str, Any]) -> dict[str, float]:
     """The limits in numbers of a budget as the ledger has it; shares of a teacher are not among them."""
     return {name: float(limit) for name in COSTS if isinstance(limit := budget.get(name), (int, float))}
+
+
+def unusual(budget: Mapping[str, Any]) -> str:
+    """'p90, 4 threads': those conditions of a budget's latency that are not what is taken where nothing is said."""
+    one = Deployment(**(budget.get("deployment") or {}))
+    words = {
+        "statistic": budget.get("statistic", "median"),
+        "batch": f"batch {one.batch}",
+        "device": one.device,
+        "threads": f"{one.threads} threads",
+        "runtime": one.runtime,
+        "dtype": one.dtype,
+    }
+    usual = {"statistic": "median", **asdict(Deployment())}
+    given = {"statistic": words["statistic"], **asdict(one)}
+    return ", ".join(word for name, word in words.items() if given[name] != usual[name])
 
 
 def cost_of_row(row: Mapping[str, Any], name: str, budget: Mapping[str, Any] | None = None) -> float | None:

@@ -82,9 +82,8 @@ def winners(told: Told) -> dict[str, Course]:
     return found
 
 
-def _rank(one: Course) -> tuple[float, float, float, str]:
-    costs = {key: one.costs.get(key) for key in ("macs", "params")}
-    return rank({"val_top1": one.score, "trial": one.trial, **costs})
+def _rank(one: Course) -> tuple[Any, ...]:
+    return rank({"val_top1": one.score, "trial": one.trial, **one.costs})
 
 
 def _on_front(done: Sequence[Course], name: str) -> set[str]:

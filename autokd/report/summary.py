@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autokd.config.limits import COSTS, limits_in, unusual
 from autokd.errors import AutokdError
-from autokd.report.words import amount, duration, percent
-from autokd.select.best import admitted_of, best, front, last_rows, limits_of_run
+from autokd.report.words import amount, cost, duration, percent
+from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.track.ledger import FILE, read_events
 from autokd.track.table import read_table
 
@@ -45,6 +46,9 @@ class Pick:
     ratio: float | None
     params: int | None
     macs: int | None
+    file_size: int | None
+    memory: int | None
+    latency_ms: float | None
     epochs: float
     images: int
     seconds: float
@@ -74,6 +78,7 @@ class Summary:
     failures: tuple[dict[str, str], ...]
     teachers: tuple[dict[str, Any], ...] = ()
     leading: dict[str, Pick] = field(default_factory=dict)
+    latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -108,7 +113,7 @@ def summarise(folder: str | Path) -> Summary:
         images=sum(int(row["images"] or 0) for row in rows),
         budgets=tuple(budgets),
         best=found,
-        front=tuple(_pick(row) for row in front(rows)),
+        front=tuple(_pick(row) for row in front(rows, limited(budgets))),
         passed_over=passed,
         failures=tuple(
             {"trial": row["trial"], "student": row["student"], "reason": row["reason"] or "not told"}
@@ -116,6 +121,7 @@ def summarise(folder: str | Path) -> Summary:
             if row["status"] == "failed"
         ),
         teachers=tuple(told.teachers.values()),
+        latencies=told.latencies,
         leading={
             name: _pick(next(row for row in rows if row["trial"] == trial))
             for name, trial in ahead.items()
@@ -131,6 +137,7 @@ class _Told:
     closed: dict[str, Any] | None = None
     elapsed: float = 0.0
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latencies: dict[str, Any] = field(default_factory=dict)
 
 
 def _told(events: Iterable[dict[str, Any]]) -> _Told:
@@ -138,6 +145,8 @@ def _told(events: Iterable[dict[str, Any]]) -> _Told:
     for event in events:
         kind = event["event"]
         told.elapsed = max(told.elapsed, float(event.get("elapsed") or 0.0))
+        if kind in ("begin", "resume"):
+            told.latencies = event.get("latencies") or {}
         if kind in ("close", "resume"):
             told.closed = event if kind == "close" else None
         elif kind == "teacher":
@@ -158,6 +167,9 @@ def _pick(row: dict[str, Any]) -> Pick:
         ratio=row["ratio"],
         params=row["params"],
         macs=row["macs"],
+        file_size=row.get("file_size"),
+        memory=row.get("memory"),
+        latency_ms=row.get("latency_ms"),
         epochs=row["epochs"] or 0.0,
         images=row["images"] or 0,
         seconds=row["seconds"] or 0.0,
@@ -225,7 +237,9 @@ class Section:
 def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     """The tables of a summary, for whoever draws them. `short` leaves the best of each budget only."""
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
-    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
+    extra = [name for name in limited(summary.budgets) if name not in ("params", "macs")]
+    dear = tuple(TITLES[name] for name in extra)
+    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", *dear, "teacher", "method")
     found = []
     for name, best_one in summary.best.items():
         pick = best_one or summary.leading.get(name)
@@ -234,13 +248,14 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
         else:
             so_far = "" if best_one else " so far"
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
-                          amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
+                          amount(pick.macs), *(cost(name, getattr(pick, name)) for name in extra), pick.teacher or "-",
+                          pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
     if short:
         return told
     settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
     told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
-    columns = ("trial", "val top-1", "MACs", "params", "student", "teacher", "method", "policy")
+    columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
         Section(
             "Front: nothing as small and as cheap is as accurate",
@@ -251,6 +266,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
                     percent(p.val_top1),
                     amount(p.macs),
                     amount(p.params),
+                    *(cost(name, getattr(p, name)) for name in extra),
                     p.student,
                     p.teacher or "-",
                     p.method,
@@ -270,6 +286,8 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     told.append(Section("Passed over: the next best of each budget", columns, passed, "nothing"))
     failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
     told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
+    if summary.latencies:
+        told.append(_latency(summary))
     if summary.teachers:
         rows = tuple(
             (
@@ -286,6 +304,30 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
         facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
         told.append(Section("Teachers, on the validation split", facts, rows))
     return told
+
+
+def _latency(summary: Summary) -> Section:
+    """What was timed, under which conditions, and which budgets' limits lie inside the interval."""
+    marginal: dict[str, list[str]] = {}
+    for budget, students in summary.latencies.get("marginal", {}).items():
+        for student in students:
+            marginal.setdefault(student, []).append(budget)
+    rows = []
+    for one in summary.latencies.get("timings", ()):
+        name, teacher = one.get("student") or one.get("teacher"), "teacher" in one
+        words = [f"marginal for {', '.join(marginal[name])}"] if name in marginal and not teacher else []
+        words += ["something else was running"] if one.get("busy") else []
+        rows.append((name + (" (teacher)" if teacher else ""), _estimate(one["median"]), _estimate(one["p90"]),
+                     one["deployment"], "; ".join(words)))  # fmt: skip
+    machine = summary.latencies.get("machine", {})
+    where = ", ".join(str(machine[key]) for key in ("gpu", "processor") if machine.get(key)) or "an unknown machine"
+    title = f"Latency of one batch, ms (95 % interval), on {where}, torch {machine.get('torch', '?')}"
+    return Section(title, ("student", "median", "90th percentile", "conditions", "note"), tuple(rows))
+
+
+def _estimate(told: Sequence[float]) -> str:
+    value, low, high = told
+    return f"{value:.3g} ({low:.3g} to {high:.3g})"
 
 
 def headline(summary: Summary) -> str:
@@ -368,15 +410,19 @@ def policy_of(pick: Pick) -> str:
     return f"{pick.policy} {pick.ratio:.2f}" if pick.ratio is not None and pick.policy != "none" else pick.policy
 
 
+TITLES = {"params": "params", "macs": "MACs", "file_size": "file", "memory": "memory", "latency_ms": "latency"}
+_UNITS = {"params": " params", "macs": " MACs", "file_size": " file", "memory": " memory", "latency_ms": ""}
+_OWNED = {"file_size": "file", "latency_ms": "latency"}
+
+
 def limits_of(budget: dict[str, Any]) -> str:
-    """'≤ 300 k params, 45 M MACs'."""
-    words = [
-        f"{amount(budget[key])} {unit}"
-        for key, unit in (("params", "params"), ("macs", "MACs"))
-        if budget.get(key) is not None
-    ]
-    words += [f"{100 * part:.4g} % of the teacher's {key}" for key, part in (budget.get("of_teacher") or {}).items()]
-    return "≤ " + ", ".join(words) if words else "no limit"
+    """'≤ 300 k params, 45 M MACs, 1 MB file, 5 ms (p90, 4 threads)'."""
+    words = {name: f"{cost(name, limit)}{_UNITS[name]}" for name, limit in limits_in(budget).items()}
+    for name, part in (budget.get("of_teacher") or {}).items():
+        words[name] = f"{100 * part:.4g} % of the teacher's {_OWNED.get(name, name)}"
+    if "latency_ms" in words and (odd := unusual(budget)):
+        words["latency_ms"] += f" ({odd})"
+    return "≤ " + ", ".join(words[name] for name in COSTS if name in words) if words else "no limit"
 
 
 def _finite(value: Any) -> Any:
