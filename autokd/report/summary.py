@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autokd.config.limits import COSTS, limits_in, unusual
+from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unusual
 from autokd.errors import AutokdError
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
@@ -56,6 +56,7 @@ class Pick:
     seed: int | None = None
     gap: float = 0.0
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    latencies: dict[str, float] = field(default_factory=dict, repr=False, compare=False)  # ms by conditions
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ def _pick(row: dict[str, Any]) -> Pick:
         file_size=row.get("file_size"),
         memory=row.get("memory"),
         latency_ms=row.get("latency_ms"),
+        latencies=json.loads(row["latencies"]) if row.get("latencies") else {},
         epochs=row["epochs"] or 0.0,
         images=row["images"] or 0,
         seconds=row["seconds"] or 0.0,
@@ -238,8 +240,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     """The tables of a summary, for whoever draws them. `short` leaves the best of each budget only."""
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
     extra = [name for name in limited(summary.budgets) if name not in ("params", "macs")]
-    dear = tuple(TITLES[name] for name in extra)
-    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", *dear, "teacher", "method")
+    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
     found = []
     for name, best_one in summary.best.items():
         pick = best_one or summary.leading.get(name)
@@ -248,13 +249,15 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
         else:
             so_far = "" if best_one else " so far"
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
-                          amount(pick.macs), *(cost(name, getattr(pick, name)) for name in extra), pick.teacher or "-",
-                          pick.method))  # fmt: skip
+                          amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
+    if extra:
+        told.append(_costs(summary, extra))
     if short:
         return told
     settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
     told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
+    dear = tuple(TITLES[name] for name in extra)
     columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
         Section(
@@ -286,8 +289,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     told.append(Section("Passed over: the next best of each budget", columns, passed, "nothing"))
     failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
     told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
-    if summary.latencies:
-        told.append(_latency(summary))
+    told += _latencies(summary)
     if summary.teachers:
         rows = tuple(
             (
@@ -306,23 +308,42 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     return told
 
 
-def _latency(summary: Summary) -> Section:
-    """What was timed, under which conditions, and which budgets' limits lie inside the interval."""
-    marginal: dict[str, list[str]] = {}
-    for budget, students in summary.latencies.get("marginal", {}).items():
-        for student in students:
-            marginal.setdefault(student, []).append(budget)
+def _costs(summary: Summary, names: Sequence[str]) -> Section:
+    """What the best students cost beyond parameters and multiply-accumulates; a latency under the budget's own conditions."""
     rows = []
-    for one in summary.latencies.get("timings", ()):
-        name, teacher = one.get("student") or one.get("teacher"), "teacher" in one
-        words = [f"marginal for {', '.join(marginal[name])}"] if name in marginal and not teacher else []
-        words += ["something else was running"] if one.get("busy") else []
-        rows.append((name + (" (teacher)" if teacher else ""), _estimate(one["median"]), _estimate(one["p90"]),
-                     one["deployment"], "; ".join(words)))  # fmt: skip
+    for budget in summary.budgets:
+        pick = summary.best.get(budget["name"]) or summary.leading.get(budget["name"])
+        if pick is not None:
+            told = [cost(name, cost_of_row(asdict(pick), name, budget)) for name in names]
+            rows.append((budget["name"], pick.student, *told, budget.get("conditions") or ""))
+    columns = ("budget", "student", *(TITLES[name] for name in names), "conditions of the latency")
+    if "latency_ms" not in names:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return Section("What they cost at inference", columns, tuple(rows), "no trial has finished yet")
+
+
+def _latencies(summary: Summary) -> list[Section]:
+    """What was timed, a table for each deployment, and which budgets' limits lie inside the interval."""
     machine = summary.latencies.get("machine", {})
     where = ", ".join(str(machine[key]) for key in ("gpu", "processor") if machine.get(key)) or "an unknown machine"
-    title = f"Latency of one batch, ms (95 % interval), on {where}, torch {machine.get('torch', '?')}"
-    return Section(title, ("student", "median", "90th percentile", "conditions", "note"), tuple(rows))
+    asking = {b["name"]: str(Deployment(**b["deployment"])) for b in summary.budgets if b.get("deployment")}
+    tables: dict[str, list[tuple[str, ...]]] = {}
+    for one in summary.latencies.get("timings", ()):
+        student, deployment = one.get("student"), one["deployment"]
+        marginal = [
+            name
+            for name, some in summary.latencies.get("marginal", {}).items()
+            if student in some and asking.get(name) == deployment
+        ]
+        words = [f"marginal for {', '.join(marginal)}"] if marginal else []
+        words += ["something else was running"] if one.get("busy") else []
+        name = student or f"{one.get('teacher')} (teacher)"
+        tables.setdefault(deployment, []).append((name, _estimate(one["median"]), _estimate(one["p90"]), "; ".join(words)))
+    columns = ("network", "median, ms (95 % interval)", "90th percentile, ms", "note")
+    return [
+        Section(f"Latency, {deployment}, on {where}", columns, tuple(rows))
+        for deployment, rows in tables.items()
+    ]
 
 
 def _estimate(told: Sequence[float]) -> str:
@@ -356,7 +377,7 @@ def render(summary: Summary, form: str, more: Sequence[Section] = ()) -> str:
 
 def _csv(summary: Summary) -> str:
     """One row a pick; `part` says which table it stands in."""
-    names = [name for name in Pick.__dataclass_fields__ if name != "config"]
+    names = [name for name in Pick.__dataclass_fields__ if name not in ("config", "latencies")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["part", "budget", *names])

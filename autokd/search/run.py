@@ -240,7 +240,7 @@ def _go(
         else:
             recorder.emit({"event": "begin", **facts})
         for text in told_of(feasible):
-            tell.on_event({"event": "decision", "text": text})
+            tell.phase(text)
         engine = _engine(engine, space)
         if log is not None:
             log.start()
