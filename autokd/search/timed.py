@@ -164,29 +164,26 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
     faults: list[AutokdError] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = [sys.executable, "-m", "autokd.cost.timing"]
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
-        try:
-            assert process.stdin is not None and process.stdout is not None
-            tell(f"timing {len(asked)} network{'s' * (len(asked) > 1)} ({deployment})")
-            process.stdin.write(json.dumps(job, default=repr))
-            process.stdin.close()
-            for line in process.stdout:
-                answer = json.loads(line)
-                one = by_key[answer["key"]]
-                if "fault" in answer:
-                    what, where, fix = answer["fault"]
-                    faults.append(AutokdError(what, where=one.where or where, fix=fix))
-                    continue
-                found[one.key] = Timing.from_dict(answer["timing"])
-                tell(f"timed {one.name}: median {found[one.key].median} ({len(found)} of {len(asked)})")
-            process.wait()
-        except BrokenPipeError:
-            process.wait()
-        finally:
-            process.kill()
-            process.wait()
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        tell(f"timing {len(asked)} network{'s' * (len(asked) > 1)} ({deployment})")
+        with subprocess.Popen(command, env=environment, **pipes) as process:
+            try:
+                process.stdin.write(json.dumps(job, default=repr))  # type: ignore[union-attr]
+                process.stdin.close()  # type: ignore[union-attr]
+                for line in process.stdout or ():
+                    answer = json.loads(line)
+                    one = by_key[answer["key"]]
+                    if "fault" in answer:
+                        what, where, fix = answer["fault"]
+                        faults.append(AutokdError(what, where=one.where or where, fix=fix))
+                        continue
+                    found[one.key] = Timing.from_dict(answer["timing"])
+                    tell(f"timed {one.name}: median {found[one.key].median} ({len(found)} of {len(asked)})")
+            except BrokenPipeError:  # it ended before it was asked; its last words say why
+                pass
+            except BaseException:
+                process.kill()
+                raise
         errors.seek(0)
         said = errors.read().strip().splitlines()
     if not faults and len(found) < len(by_key):

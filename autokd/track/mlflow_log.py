@@ -289,7 +289,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _limits(budget: dict[str, Any]) -> str:
-    told = [f"{key} <= {value:g}" for key, value in limits_in(budget).items()]
+    told = [f"{key} <= {value:.10g}" for key, value in limits_in(budget).items()]
     told += [f"{key} <= {share:.4g} of the teacher's" for key, share in (budget.get("of_teacher") or {}).items()]
     conditions = f" ({budget['conditions']})" if budget.get("conditions") else ""
     return (", ".join(told) or "no limit") + conditions

@@ -55,6 +55,7 @@ def test_weights_that_two_layers_share_count_once():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpus_allocator_sees_about_as_much():
     from autokd.models.build import build
 

@@ -64,6 +64,7 @@ def test_a_gpu_that_is_not_there_is_told():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_is_waited_for():
     """Eight thousand images take longer than one, which the launch alone would not show."""
     one = time_network("wrn_16_2", Deployment(device="cuda"), classes=10, channels=3, size=32, cap=1.0)
