@@ -400,7 +400,7 @@ class Reader:
         )
 
     def _budget(self, section: BudgetSection, place: Place) -> Budget:
-        limits: dict[str, float] = {}
+        limits: dict[str, Any] = {}
         shares: dict[str, float] = {}
         for cost, key, given in _limits_of(section):
             at = (*place, *key)
@@ -525,8 +525,8 @@ def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseMode
 
 def _limits_of(section: BudgetSection) -> list[tuple[str, Place, Amount]]:
     """Every limit that is written: the name of the cost, where it stands in the budget, and how much."""
-    keys: dict[Place, str] = {(name,): name for name in ("params", "macs", "file_size", "memory")} | {("flops",): "macs"}
-    found = [(cost, key, getattr(section, str(key[0]))) for key, cost in keys.items()]
+    keys = {name: name for name in ("params", "macs", "file_size", "memory")} | {"flops": "macs"}
+    found: list[tuple[str, Place, Any]] = [(cost, (key,), getattr(section, key)) for key, cost in keys.items()]
     if section.latency is not None:
         found.append(("latency_ms", ("latency", "max"), section.latency.max))
     return [one for one in found if one[2] is not None]

@@ -245,7 +245,8 @@ class Notes:
             key = ""
         found = self.known.get(key)
         if found is not None:
-            return Counted(*found)
+            params, macs, file_size, memory = found
+            return Counted(params, macs, file_size, memory)
         counted = _counted(name, options, **image)
         if key and ":" not in name:
             self.known[key] = [counted.params, counted.macs, counted.file_size, counted.memory]

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from autokd.config.limits import COSTS, Budget, Deployment, cost_of_row, limits_in, unusual
 from autokd.config.units import milliseconds, short_ms, short_size, size
 
-HALVES = st.dictionaries(st.sampled_from(COSTS), st.integers(1, 9).map(float), max_size=5)
+LIMITS = st.dictionaries(st.sampled_from(COSTS), st.integers(1, 9).map(float), max_size=5)
 
 
-@given(tight=HALVES, more=st.dictionaries(st.sampled_from(COSTS), st.integers(0, 9).map(float)), drop=st.sets(st.sampled_from(COSTS)),
+@given(tight=LIMITS, more=st.dictionaries(st.sampled_from(COSTS), st.integers(0, 9).map(float)),
+       drop=st.sets(st.sampled_from(COSTS)),
        cost=st.fixed_dictionaries({name: st.integers(1, 12).map(float) for name in COSTS}))  # fmt: skip
 def test_what_a_tighter_budget_admits_a_looser_one_admits_too(tight, more, drop, cost):
     loose = {name: limit + more.get(name, 0) for name, limit in tight.items() if name not in drop}
@@ -40,8 +41,10 @@ def test_a_row_is_asked_for_the_latency_under_the_budgets_own_conditions():
     assert cost_of_row(row, "memory", budget) is None
 
 
-@pytest.mark.parametrize(("text", "bytes_"), [("1 MB", 1e6), ("500kB", 5e5), ("2 MiB", 2 * 1024**2), ("1.5 KiB", 1536), ("7 bytes", 7),
-                                              ("3 G", 3e9), (12, 12), ("12 B", 12)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("1 MB", 1e6), ("500kB", 5e5), ("2 MiB", 2097152), ("1.5 KiB", 1536), ("7 bytes", 7), ("3 G", 3e9), (12, 12), ("9 B", 9)],
+)
 def test_sizes(text, bytes_):
     assert size(text).value == bytes_
 

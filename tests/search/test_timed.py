@@ -157,8 +157,8 @@ def test_impossible_limits_of_every_kind_are_told_at_once(monkeypatch, tmp_path)
         fitted(monkeypatch, tmp_path, *(Budget(name, **{name: limit}, where="s.yaml:3") for name, limit in kinds.items()))
     said = [str(one) for one in fault.value.faults]
     assert all(one.startswith("s.yaml:3: no student fits the budget") for one in said)
-    for words in ("little needs 100 params", "little needs 400 bytes of file", "little needs 500 bytes of memory", "little needs 1 ms"):
-        assert sum(words in one for one in said) == 1
+    for words in ("100 params", "400 bytes of file", "500 bytes of memory", "1 ms"):
+        assert sum(f"little needs {words}" in one for one in said) == 1
 
 
 def test_a_trial_is_recorded_with_all_its_costs(monkeypatch, tmp_path):

@@ -147,8 +147,8 @@ costly = st.lists(
 limits = st.dictionaries(st.sampled_from(COSTS), st.integers(1, 4).map(float))
 
 
-@given(rows=costly, tight=limits, more=st.dictionaries(st.sampled_from(COSTS), st.integers(0, 3)), drop=st.sets(st.sampled_from(COSTS)),
-       statistic=st.sampled_from(["median", "p90"]))  # fmt: skip
+@given(rows=costly, tight=limits, more=st.dictionaries(st.sampled_from(COSTS), st.integers(0, 3)),
+       drop=st.sets(st.sampled_from(COSTS)), statistic=st.sampled_from(["median", "p90"]))  # fmt: skip
 def test_on_every_cost_a_looser_budgets_winner_is_never_worse(rows, tight, more, drop, statistic):
     loose = {name: limit + more.get(name, 0) for name, limit in tight.items() if name not in drop}
     budgets = [Budget("tight", **tight, statistic=statistic).to_dict(), Budget("loose", **loose, statistic=statistic).to_dict()]
