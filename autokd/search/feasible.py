@@ -189,7 +189,16 @@ def timed(
                     ask("teacher", teacher, space.teachers[teacher].model, space.teachers[teacher].options, budget)
     if not asked:
         return costs, teachers, None, ()
-    measured = time_all(list(asked.values()), kept=of_ledger(past), tell=tell, again=again, code=_code())
+    try:
+        measured = time_all(list(asked.values()), kept=of_ledger(past), tell=tell, again=again, code=_code())
+    except AutokdError as fault:  # what else cannot be met is told with it
+        faults = list(fault.faults) if isinstance(fault, Faults) else [fault]
+        untimed = [budget for budget in space.budgets if not budget.timed]
+        try:
+            feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)
+        except AutokdError as more:
+            faults += more.faults if isinstance(more, Faults) else [more]
+        raise faults[0] if len(faults) == 1 else Faults(faults) from fault
     costs, teachers = dict(costs), dict(teachers)
     entries = []
     for (role, name, deployment), one in asked.items():

@@ -91,7 +91,7 @@ def time_all(
     path = path or cache_root() / "latencies.json"
     missing = {one.key: one for one in asked if one.key not in found}
     if missing:
-        _possible(missing.values())
+        _possible(missing.values(), here)
         with _alone(path, tell):
             known = {} if again else _read(path, code)
             place = {key: json.dumps([here, key], sort_keys=True) for key in missing}
@@ -195,18 +195,20 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
     return found
 
 
-def _possible(asked: Iterable[Asked]) -> None:
-    """Raises where this machine has not what a deployment asks for."""
-    cpus = os.cpu_count() or 1
-    faults = {
-        one.where: AutokdError(
-            f"a latency with {one.deployment.threads} threads cannot be measured here: this machine has {cpus} processors",
-            where=one.where,
-            fix=f"measure on the machine it is meant for, or threads: {cpus}",
-        )
-        for one in asked
-        if one.deployment.threads > cpus
-    }
+def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:
+    """Raises where this machine has not what the deployments ask for, all at once."""
+    cpus = here["cpus"]
+    faults: dict[str, AutokdError] = {}
+    for one in asked:
+        if one.deployment.device == "cuda" and here["gpu"] == "none":
+            fix = "search on a machine with one, or device: cpu"
+            fault = AutokdError("a latency on a GPU cannot be measured here: there is none", where=one.where, fix=fix)
+            faults[str(fault)] = fault
+        if one.deployment.threads > cpus:
+            what = f"a latency with {one.deployment.threads} threads cannot be measured here: this machine has {cpus} processors"
+            fix = f"search on the machine it is meant for, or threads: {cpus}"
+            fault = AutokdError(what, where=one.where, fix=fix)
+            faults[str(fault)] = fault
     if faults:
         raise next(iter(faults.values())) if len(faults) == 1 else Faults(faults.values())
 

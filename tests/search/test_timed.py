@@ -95,6 +95,16 @@ def test_more_threads_than_the_machine_has_are_a_fault_at_the_budgets_line(path,
     assert fault.value.where == "space.yaml:9" and "threads: 4" in fault.value.fix
 
 
+def test_a_gpu_that_is_not_there_is_a_fault_beside_the_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(timing_room, "_gpu", lambda: "none")
+    cuda = Budget("gpu", latency_ms=5.0, deployment=Deployment(device="cuda", threads=10**6), where="s.yaml:3")
+    with pytest.raises(Faults) as fault:
+        fitted(monkeypatch, tmp_path, cuda, Budget("tiny", params=1.0, where="s.yaml:4"))
+    said = [str(one).splitlines()[0] for one in fault.value.faults]
+    assert [one.split(":")[1] for one in said] == ["3", "3", "4"]
+    assert "on a GPU cannot be measured here" in said[0] and "1000000 threads" in said[1] and "no student fits" in said[2]
+
+
 # --- a space
 
 
@@ -102,7 +112,9 @@ def space(*budgets):
     students = {name: StudentConfig(name) for name in ("little", "middle", "much")}
     pairs = [("teacher", name) for name in students]
     teachers = {"teacher": TeacherConfig("teacher", "teacher")}
-    return SimpleNamespace(students=students, teachers=teachers, budgets=budgets, pairs=lambda: pairs)
+    return SimpleNamespace(
+        students=students, teachers=teachers, budgets=budgets, pairs=lambda: pairs, cheaper_than_teacher=True
+    )
 
 
 COSTS = {name: Counted(100 * place, 1000 * place, 400 * place, 500 * place) for place, name in enumerate(MS, start=1)}
