@@ -100,7 +100,8 @@ class Board:
         if not self.budgets or any(len(budget) > 1 for budget in budgets):
             self.budgets = budgets or self.budgets
         self.plan(name=Path(self.run).name, limits=event.get("limits"))
-        limits = ", ".join(f"{value:g} {key}" for key, value in self.limits.items() if isinstance(value, (int, float)))
+        numbers = {key: value for key, value in self.limits.items() if isinstance(value, (int, float))}
+        limits = ", ".join(f"{value:g} {key.replace('gpu_', 'GPU ')}" for key, value in numbers.items())
         return f"run {self.run}" + (f"  (ends at {limits})" if limits else "")
 
     def _take_resume(self, event: dict[str, Any]) -> str:
@@ -232,7 +233,7 @@ class Board:
         from rich.text import Text
 
         with self.lock:
-            parts = [self._head(Text), Text(), self._budgets_table(Table), Text()]
+            parts = [self._head(Text), Text(), self._budgets_table(Table, width), Text()]
             if self.trials:
                 parts.append(self._trials_table(Table, width))
             return Group(*parts, self._foot(Text))
@@ -251,10 +252,11 @@ class Board:
         head.append(", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none yet")
         return head
 
-    def _budgets_table(self, make: Any) -> Any:
+    def _budgets_table(self, make: Any, width: int) -> Any:
         table = make(box=None, pad_edge=False, header_style="bold")
         for column, side in (("budget", "left"), ("limits", "left"), ("leader", "left"), ("val top-1", "right")):
-            table.add_column(column, justify=side, no_wrap=True)
+            whole = column != "limits"
+            table.add_column(column, justify=side, no_wrap=whole, max_width=None if whole else max(24, width - 66))
         for column in ("student", "method", "policy"):
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         for budget in self.budgets:

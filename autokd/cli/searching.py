@@ -99,7 +99,7 @@ def _report(watch: Any) -> Any:
 def planned(space: Any) -> dict[str, Any]:
     """What the live table shows of a space before the search begins: its name, budgets and limits."""
     budgets = [budget.to_dict() for budget in space.budgets]
-    limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images")}
+    limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images", "gpu_hours")}
     return {"name": space.name, "budgets": budgets, "limits": limits}
 
 

@@ -178,6 +178,7 @@ def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
     work: dict[str, Any] = {
         "trials": search.trials,
         "hours": search.hours,
+        "gpu_hours": search.gpu_hours,
         "epochs": search.epochs,
         "images_a_trial": each,
         "share_left_by_rungs": round(share, 3),
@@ -267,8 +268,9 @@ def _projected(work: dict[str, Any]) -> str:
         )
     if work["share_left_by_rungs"] < 1:
         text += f"\n  with the rungs about {100 * work['share_left_by_rungs']:.0f} % of it"
-    if work["hours"] is not None:
-        text += f"; ends after {work['hours']:g} hours"
+    ends = [f"{work[key]:g} {word}" for key, word in (("hours", "hours"), ("gpu_hours", "GPU hours")) if work[key] is not None]
+    if ends:
+        text += f"; ends after {' or '.join(ends)}"
     if work["teacher_images"]:
         text += f"\n  teachers to train: {amount(work['teacher_images'])} images"
     return text

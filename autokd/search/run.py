@@ -232,7 +232,7 @@ def _go(
             "name": space.name,
             "budgets": [one.to_dict() for one in space.budgets],
             **_latencies(feasible),
-            "limits": {key: getattr(space.search, key) for key in ("trials", "hours", "images")},
+            "limits": {key: getattr(space.search, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
         }
         if past:

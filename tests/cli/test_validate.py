@@ -103,3 +103,8 @@ def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(spac
     assert call(capsys, "validate", space, "--remeasure", "--quiet")[:2] == (0, "ok\n") and len(asked) == 4
     code, _, err = call(capsys, "validate", space, "--set", "budgets.0.latency=0.5 ms")
     assert code == 2 and "resnet8 needs 1 ms" in err
+
+
+def test_what_ends_the_search_is_told(space: Path, capsys):
+    limits = ("--set", "search.hours=2", "--set", "search.gpu_hours=1.5")
+    assert "ends after 2 hours or 1.5 GPU hours" in call(capsys, "validate", space, *limits)[1]
