@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import console, echo, plain
+from autokd.config.limits import COSTS, cost_of_row, limits_in
 from autokd.report.summary import limits_of
 from autokd.report.words import duration, percent
 from autokd.select.best import rank
@@ -112,7 +113,8 @@ class Board:
         if not self.budgets or any(len(budget) > 1 for budget in budgets):
             self.budgets = budgets or self.budgets
         self.plan(name=Path(self.run).name, limits=event.get("limits"))
-        limits = ", ".join(f"{value:g} {key}" for key, value in self.limits.items() if isinstance(value, (int, float)))
+        numbers = {key: value for key, value in self.limits.items() if isinstance(value, (int, float))}
+        limits = ", ".join(f"{value:g} {key.replace('gpu_', 'GPU ')}" for key, value in numbers.items())
         return f"run {self.run}" + (f"  (ends at {limits})" if limits else "")
 
     def _take_part(self, event: dict[str, Any]) -> str:
@@ -264,7 +266,7 @@ class Board:
         from rich.text import Text
 
         with self.lock:
-            parts = [self._head(Text), Text(), self._budgets_table(Table), Text()]
+            parts = [self._head(Text), Text(), self._budgets_table(Table, width), Text()]
             if self.trials:
                 parts.append(self._trials_table(Table, width))
             return Group(*parts, self._foot(Text))
@@ -284,10 +286,11 @@ class Board:
         head.append(", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none yet")
         return head
 
-    def _budgets_table(self, make: Any) -> Any:
+    def _budgets_table(self, make: Any, width: int) -> Any:
         table = make(box=None, pad_edge=False, header_style="bold")
         for column, side in (("budget", "left"), ("limits", "left"), ("leader", "left"), ("val top-1", "right")):
-            table.add_column(column, justify=side, no_wrap=True)
+            whole = column != "limits"
+            table.add_column(column, justify=side, no_wrap=whole, max_width=None if whole else max(24, width - 66))
         for column in ("student", "method", "policy"):
             table.add_column(column, no_wrap=True, overflow="ellipsis")
         for budget in self.budgets:
@@ -398,9 +401,9 @@ def _averaged(lines: Iterable[_Line]) -> list[_Line]:
     ]
 
 
-def _rank(line: _Line) -> tuple[float, float, float, str]:
+def _rank(line: _Line) -> tuple[Any, ...]:
     """As the report ranks them (autokd.select.best)."""
-    return rank({"val_top1": line.val_top1, "trial": line.trial} | {k: line.facts.get(k) for k in ("macs", "params")})
+    return rank({"val_top1": line.val_top1, "trial": line.trial} | {name: line.facts.get(name) for name in COSTS})
 
 
 def _number(value: Any, otherwise: float) -> float:
@@ -418,6 +421,7 @@ def _policy(facts: dict[str, Any]) -> str:
 def _fits(facts: dict[str, Any], budget: dict[str, Any]) -> bool:
     if facts.get("budgets"):
         return budget.get("name") in facts["budgets"]
-    if any(facts.get(key) is None for key in ("params", "macs") if budget.get(key)):
+    costs = {key: cost_of_row(facts, key, budget) for key in limits_in(budget)}
+    if any(cost is None for cost in costs.values()):
         return facts.get("budget") == budget.get("name")
-    return all(facts[key] <= budget[key] for key in ("params", "macs") if budget.get(key))
+    return all(cost is not None and cost <= limit for cost, limit in zip(costs.values(), limits_in(budget).values()))

@@ -107,11 +107,8 @@ def _report(watch: Any) -> Any:
 
 def planned(space: Any) -> dict[str, Any]:
     """What the live table shows of a space before the search begins: its name, budgets and limits."""
-    budgets = [
-        {"name": budget.name, **{key: getattr(budget, key, None) for key in ("params", "macs", "of_teacher")}}
-        for budget in space.budgets
-    ]
-    limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images")}
+    budgets = [budget.to_dict() for budget in space.budgets]
+    limits = {key: getattr(space.search, key, None) for key in ("trials", "hours", "images", "gpu_hours")}
     return {"name": space.name, "budgets": budgets, "limits": limits}
 
 

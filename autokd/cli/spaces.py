@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +15,10 @@ from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet, Set
 from autokd.errors import AutokdError, Faults
 from autokd.report.summary import limits_of
-from autokd.report.words import amount
+from autokd.report.words import amount, cost
 
 if TYPE_CHECKING:
+    from autokd.config.limits import Budget
     from autokd.config.search_space import SearchSpace
 
 __all__ = ["examine", "schema", "validate", "versions"]
@@ -28,12 +31,13 @@ def validate(
     changes: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    remeasure: Annotated[bool, typer.Option("--remeasure", help="Time students again, whatever was kept.")] = False,
 ) -> None:
     """Check a space; tell its size, costs, budgets and work ahead."""
     from autokd.config.search_space import load_space
 
     loaded = load_space(space, overrides=list(changes or []))
-    facts, trouble = examine(loaded)
+    facts, trouble = examine(loaded, again=remeasure, tell=None if quiet or as_json else _aside)
     if as_json and trouble is None:
         print_json(facts)
     elif not quiet and not as_json:
@@ -44,19 +48,32 @@ def validate(
         echo("ok")
 
 
-def examine(space: SearchSpace) -> tuple[dict[str, Any], AutokdError | None]:
-    """Everything `validate` tells, and what is wrong with the budgets where a budget cannot be met."""
+def _aside(text: str) -> None:
+    """What is going on, for a person alone: the answer stands on stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def examine(
+    space: SearchSpace, *, again: bool = False, tell: Callable[[str], None] | None = None
+) -> tuple[dict[str, Any], AutokdError | None]:
+    """Everything `validate` tells, and what is wrong with the budgets where a budget cannot be met.
+
+    again: latencies are measured whatever was kept. tell: hears what is being timed.
+    """
     from autokd.data.training import expect
-    from autokd.search.feasible import feasible, measure
+    from autokd.search.feasible import costs_of, feasible, timed
 
     card = expect(space.data.name, root=space.data.root, options=space.data.options)
-    costs, teachers = {}, measure(space.data, [], space.teachers.values(), card)[1]
-    for name, student in space.students.items():
-        costs[name] = measure(space.data, [student], [], card)[0][student.name]
+    costs, teachers = costs_of(space, card)
     trouble: AutokdError | None = None
     fits: dict[str, list[str]] = {name: [] for name in space.students}
+    latencies: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    marginal: Mapping[str, Any] = {}
     try:
+        costs, teachers, latencies, notes = timed(space, costs, teachers, card, again=again, tell=tell or (lambda text: None))
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
+        marginal = found.marginal
     except (AutokdError, Faults) as error:
         trouble = error
         pairs = 0
@@ -83,32 +100,47 @@ def examine(space: SearchSpace) -> tuple[dict[str, Any], AutokdError | None]:
             for k in space.knobs()
         ],
         "students": [
-            {"name": name, "params": costs[name].params, "macs": costs[name].macs, "budgets": fits[name]}
+            {
+                "name": name,
+                **_costs(costs[name], space.budgets),
+                "budgets": fits[name],
+                "marginal": [budget for budget, some in marginal.items() if name in some],
+            }
             for name in sorted(costs, key=lambda name: (costs[name].macs, costs[name].params))
         ],
         "teachers": [
             {
                 "name": name,
                 "model": _near(teacher.model),
-                "params": teachers[name].params,
-                "macs": teachers[name].macs,
+                **_costs(teachers[name], space.budgets),
                 "weights": _weights(teacher),
             }
             for name, teacher in space.teachers.items()
         ],
         "budgets": [
             {
-                "name": b.name,
-                **b.limits(),
-                "of_teacher": b.of_teacher,
+                **{key: value for key, value in b.to_dict().items() if value is not None},
                 "students": sum(b.name in names for names in fits.values()),
             }
             for b in space.budgets
         ],
+        "machine": latencies["machine"] if latencies else None,
         "work": _work(space, card),
-        "notes": list(space.notes),
+        "notes": [*space.notes, *notes],
     }
     return facts, trouble
+
+
+def _costs(found: Any, budgets: Sequence[Budget]) -> dict[str, Any]:
+    """Counted costs, and each measured latency (ms, with its 95 % interval) under the conditions of the budgets that ask."""
+    counted = {name: getattr(found, name) for name in ("params", "macs", "file_size", "memory")}
+    told = {}
+    for budget in budgets:
+        timing = found.timings.get(budget.deployment) if budget.timed else None
+        if timing is not None:
+            one = timing.of(budget.statistic)
+            told[budget.conditions] = {"ms": one.value, "low": one.low, "high": one.high}
+    return {**counted, "latencies": told}
 
 
 def _train_images(space: SearchSpace, card: Any) -> int | None:
@@ -146,6 +178,7 @@ def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
     work: dict[str, Any] = {
         "trials": search.trials,
         "hours": search.hours,
+        "gpu_hours": search.gpu_hours,
         "epochs": search.epochs,
         "images_a_trial": each,
         "share_left_by_rungs": round(share, 3),
@@ -180,22 +213,44 @@ def _tell(space: SearchSpace, facts: dict[str, Any]) -> None:
     print_table(("knob", "values", "prior", "where"), rows, title=f"{len(rows)} knobs")
     echo()
     names = [budget["name"] for budget in facts["budgets"]]
-    table = [
-        (s["name"], amount(s["params"]), amount(s["macs"]), *("yes" if name in s["budgets"] else "-" for name in names))
-        for s in facts["students"]
-    ]
-    print_table(("student", "params", "MACs", *names), table, title="Students, and the budgets they fit")
+    table = [(s["name"], *_counted(s), *(_fit(s, name) for name in names)) for s in facts["students"]]
+    print_table(("student", *_COUNTED, *names), table, title="Students, and the budgets they fit")
     echo()
-    print_table(("teacher", "model", "params", "MACs", "weights"),
-                [(t["name"], t["model"], amount(t["params"]), amount(t["macs"]), t["weights"]) for t in facts["teachers"]],
+    print_table(("teacher", "model", *_COUNTED, "weights"),
+                [(t["name"], t["model"], *_counted(t), t["weights"]) for t in facts["teachers"]],
                 title="Teachers")  # fmt: skip
     echo()
+    for conditions in dict.fromkeys(key for s in facts["students"] for key in s["latencies"]):
+        _tell_latency(conditions, facts)
     fitting = [(budget["name"], limits_of(budget), budget["students"]) for budget in facts["budgets"]]
     print_table(("budget", "limits", "students"), fitting, title="Budgets")
     echo()
     echo(_projected(work))
     for note in facts["notes"]:
         echo(f"note: {note}")
+
+
+_COUNTED = ("params", "MACs", "file", "memory")
+
+
+def _counted(facts: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(cost(name, facts[name]) for name in ("params", "macs", "file_size", "memory"))
+
+
+def _fit(student: dict[str, Any], budget: str) -> str:
+    return ("yes" if budget in student["budgets"] else "-") + (" (marginal)" if budget in student["marginal"] else "")
+
+
+def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
+    """One table a set of conditions: what was measured, and where."""
+    rows = []
+    for one, role in [*((s, "") for s in facts["students"]), *((t, " (teacher)") for t in facts["teachers"])]:
+        if (told := one["latencies"].get(conditions)) is not None:
+            rows.append((one["name"] + role, f"{told['ms']:.3g}", f"{told['low']:.3g} to {told['high']:.3g}"))
+    machine = facts["machine"]
+    echo(f"Latency: {conditions}, on {machine.get('gpu') or machine['processor']}, torch {machine['torch']}")
+    print_table(("student", "ms", "95 % interval"), rows)
+    echo()
 
 
 def _projected(work: dict[str, Any]) -> str:
@@ -213,8 +268,9 @@ def _projected(work: dict[str, Any]) -> str:
         )
     if work["share_left_by_rungs"] < 1:
         text += f"\n  with the rungs about {100 * work['share_left_by_rungs']:.0f} % of it"
-    if work["hours"] is not None:
-        text += f"; ends after {work['hours']:g} hours"
+    ends = [f"{work[key]:g} {word}" for key, word in (("hours", "hours"), ("gpu_hours", "GPU hours")) if work[key] is not None]
+    if ends:
+        text += f"; ends after {' or '.join(ends)}"
     if work["teacher_images"]:
         text += f"\n  teachers to train: {amount(work['teacher_images'])} images"
     return text

@@ -11,8 +11,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from autokd.config.limits import Budget, Deployment
 from autokd.config.sections import (
-    Budget,
     BudgetSection,
     DataSection,
     SpaceFile,
@@ -401,28 +401,32 @@ class Reader:
         )
 
     def _budget(self, section: BudgetSection, place: Place) -> Budget:
-        limits: dict[str, float] = {}
+        limits: dict[str, Any] = {}
         shares: dict[str, float] = {}
-        for key in ("params", "macs", "flops"):
-            given: Amount | None = getattr(section, key)
-            if given is None:
-                continue
-            target = "macs" if key == "flops" else key
+        for cost, key, given in _limits_of(section):
+            at = (*place, *key)
+            if not isinstance(self.document.get(at[:-1]), dict):  # latency: 5 ms
+                at = at[:-1]
             if given.share:
-                shares[target] = given.value
+                shares[cost] = given.value
                 if not self.document.get(("teachers",)):
-                    self.tell(
-                        (*place, key), "a share of the teacher, and there is no teacher", "write a number such as 45 M"
-                    )
+                    example = {"latency_ms": "5 ms", "file_size": "1 MB", "memory": "1 MB"}.get(cost, "45 M")
+                    what = "a share of the teacher, and there is no teacher"
+                    self.tell(at, what, f"write {'a number such as ' * (example == '45 M')}{example}")
                 continue
             value = given.value
-            if given.flops and key == "params":
-                self.tell((*place, key), "parameters are not counted in FLOPs", "write params: 0.3 M, or macs: …")
-            elif given.flops or key == "flops":
+            if given.flops and key == ("params",):
+                self.tell(at, "parameters are not counted in FLOPs", "write params: 0.3 M, or macs: …")
+            elif given.flops or key == ("flops",):
                 value /= 2
-                self.note((*place, key), f"{short(given.value)} FLOPs are {short(value)} MACs (one MAC is two FLOPs)")
-            limits[target] = value
-        return Budget(section.name, of_teacher=shares, where=self.document.where((*place, "name")), **limits)
+                self.note(at, f"{short(given.value)} FLOPs are {short(value)} MACs (one MAC is two FLOPs)")
+            limits[cost] = value
+        timing: dict[str, Any] = {}
+        if section.latency is not None:
+            deployment = section.latency.model_dump(exclude={"max", "statistic"})
+            timing = {"statistic": section.latency.statistic, "deployment": Deployment(**deployment)}
+        where = self.document.where((*place, "name"))
+        return Budget(section.name, of_teacher=shares, where=where, **limits, **timing)
 
     # -- models and files ----------------------------------------------------------------------------------------------
 
@@ -518,6 +522,15 @@ def _model_at(model: type[BaseModel], loc: Sequence[str | int]) -> type[BaseMode
             here = get_args(here)[-1]
         here = _section_of(here)
     return here if isinstance(here, type) and issubclass(here, BaseModel) else None
+
+
+def _limits_of(section: BudgetSection) -> list[tuple[str, Place, Amount]]:
+    """Every limit that is written: the name of the cost, where it stands in the budget, and how much."""
+    keys = {name: name for name in ("params", "macs", "file_size", "memory")} | {"flops": "macs"}
+    found: list[tuple[str, Place, Any]] = [(cost, (key,), getattr(section, key)) for key, cost in keys.items()]
+    if section.latency is not None:
+        found.append(("latency_ms", ("latency", "max"), section.latency.max))
+    return [one for one in found if one[2] is not None]
 
 
 def _without_misspelt(errors: Sequence[Any], model: type[BaseModel]) -> list[Any]:

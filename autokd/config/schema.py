@@ -59,6 +59,8 @@ def schema() -> dict[str, Any]:
         train["properties"][setting.name] = _value(setting)
     train["properties"]["optimizer"] = {"enum": list(OPTIMIZERS)}
     train["properties"]["schedule"] = {"enum": list(SCHEDULES)}
+    latency = definitions["BudgetSection"]["properties"]["latency"]
+    latency["anyOf"] = [*latency["anyOf"], definitions["LatencySection"]["properties"]["max"]]  # latency: 5 ms
     for name in list(places):  # an empty section is one that is not there
         if name not in root.get("required", ()):
             places[name] = {"anyOf": [places[name], {"type": "null"}]}

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from autokd.config.limits import Budget
 from autokd.config.reading import Reader
 from autokd.config.schema import schema
 from autokd.config.sections import (
-    Budget,
     ConfirmSettings,
     FinalizeSettings,
     Resources,
@@ -20,7 +20,7 @@ from autokd.config.sections import (
 )
 from autokd.config.tree import Knob, Tree, needs_teacher, searched
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TrialConfig
-from autokd.config.units import short
+from autokd.config.units import short, short_ms, short_size
 from autokd.errors import Faults, did_you_mean
 from autokd.space.document import Document, Place, dump, plain
 from autokd.space.domains import Branches, Choose, Drawer, Int, Node, Tell
@@ -346,11 +346,16 @@ def _relevant(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _budget_item(budget: Budget) -> dict[str, Any]:
+    def share(name: str) -> str:
+        return f"{budget.of_teacher[name] * 100!r} % of teacher"
+
     made: dict[str, Any] = {"name": budget.name}
-    for key in ("params", "macs"):
-        value = getattr(budget, key)
-        if value is not None:
-            made[key] = short(value)
-        elif key in budget.of_teacher:
-            made[key] = f"{budget.of_teacher[key] * 100!r} % of teacher"
+    for name, write in (("params", short), ("macs", short), ("file_size", short_size), ("memory", short_size)):
+        if (limit := getattr(budget, name)) is not None:
+            made[name] = write(limit)
+        elif name in budget.of_teacher:
+            made[name] = share(name)
+    if budget.timed:
+        most = short_ms(budget.latency_ms) if budget.latency_ms is not None else share("latency_ms")
+        made["latency"] = {"max": most, "statistic": budget.statistic, **asdict(budget.deployment)}
     return made

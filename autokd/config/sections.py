@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from autokd.config.units import Amount, amount
+from autokd.config.limits import Budget
+from autokd.config.units import Amount, amount, milliseconds, size
 
 __all__ = [
     "Budget",
@@ -16,6 +17,7 @@ __all__ = [
     "ConfirmSettings",
     "DataSection",
     "FinalizeSettings",
+    "LatencySection",
     "Resources",
     "Rungs",
     "SearchSettings",
@@ -28,16 +30,19 @@ __all__ = [
 ]
 
 
-def _amount(value: object) -> Any:
-    if value is None or isinstance(value, Amount):
-        return value
-    try:
-        found = amount(value)
-    except ValueError as error:
-        raise _told(str(error)) from None
-    if found.value <= 0:
-        raise _told(f"must be above 0, not {value!r}; leave the limit out where there is none")
-    return found
+def _limit(read: Callable[[object], Amount]) -> Callable[[object], Any]:
+    def check(value: object) -> Any:
+        if value is None or isinstance(value, Amount):
+            return value
+        try:
+            found = read(value)
+        except ValueError as error:
+            raise _told(str(error)) from None
+        if found.value <= 0:
+            raise _told(f"must be above 0, not {value!r}; leave the limit out where there is none")
+        return found
+
+    return check
 
 
 def _count(value: object) -> Any:
@@ -62,19 +67,23 @@ def _sequence(value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-_QUANTITY = {
-    "anyOf": [
-        {"type": "number", "exclusiveMinimum": 0},
-        {
-            "type": "string",
-            "pattern": r"^[0-9._]+([eE][-+]?[0-9]+)?\s*([kKMGT]?\s*[A-Za-z]*|%(\s+of\s+(the\s+)?teacher)?)$",
-        },
-    ],
-    "description": "a number such as 300000, 300 k or 45 M",
-}
+_OF_TEACHER = r"%(\s+of\s+(the\s+)?teacher)?"
+
+
+def _written(units: str, example: str, *, bare: bool = True) -> dict[str, Any]:
+    text = {"type": "string", "pattern": rf"^[0-9._]+([eE][-+]?[0-9]+)?\s*({units}|{_OF_TEACHER})$"}
+    number = {"type": "number", "exclusiveMinimum": 0}
+    return {"anyOf": [number, text] if bare else [text], "description": example}
+
+
+_QUANTITY = _written(r"[kKMGT]?\s*[A-Za-z]*", "a number such as 300000, 300 k or 45 M")
+_SIZE = _written(r"[kKMGT]?(i?B|\s*bytes?)?", "bytes, such as 500000, 1 MB, 500 kB or 2 MiB")
+_TIME = _written(r"(us|µs|ms|s)", "a time, such as 5 ms, 800 us or 0.2 s", bare=False)
 _WHOLE = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[0-9._]+\s*[kKMGT]$"}]}
 
-Quantity = Annotated[Amount, BeforeValidator(_amount), WithJsonSchema(_QUANTITY)]
+Quantity = Annotated[Amount, BeforeValidator(_limit(amount)), WithJsonSchema(_QUANTITY)]
+Size = Annotated[Amount, BeforeValidator(_limit(size)), WithJsonSchema(_SIZE)]
+Time = Annotated[Amount, BeforeValidator(_limit(milliseconds)), WithJsonSchema(_TIME)]
 Whole = Annotated[int, BeforeValidator(_count), WithJsonSchema(_WHOLE)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Statistics = Annotated[tuple[float, ...], BeforeValidator(_sequence), Field(min_length=1)]
@@ -147,6 +156,22 @@ class StudentsSection(Section):
     ] = True
 
 
+class LatencySection(Section):
+    """A limit on the time of one batch, with the conditions it is measured under. `latency: 5 ms` is `latency: {max: 5 ms}`."""
+
+    max: Time
+    statistic: Annotated[Literal["median", "p90"], Field(description="of the repetitions")] = "median"
+    batch: Annotated[Whole, Field(ge=1, description="images at once")] = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Annotated[Whole, Field(ge=1, description="of the CPU")] = 1
+    runtime: Annotated[Literal["torch", "compiled"], Field(description="compiled: by torch.compile")] = "torch"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+def _latency(value: object) -> Any:
+    return {"max": value} if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+
+
 class BudgetSection(Section):
     """Limits on the student's inference. `flops` is halved into `macs`; `10 % of teacher` is a share of each pair's teacher."""
 
@@ -154,46 +179,15 @@ class BudgetSection(Section):
     params: Quantity | None = None
     macs: Quantity | None = None
     flops: Quantity | None = None
+    file_size: Annotated[Size | None, Field(description="of the exported safetensors file")] = None
+    memory: Annotated[Size | None, Field(description="of one inference: weights and activations")] = None
+    latency: Annotated[LatencySection | None, BeforeValidator(_latency)] = None
 
     @model_validator(mode="after")
     def _one_count(self) -> BudgetSection:
         if self.macs is not None and self.flops is not None:
             raise _told("macs and flops say the same thing twice; keep macs: one MAC is two FLOPs")
         return self
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Limits on the student's inference; None: no limit. In `of_teacher`, shares of what the teacher of a pair has."""
-
-    name: str
-    params: float | None = None
-    macs: float | None = None
-    of_teacher: dict[str, float] = field(default_factory=dict)
-    where: str = field(default="", compare=False)  # file:line
-
-    def limits(self, teacher: tuple[float, float] | None = None) -> dict[str, float]:
-        """The limits in numbers: {"params": …, "macs": …}, only those that are set.
-
-        teacher: (params, macs) of the pair's teacher; without one a share limits nothing (train with cross-entropy alone
-        under a share by naming the largest teacher here).
-        """
-        found = {key: value for key, value in (("params", self.params), ("macs", self.macs)) if value is not None}
-        if teacher is not None:
-            found |= {
-                key: share * dict(zip(("params", "macs"), teacher))[key] for key, share in self.of_teacher.items()
-            }
-        return found
-
-    def admits(self, params: float, macs: float, teacher: tuple[float, float] | None = None) -> bool:
-        """Whether a student of this cost may run under the budget; at the limit it may."""
-        cost = {"params": params, "macs": macs}
-        return all(cost[key] <= limit for key, limit in self.limits(teacher).items())
-
-    def __str__(self) -> str:
-        told = [f"{key} {value:g}" for key, value in self.limits().items()]
-        told += [f"{key} {share:.4g} of the teacher's" for key, share in self.of_teacher.items()]
-        return f"{self.name}: {', '.join(told) or 'no limit'}"
 
 
 class Rungs(Section):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from autokd.errors import AutokdError
 from autokd.models.build import build, sides
 
-__all__ = ["Cost", "count", "count_module"]
+__all__ = ["Cost", "count", "count_module", "examine"]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,20 @@ def count(
     return _count_once(name, classes, channels, size, key)
 
 
-@lru_cache(maxsize=4096)
-def _count_once(name: str, classes: int, channels: int, size: int | tuple[int, int], options: str) -> Cost:
-    return _count(name, classes, channels, size, json.loads(options))
+def examine(
+    name: str,
+    look: Callable[[nn.Module], Found],
+    *,
+    classes: int,
+    channels: int = 3,
+    size: int | tuple[int, int] = 32,
+    options: dict[str, Any] | None = None,
+) -> Found:
+    """What `look` says of the network called `name`, built on the meta device, or where own code needs it on the CPU."""
 
-
-def _count(name: str, classes: int, channels: int, size: int | tuple[int, int], options: dict[str, Any]) -> Cost:
-    def attempt(device: str) -> Cost:
+    def attempt(device: str) -> Found:
         with torch.device(device):
-            model = build(name, classes=classes, channels=channels, size=size, options=options, seed=0)
-            return count_module(model, channels=channels, size=size, classes=classes)
+            return look(build(name, classes=classes, channels=channels, size=size, options=options, seed=0))
 
     if ":" not in name:
         return attempt("meta")
@@ -67,6 +74,18 @@ def _count(name: str, classes: int, channels: int, size: int | tuple[int, int], 
     except Exception:  # own code may read values, which meta tensors do not have
         pass
     return attempt("cpu")
+
+
+@lru_cache(maxsize=4096)
+def _count_once(name: str, classes: int, channels: int, size: int | tuple[int, int], options: str) -> Cost:
+    return _count(name, classes, channels, size, json.loads(options))
+
+
+def _count(name: str, classes: int, channels: int, size: int | tuple[int, int], options: dict[str, Any]) -> Cost:
+    def look(model: nn.Module) -> Cost:
+        return count_module(model, channels=channels, size=size, classes=classes)
+
+    return examine(name, look, classes=classes, channels=channels, size=size, options=options)
 
 
 def count_module(model: nn.Module, *, channels: int, size: int | tuple[int, int], classes: int | None = None) -> Cost:

@@ -67,19 +67,26 @@ def _tensor(body: memoryview, entry: dict[str, Any]) -> Tensor:
     return torch.frombuffer(body[start:end], dtype=torch.uint8).clone().view(dtype).reshape(shape)
 
 
-def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write aside, flush to the disk, rename: a reader finds the old file or the new one, never half of one."""
+def layout(tensors: dict[str, Tensor], metadata: dict[str, str]) -> tuple[bytes, list[str], int]:
+    """What stands before the numbers of a file, the names of the tensors in their order, and the bytes of the numbers."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    at, parts = 0, []
+    at = 0
     # widest numbers first, so that every tensor starts where its type may start
-    for name in sorted(tensors, key=lambda n: (-tensors[n].dtype.itemsize, n)):
-        tensor = tensors[name].detach().to("cpu").contiguous()
+    order = sorted(tensors, key=lambda n: (-tensors[n].dtype.itemsize, n))
+    for name in order:
+        tensor = tensors[name]
         size = tensor.numel() * tensor.dtype.itemsize
         header[name] = {"dtype": _WORDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, at + size]}
         at += size
-        parts.append(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if size else b"")
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, order, at
+
+
+def write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write aside, flush to the disk, rename: a reader finds the old file or the new one, never half of one."""
+    head, order, _ = layout(tensors, metadata)
+    flat = (tensors[name].detach().to("cpu").contiguous().reshape(-1) for name in order)
     with whole(path) as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.writelines(parts)
+        file.write(head)
+        file.writelines(one.view(torch.uint8).numpy().tobytes() if one.numel() else b"" for one in flat)

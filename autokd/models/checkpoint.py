@@ -92,13 +92,7 @@ def save_weights(
     not at all.
     """
     path = Path(path).expanduser()
-    words = {"format": "pt", **(metadata or {})}
-    model = inner(model)
-    blueprint = getattr(model, "autokd_blueprint", None)
-    if blueprint is not None:
-        words["autokd"] = json.dumps(asdict(blueprint), sort_keys=True)
-    if accuracy is not None:
-        words["accuracy"] = repr(float(accuracy))
+    model, words = inner(model), _words(model, accuracy, metadata)
     try:
         _safetensors.write(path, model.state_dict(), words)
     except OSError as error:
@@ -106,6 +100,22 @@ def save_weights(
             f"cannot write weights: {error.strerror or error}", where=str(path), fix="choose another place"
         ) from error
     return sha256(path.read_bytes()).hexdigest()
+
+
+def saved_bytes(model: nn.Module, *, metadata: dict[str, str] | None = None) -> int:
+    """How many bytes the file of `save_weights` has. Nothing is written; the network may lie on the meta device."""
+    head, _, numbers = _safetensors.layout(inner(model).state_dict(), _words(model, None, metadata))
+    return len(head) + numbers
+
+
+def _words(model: nn.Module, accuracy: float | None, metadata: dict[str, str] | None) -> dict[str, str]:
+    words = {"format": "pt", **(metadata or {})}
+    blueprint = getattr(inner(model), "autokd_blueprint", None)
+    if blueprint is not None:
+        words["autokd"] = json.dumps(asdict(blueprint), sort_keys=True)
+    if accuracy is not None:
+        words["accuracy"] = repr(float(accuracy))
+    return words
 
 
 def _bytes(path: Path) -> bytes:

@@ -31,7 +31,9 @@ def _front(told: Told, name: str, other: Told | None) -> Chart | None:
     second = [one for one in other.finished() if one.costs.get(name)] if other is not None else []
     if not done and not second:
         return None
-    limits = {str(one["name"]): limit for one in told.budgets if (limit := _limit(one.get(name))) is not None}
+    conditions = next((one["conditions"] for one in told.budgets if one.get("conditions")), None)  # of the table's latency
+    drawn = [one for one in told.budgets if name != "latency_ms" or one.get("conditions") == conditions]
+    limits = {str(one["name"]): limit for one in drawn if (limit := _limit(one.get(name))) is not None}
     best = winners(told)
     chosen = {w.trial: ", ".join(b for b, one in best.items() if one.trial == w.trial) for w in best.values()}
     series = [_dots(done, name, "finished trial", GREY)]
@@ -46,6 +48,7 @@ def _front(told: Told, name: str, other: Told | None) -> Chart | None:
         series.append(replace(_dots(second, name, f"finished trial of {other.run}", 2), symbol="diamond", faint=True))
         series.append(replace(_line(second, name, f"front of {other.run}", 2), dash=True))
     title, si = COSTS[name]
+    title += f" ({conditions})" if name == "latency_ms" and conditions else ""
     costs = [one.costs[name] for one in (*done, *second)] + list(limits.values())
     axis = Axis(title, log=True, si=si, ticks=_ticks(costs), low=min(costs) / 1.25, high=max(costs) * 1.25)
     says = (
@@ -82,9 +85,8 @@ def winners(told: Told) -> dict[str, Course]:
     return found
 
 
-def _rank(one: Course) -> tuple[float, float, float, str]:
-    costs = {key: one.costs.get(key) for key in ("macs", "params")}
-    return rank({"val_top1": one.score, "trial": one.trial, **costs})
+def _rank(one: Course) -> tuple[Any, ...]:
+    return rank({"val_top1": one.score, "trial": one.trial, **one.costs})
 
 
 def _on_front(done: Sequence[Course], name: str) -> set[str]:

@@ -108,10 +108,11 @@ def _page(
         tables.append(_tested(finals, told))
     if other is not None:
         tables.append(_compared(told, other))
-    rest = [_plain(key, one) for key, one in zip(_REST, _rest(summary))]
+    rest = [_plain(key, one) for key, one in _rest(summary)]
     links = [("chosen", "Chosen students"), *(("tested", "Tested") for _ in finals[:1]),
              *(("against", "Comparison") for _ in [other] if other), *((part.key, part.title) for part in parts),
-             *zip(_REST, (one.title.split(":")[0].split(",")[0] for one in _rest(summary)))]  # fmt: skip
+             *((key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary)
+               if "-" not in key)]  # fmt: skip
     body = [
         f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark page</button></header>',
         f"<p>{escape(_state(summary))}</p>",
@@ -254,12 +255,16 @@ def _compared(told: Told, other: Told) -> str:
     return _plain("against", as_section(told, other, differences(told, other)), said)
 
 
-_REST = ("failed", "passed", "teachers")
+_REST = {"What they cost": "costs", "Latency": "latency", "Failed": "failed", "Passed over": "passed", "Teachers": "teachers"}
 
 
-def _rest(summary: Summary) -> list[Section]:
-    found = {one.title.split(":")[0].split(",")[0]: one for one in sections(summary)}
-    return [found[name] for name in ("Failed", "Passed over", "Teachers") if name in found]
+def _rest(summary: Summary) -> list[tuple[str, Section]]:
+    """The tables below the figures, each with its key; a latency table for each deployment."""
+    found: list[tuple[str, Section]] = []
+    for start, key in _REST.items():
+        some = [one for one in sections(summary) if one.title.startswith(start)]
+        found += [(f"{key}-{number}" if number else key, one) for number, one in enumerate(some)]
+    return found
 
 
 def _plain(key: str, one: Section, said: str = "") -> str:

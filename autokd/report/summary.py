@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unusual
 from autokd.errors import AutokdError
-from autokd.report.words import amount, duration, percent
-from autokd.select.best import admitted_of, best, front, last_rows, limits_of_run
+from autokd.report.words import amount, cost, duration, percent
+from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.select.confirmed import confirmed_row, read_confirmed
 from autokd.track.ledger import FILE, read_events
 from autokd.track.table import read_table
@@ -46,6 +47,9 @@ class Pick:
     ratio: float | None
     params: int | None
     macs: int | None
+    file_size: int | None
+    memory: int | None
+    latency_ms: float | None
     epochs: float
     images: int
     seconds: float
@@ -53,6 +57,7 @@ class Pick:
     seed: int | None = None
     gap: float = 0.0
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    latencies: dict[str, float] = field(default_factory=dict, repr=False, compare=False)  # ms by conditions
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Summary:
     leading: dict[str, Pick] = field(default_factory=dict)
     confirmed: dict[str, Any] | None = None  # what RUN/confirm.json says
     stale: tuple[str, ...] = ()  # budgets whose search found a better trial since
+    latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,7 +122,7 @@ def summarise(folder: str | Path) -> Summary:
         images=sum(int(row["images"] or 0) for row in rows),
         budgets=tuple(budgets),
         best=found,
-        front=tuple(_pick(row) for row in front(rows)),
+        front=tuple(_pick(row) for row in front(rows, limited(budgets))),
         passed_over=passed,
         failures=tuple(
             {"trial": row["trial"], "student": row["student"], "reason": row["reason"] or "not told"}
@@ -124,6 +130,7 @@ def summarise(folder: str | Path) -> Summary:
             if row["status"] == "failed"
         ),
         teachers=tuple(told.teachers.values()),
+        latencies=told.latencies,
         leading={
             name: _pick(next(row for row in rows if row["trial"] == trial))
             for name, trial in ahead.items()
@@ -141,6 +148,7 @@ class _Told:
     closed: dict[str, Any] | None = None
     elapsed: float = 0.0
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latencies: dict[str, Any] = field(default_factory=dict)
 
 
 def _told(events: Iterable[dict[str, Any]]) -> _Told:
@@ -148,6 +156,8 @@ def _told(events: Iterable[dict[str, Any]]) -> _Told:
     for event in events:
         kind = event["event"]
         told.elapsed = max(told.elapsed, float(event.get("elapsed") or 0.0))
+        if kind in ("begin", "resume"):
+            told.latencies = event.get("latencies") or {}
         if kind in ("close", "resume"):
             told.closed = event if kind == "close" else None
         elif kind == "teacher":
@@ -168,6 +178,10 @@ def _pick(row: dict[str, Any]) -> Pick:
         ratio=row["ratio"],
         params=row["params"],
         macs=row["macs"],
+        file_size=row.get("file_size"),
+        memory=row.get("memory"),
+        latency_ms=row.get("latency_ms"),
+        latencies=json.loads(row["latencies"]) if row.get("latencies") else {},
         epochs=row["epochs"] or 0.0,
         images=row["images"] or 0,
         seconds=row["seconds"] or 0.0,
@@ -235,6 +249,7 @@ class Section:
 def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     """The tables of a summary, for whoever draws them. `short` leaves the best of each budget only."""
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
+    extra = [name for name in limited(summary.budgets) if name not in ("params", "macs")]
     head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
     found = []
     for name, best_one in summary.best.items():
@@ -246,12 +261,15 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
                           amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
+    if extra:
+        told.append(_costs(summary, extra))
     told += confirmation(summary, short=short)
     if short:
         return told
     settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
     told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
-    columns = ("trial", "val top-1", "MACs", "params", "student", "teacher", "method", "policy")
+    dear = tuple(TITLES[name] for name in extra)
+    columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
         Section(
             "Front: nothing as small and as cheap is as accurate",
@@ -262,6 +280,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
                     percent(p.val_top1),
                     amount(p.macs),
                     amount(p.params),
+                    *(cost(name, getattr(p, name)) for name in extra),
                     p.student,
                     p.teacher or "-",
                     p.method,
@@ -281,6 +300,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     told.append(Section("Passed over: the next best of each budget", columns, passed, "nothing"))
     failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
     told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
+    told += _latencies(summary)
     if summary.teachers:
         rows = tuple(
             (
@@ -388,6 +408,49 @@ def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _costs(summary: Summary, names: Sequence[str]) -> Section:
+    """What the best students cost beyond parameters and multiply-accumulates; a latency under the budget's own conditions."""
+    rows = []
+    for budget in summary.budgets:
+        pick = summary.best.get(budget["name"]) or summary.leading.get(budget["name"])
+        if pick is not None:
+            told = [cost(name, cost_of_row(asdict(pick), name, budget)) for name in names]
+            rows.append((budget["name"], pick.student, *told, budget.get("conditions") or ""))
+    columns = ("budget", "student", *(TITLES[name] for name in names), "conditions of the latency")
+    if "latency_ms" not in names:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return Section("What they cost at inference", columns, tuple(rows), "no trial has finished yet")
+
+
+def _latencies(summary: Summary) -> list[Section]:
+    """What was timed, a table for each deployment, and which budgets' limits lie inside the interval."""
+    machine = summary.latencies.get("machine", {})
+    where = ", ".join(str(machine[key]) for key in ("gpu", "processor") if machine.get(key)) or "an unknown machine"
+    asking = {b["name"]: str(Deployment(**b["deployment"])) for b in summary.budgets if b.get("deployment")}
+    tables: dict[str, list[tuple[str, ...]]] = {}
+    for one in summary.latencies.get("timings", ()):
+        student, deployment = one.get("student"), one["deployment"]
+        marginal = [
+            name
+            for name, some in summary.latencies.get("marginal", {}).items()
+            if student in some and asking.get(name) == deployment
+        ]
+        words = [f"marginal for {', '.join(marginal)}"] if marginal else []
+        words += ["something else was running"] if one.get("busy") else []
+        name = student or f"{one.get('teacher')} (teacher)"
+        tables.setdefault(deployment, []).append((name, _estimate(one["median"]), _estimate(one["p90"]), "; ".join(words)))
+    columns = ("network", "median, ms (95 % interval)", "90th percentile, ms", "note")
+    return [
+        Section(f"Latency, {deployment}, on {where}", columns, tuple(rows))
+        for deployment, rows in tables.items()
+    ]
+
+
+def _estimate(told: Sequence[float]) -> str:
+    value, low, high = told
+    return f"{value:.3g} ({low:.3g} to {high:.3g})"
+
+
 def headline(summary: Summary) -> str:
     """The run in two lines: what became of it, and what it took."""
     counts = ", ".join(f"{number} {state}" for state, number in summary.counts.items() if number) or "no trials"
@@ -414,7 +477,7 @@ def render(summary: Summary, form: str, more: Sequence[Section] = ()) -> str:
 
 def _csv(summary: Summary) -> str:
     """One row a pick; `part` says which table it stands in."""
-    names = [name for name in Pick.__dataclass_fields__ if name != "config"]
+    names = [name for name in Pick.__dataclass_fields__ if name not in ("config", "latencies")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["part", "budget", *names])
@@ -468,15 +531,19 @@ def policy_of(pick: Pick) -> str:
     return f"{pick.policy} {pick.ratio:.2f}" if pick.ratio is not None and pick.policy != "none" else pick.policy
 
 
+TITLES = {"params": "params", "macs": "MACs", "file_size": "file", "memory": "memory", "latency_ms": "latency"}
+_UNITS = {"params": " params", "macs": " MACs", "file_size": " file", "memory": " memory", "latency_ms": ""}
+_OWNED = {"file_size": "file", "latency_ms": "latency"}
+
+
 def limits_of(budget: dict[str, Any]) -> str:
-    """'≤ 300 k params, 45 M MACs'."""
-    words = [
-        f"{amount(budget[key])} {unit}"
-        for key, unit in (("params", "params"), ("macs", "MACs"))
-        if budget.get(key) is not None
-    ]
-    words += [f"{100 * part:.4g} % of the teacher's {key}" for key, part in (budget.get("of_teacher") or {}).items()]
-    return "≤ " + ", ".join(words) if words else "no limit"
+    """'≤ 300 k params, 45 M MACs, 1 MB file, 5 ms (p90, 4 threads)'."""
+    words = {name: f"{cost(name, limit)}{_UNITS[name]}" for name, limit in limits_in(budget).items()}
+    for name, part in (budget.get("of_teacher") or {}).items():
+        words[name] = f"{100 * part:.4g} % of the teacher's {_OWNED.get(name, name)}"
+    if "latency_ms" in words and (odd := unusual(budget)):
+        words["latency_ms"] += f" ({odd})"
+    return "≤ " + ", ".join(words[name] for name in COSTS if name in words) if words else "no limit"
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["amount", "duration", "percent"]
+__all__ = ["amount", "cost", "duration", "percent"]
 
 
 def amount(number: float | None) -> str:
@@ -19,6 +19,17 @@ def amount(number: float | None) -> str:
 
 def _three(number: float) -> str:
     return f"{number:.0f}" if abs(number) >= 99.95 else f"{number:.3g}"
+
+
+def cost(name: str, value: float | None) -> str:
+    """What a student costs, by the name of the cost: '278 k', '1.2 MB', '4.5 ms'."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if name == "latency_ms":
+        return f"{value:.3g} ms"
+    if name in ("file_size", "memory"):
+        return f"{amount(value)}B" if value >= 999.5 else f"{value:.0f} B"
+    return amount(value)
 
 
 def percent(value: float | None) -> str:

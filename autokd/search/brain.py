@@ -324,7 +324,6 @@ class Brain:
             return None
         config = self._resolved(config)
         pair = self._pair(config)
-        cost = self.feasible.costs[pair[1]]
         trial = f"t{number:05d}"
         self._record(
             {
@@ -339,8 +338,7 @@ class Brain:
                 "policy": config.policy.name,
                 "ratio": config.ratio,
                 "seed": config.seed,
-                "macs": cost.macs,
-                "params": cost.params,
+                **self.feasible.told(pair[1], self.space.budgets),
                 "source": source,
                 "asked": asked.number,
                 "values": values,

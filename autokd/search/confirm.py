@@ -43,18 +43,21 @@ _ROOM = "autokd.select."  # a room beside this one: asked by name
 
 @dataclass(frozen=True)
 class Entry:
-    """One budget: the rows of its candidates by trial, the best first, and the best configuration of a random search."""
+    """One budget: the rows of its candidates by trial, the best first, and the best configuration of a random search.
+
+    limits: the budget as the ledger has it.
+    """
 
     budget: str
     rows: dict[str, dict[str, Any]]
     random: TrialConfig | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, trial: str) -> TrialConfig:
         return TrialConfig.from_dict(json.loads(self.rows[trial]["config"]))
 
-    def cost(self, trial: str) -> tuple[float, float]:
-        row = self.rows[trial]
-        return row["macs"] or 0, row["params"] or 0
+    def cost(self, trial: str) -> tuple[float, ...]:
+        return import_module(_ROOM + "best").cheapness(self.rows[trial], self.limits)
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,6 @@ class Race(Brain):
             return None
         config = self._resolved(training.config)
         pair = self._pair(config)
-        cost = self.feasible.costs[pair[1]]
         number = len(self.trials)
         trial = f"c{number:05d}"
         self._record(
@@ -269,8 +271,7 @@ class Race(Brain):
                 "policy": config.policy.name,
                 "ratio": config.ratio,
                 "seed": config.seed,
-                "macs": cost.macs,
-                "params": cost.params,
+                **self.feasible.told(pair[1], self.space.budgets),
                 "source": "confirm",
                 "asked": number,
                 "values": {},
@@ -377,7 +378,7 @@ def confirm(
 
     with FolderLock(folder):
         events = list(read_events(folder / FILE))
-        feasible = feasible or fit(space)
+        feasible = feasible or fit(space, events)
         place = folder / FOLDER
         place.mkdir(exist_ok=True)
         own = replace(space, confirm=settings)
@@ -434,12 +435,13 @@ def line_up(
     best = import_module(_ROOM + "best")
     ranked = _ranked(best, folder)
     drawn = _ranked(best, random) if random is not None else {}
+    limits = {one.name: one.to_dict() for one in space.budgets}
     entries = []
     for name, rows in ranked.items():
         if rows:
             first = drawn.get(name) or []
             config = TrialConfig.from_dict(json.loads(first[0]["config"])) if first else None
-            entries.append(Entry(name, {row["trial"]: row for row in rows[: settings.top]}, config))
+            entries.append(Entry(name, {row["trial"]: row for row in rows[: settings.top]}, config, limits[name]))
     if not entries:
         raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {folder}")
     taught = {s: t for pairs in feasible.pairs.values() for t, s in reversed(pairs) if t is not None}

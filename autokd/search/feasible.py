@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from autokd.config.limits import COSTS, Budget, Deployment
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
 
 if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
+    from autokd.cost.latency import Estimate, Timing
 
-__all__ = ["Feasible", "Notes", "admits", "feasible", "measure"]
+__all__ = ["Feasible", "Notes", "admits", "costs_of", "costs_under", "feasible", "measure", "timed"]
 
 Pair = tuple[str | None, str]  # teacher, student; no teacher for training with labels alone
 
 
 class Cost(Protocol):
-    """params: learnable numbers. macs: multiply-accumulates of one image's forward pass."""
+    """What a student costs, by the names of autokd.config.limits.COSTS; `timings` has its latencies by deployment."""
 
     @property
     def params(self) -> int: ...
@@ -30,48 +32,95 @@ class Cost(Protocol):
     def macs(self) -> int: ...
 
 
-class Counted(NamedTuple):
+@dataclass(frozen=True)
+class Counted:
+    """file_size and memory: bytes."""
+
     params: int
     macs: int
+    file_size: int
+    memory: int
+    timings: Mapping[Deployment, Timing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Feasible:
-    """`costs` of each student by name, `pairs` of each budget by name, the students that fit none, and teachers' costs."""
+    """`costs` of each student by name, `pairs` of each budget by name, the students that fit none, and teachers' costs.
+
+    marginal: students by budget, for which the limit on the latency lies inside the measured interval; the measured value
+    itself decided. latencies: what was timed, where (autokd.search.timed), as the ledger keeps it; None where nothing was.
+    """
 
     costs: dict[str, Any]
     pairs: dict[str, tuple[Pair, ...]]
     unused: tuple[str, ...] = ()
     teachers: Mapping[str, Any] = field(default_factory=dict)
+    marginal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    latencies: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def admitting(self, pair: Pair) -> tuple[str, ...]:
         """The budgets whose limits this pair's student keeps."""
         return tuple(name for name, pairs in self.pairs.items() if pair in pairs)
 
+    def told(self, name: str, budgets: Sequence[Budget]) -> dict[str, Any]:
+        """A student's costs as the ledger and the result table have them.
 
-def admits(budget: Any, cost: Any, teacher: Any | None = None) -> bool:
+        latency_ms is under the conditions of the first budget that limits it; latencies has all by their conditions.
+        """
+        cost = self.costs[name]
+        found = {one: getattr(cost, one) for one in COSTS if getattr(cost, one, None) is not None}
+        timed = {b.conditions: b for b in budgets if b.timed}
+        latencies = {key: value for key, b in timed.items() if (value := costs_under(b, cost).get("latency_ms")) is not None}
+        if latencies:
+            found |= {"latency_ms": latencies.get(next(iter(timed))), "latencies": latencies}
+        return found
+
+
+def costs_under(budget: Budget, cost: Any) -> dict[str, float]:
+    """A network's costs by name, its latency under the budget's conditions; without those that are not known."""
+    found = {name: getattr(cost, name) for name in COSTS if getattr(cost, name, None) is not None}
+    timing = _timing(budget, cost)
+    return found | ({"latency_ms": timing.value} if timing is not None else {})
+
+
+def _timing(budget: Budget, cost: Any) -> Estimate | None:
+    timing = getattr(cost, "timings", {}).get(budget.deployment) if budget.timed else None
+    return timing.of(budget.statistic) if timing is not None else None
+
+
+def admits(budget: Budget, cost: Any, teacher: Any | None = None) -> bool:
     """Whether a student of this cost keeps every limit of the budget; some limits are shares of its teacher's cost."""
-    return budget.admits(cost.params, cost.macs, (teacher.params, teacher.macs) if teacher is not None else None)
+    return _admits(budget, costs_under(budget, cost), costs_under(budget, teacher) if teacher is not None else None)
+
+
+def _admits(budget: Budget, cost: dict[str, float], teacher: dict[str, float] | None) -> bool:
+    """A network is not timed that keeps another limit of no budget that asks for its latency: then it keeps none."""
+    if teacher is not None and not set(budget.of_teacher) <= set(teacher):
+        return False
+    return set(budget.limits(teacher)) <= set(cost) and budget.admits(cost, teacher)
 
 
 def feasible(
     pairs: Iterable[Pair],
-    budgets: Sequence[Any],
+    budgets: Sequence[Budget],
     costs: dict[str, Any],
     teachers: dict[str, Any],
     *,
     cheaper: bool = True,
+    latencies: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> Feasible:
     """Divide the pairs over the budgets.
 
-    costs, teachers: `.params` and `.macs` of every student and teacher by name. With `cheaper` a pair is kept where the
+    costs, teachers: what every student and teacher costs, by name (`Cost`). With `cheaper` a pair is kept where the
     student costs less than its teacher: fewer multiply-accumulates, or as many and fewer parameters.
     Raises AutokdError or Faults naming every budget that no student keeps.
     """
     pairs = list(dict.fromkeys((teacher, student) for teacher, student in pairs))
     kept = [pair for pair in pairs if not cheaper or _cheaper(costs[pair[1]], teachers.get(pair[0] or ""))]
 
-    def fitting(budget: Any, some: list[Pair]) -> tuple[Pair, ...]:
+    def fitting(budget: Budget, some: list[Pair]) -> tuple[Pair, ...]:
         return tuple(pair for pair in some if admits(budget, costs[pair[1]], teachers.get(pair[0] or "")))
 
     by_budget = {budget.name: fitting(budget, kept) for budget in budgets}
@@ -79,13 +128,90 @@ def feasible(
     if faults:
         raise faults[0] if len(faults) == 1 else Faults(faults)
     used = {student for found in by_budget.values() for _, student in found}
-    return Feasible(costs, by_budget, tuple(sorted(set(costs) - used)), teachers)
+    unused = tuple(sorted(set(costs) - used))
+    marginal = {
+        b.name: tuple(dict.fromkeys(s for t, s in kept if _marginal(b, costs[s], teachers.get(t or "")))) for b in budgets
+    }
+    marginal = {name: some for name, some in marginal.items() if some}
+    return Feasible(costs, by_budget, unused, teachers, marginal, latencies, tuple(notes))
+
+
+def _marginal(budget: Budget, cost: Any, teacher: Any | None) -> bool:
+    """Whether the limit on the latency lies inside what was measured, and no other limit decides."""
+    timing, known = _timing(budget, cost), costs_under(budget, cost)
+    of_teacher = costs_under(budget, teacher) if teacher is not None else None
+    low = high = budget.latency_ms
+    share, theirs = budget.of_teacher.get("latency_ms"), _timing(budget, teacher)
+    if share is not None and theirs is not None:
+        low, high = share * theirs.low, share * theirs.high
+    if timing is None or low is None or high is None or timing.high < low or high < timing.low:
+        return False
+    return _admits(budget, known | {"latency_ms": 0.0}, of_teacher)
+
+
+def costs_of(space: Any, card: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What every student and teacher of a space costs that can be counted, by the names that the space gives them."""
+    costs = {name: measure(space.data, [one], [], card)[0][one.name] for name, one in space.students.items()}
+    return costs, measure(space.data, [], space.teachers.values(), card)[1]
+
+
+def timed(
+    space: Any,
+    costs: dict[str, Any],
+    teachers: dict[str, Any],
+    card: Any,
+    *,
+    past: Iterable[Mapping[str, Any]] = (),
+    tell: Callable[[str], None] = lambda text: None,
+    again: bool = False,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None, tuple[str, ...]]:
+    """Costs with the latencies that the budgets ask for; what was timed, as the ledger keeps it; and what to tell of it.
+
+    Only what keeps the other limits of a budget is timed. past: the events of the run's earlier sessions.
+    """
+    from autokd.search.timed import Asked, of_ledger, time_all
+
+    asked: dict[tuple[str, str, Deployment], Asked] = {}
+    image = {"classes": card.classes, "channels": card.channels, "size": card.height}
+
+    def ask(role: str, name: str, model: str, options: dict[str, Any], budget: Budget) -> None:
+        made = Asked(name, model, options, **image, deployment=budget.deployment, where=budget.where)
+        asked.setdefault((role, name, budget.deployment), made)
+
+    for budget in space.budgets:
+        for teacher, student in space.pairs() if budget.timed else ():
+            counted = costs_under(budget, costs[student]) | {"latency_ms": 0.0}
+            theirs = costs_under(budget, teachers[teacher]) | {"latency_ms": 1.0} if teacher is not None else None
+            if _admits(budget, counted, theirs):
+                config = space.students[student]
+                ask("student", student, config.name, config.options, budget)
+                if teacher is not None and "latency_ms" in budget.of_teacher:
+                    ask("teacher", teacher, space.teachers[teacher].model, space.teachers[teacher].options, budget)
+    if not asked:
+        return costs, teachers, None, ()
+    try:
+        measured = time_all(list(asked.values()), kept=of_ledger(past), tell=tell, again=again, code=_code())
+    except AutokdError as fault:  # what else cannot be met is told with it
+        faults = list(fault.faults) if isinstance(fault, Faults) else [fault]
+        untimed = [budget for budget in space.budgets if not budget.timed]
+        try:
+            feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)
+        except AutokdError as more:
+            faults += more.faults if isinstance(more, Faults) else [more]
+        raise faults[0] if len(faults) == 1 else Faults(faults) from fault
+    costs, teachers = dict(costs), dict(teachers)
+    entries = []
+    for (role, name, deployment), one in asked.items():
+        timing, group = measured.timings[one.key], costs if role == "student" else teachers
+        group[name] = replace(group[name], timings={**group[name].timings, deployment: timing})
+        entries.append({role: name, "deployment": str(deployment), "network": one.key, **timing.to_dict()})
+    return costs, teachers, {"machine": dict(measured.machine), "timings": entries}, measured.notes
 
 
 def measure(
     data: Any, students: Iterable[StudentConfig], teachers: Iterable[TeacherConfig], card: Any = None
 ) -> tuple[dict[str, Cost], dict[str, Cost]]:
-    """Parameters and multiply-accumulates of every student and teacher, by name, on images of this data set.
+    """What every student and teacher costs that can be counted, by name, on images of this data set.
 
     card: what the data set is, where that is known already.
     """
@@ -128,12 +254,11 @@ class Notes:
             key = ""
         found = self.known.get(key)
         if found is not None:
-            return Counted(*found)
-        from autokd.cost.count import count
-
-        counted = count(name, options=options, **image)
+            params, macs, file_size, memory = found
+            return Counted(params, macs, file_size, memory)
+        counted = _counted(name, options, **image)
         if key and ":" not in name:
-            self.known[key] = [counted.params, counted.macs]
+            self.known[key] = [counted.params, counted.macs, counted.file_size, counted.memory]
             self._new = True
         return counted
 
@@ -145,6 +270,17 @@ class Notes:
             write_text(self.path, json.dumps({"code": self._code, "costs": self.known}))
         except OSError:
             pass  # a note not kept is counted again
+
+
+def _counted(name: str, options: dict[str, Any], **image: Any) -> Counted:
+    from autokd.cost.count import count, examine
+    from autokd.cost.file_size import file_size
+    from autokd.cost.memory import memory
+
+    cost = count(name, options=options, **image)
+    places = {key: image[key] for key in ("channels", "size")}
+    size, live = examine(name, lambda model: (file_size(model), memory(model, **places)), options=options, **image)
+    return Counted(cost.params, cost.macs, size, live)
 
 
 def _code() -> str:
@@ -169,13 +305,18 @@ def _unmet(
             fix=f"pair {', '.join(sorted({student for _, student in dear}))} with a larger teacher",
         )
     least = []
-    for limit in ("params", "macs"):
-        bounds = [
-            budget.limits((teachers[t].params, teachers[t].macs) if t in teachers else None).get(limit)
-            for t, _ in pairs
-        ]
-        if any(bound is not None for bound in bounds) and pairs:
-            smallest = min((student for _, student in pairs), key=lambda name: getattr(costs[name], limit))
-            least.append(f"{smallest} needs {getattr(costs[smallest], limit):,} {limit}")
+    for limit in COSTS:
+        bounds = [budget.limits(costs_under(budget, teachers[t]) if t in teachers else None).get(limit) for t, _ in pairs]
+        known = {s: value for _, s in pairs if (value := costs_under(budget, costs[s]).get(limit)) is not None}
+        if any(bound is not None for bound in bounds) and known:
+            smallest = min(known, key=lambda name: known[name])
+            least.append(f"{smallest} needs {_needs(limit, known[smallest])}")
     told = f"raise the limit or add a smaller student: {', '.join(least)} at least" if least else "add students"
     return AutokdError(f"no student fits the budget {budget}", where=where, fix=told)
+
+
+def _needs(limit: str, value: float) -> str:
+    """'1,234 params', '9,999 bytes of memory', '2.5 ms'."""
+    if limit == "latency_ms":
+        return f"{value:.3g} ms"
+    return f"{value:,} " + {"file_size": "bytes of file", "memory": "bytes of memory"}.get(limit, limit)

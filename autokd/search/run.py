@@ -23,6 +23,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
 from autokd.files import cache_root, write_text
 from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
@@ -155,8 +156,9 @@ def search(
     """
     space = _loaded(space, overrides)
     if feasible is None:
-        _Teller(observers_of(on_event, observer)).phase("counting what each student costs")
-        feasible = fit(space)
+        tell = _Teller(observers_of(on_event, observer)).phase
+        tell("counting what each student costs")
+        feasible = fit(space, tell=tell)
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     folder = _new_folder(Path(runs), name or space.name)
@@ -191,9 +193,9 @@ def resume(
     folder = run.folder
     with FolderLock(folder):
         space = space or _kept(folder, overrides)
-        feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = observers_of(on_event, observer)
+        feasible = feasible or fit(space, past, _Teller(observers).phase)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
         if overrides:
@@ -211,13 +213,23 @@ def _confirmed(made: Run, space: Any, feasible: Feasible, engine: Any, observers
     return made
 
 
-def fit(space: Any) -> Feasible:
-    """Every pair of the space, divided over its budgets. Raises AutokdError naming each budget that no student keeps."""
-    from autokd.search.feasible import feasible, measure
+def fit(
+    space: Any, past: Sequence[Mapping[str, Any]] = (), tell: Callable[[str], None] = lambda text: None
+) -> Feasible:
+    """Every pair of the space, divided over its budgets. Raises AutokdError naming each budget that no student keeps.
 
-    costs = {name: measure(space.data, [student], [])[0][student.name] for name, student in space.students.items()}
-    teachers = measure(space.data, [], space.teachers.values())[1]
-    return feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
+    Latencies are measured where a budget limits them, but for what the events of the run's past know already.
+    """
+    from autokd.data.training import describe
+    from autokd.search.feasible import costs_of, feasible, timed
+
+    card = describe(space.data.name, root=space.data.root, options=space.data.options)
+    told = timed(space, *costs_of(space, card), card, past=past, tell=tell)
+    costs, teachers, latencies, notes = told
+    cheaper = space.cheaper_than_teacher
+    return feasible(
+        space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=notes
+    )
 
 
 def carry_out(
@@ -248,11 +260,9 @@ def carry_out(
         facts = {
             "run": str(folder),
             "name": space.name,
-            "budgets": [
-                {"name": one.name, "params": one.params, "macs": one.macs, "of_teacher": dict(one.of_teacher)}
-                for one in space.budgets
-            ],
-            "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images")},
+            "budgets": [one.to_dict() for one in space.budgets],
+            **_latencies(feasible),
+            "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
             **({"what": space.what} if hasattr(space, "what") else {}),
         }
@@ -260,6 +270,8 @@ def carry_out(
             recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
         else:
             recorder.emit({"event": "begin", **facts})
+        for text in told_of(feasible):
+            tell.phase(text)
         engine = _engine(engine, space)
         if log is not None:
             log.start()
@@ -302,6 +314,21 @@ def _conclude(at_end: AtEnd, folder: Path, tell: _Teller) -> None:
         at_end(folder)
     except Exception as fault:
         tell.phase(f"what was to be done at the end could not be ({type(fault).__name__}: {fault})")
+
+
+def _latencies(feasible: Feasible) -> dict[str, Any]:
+    """What was timed, for the ledger."""
+    if feasible.latencies is None:
+        return {}
+    marginal = {name: list(some) for name, some in feasible.marginal.items()}
+    return {"latencies": {**feasible.latencies, "marginal": marginal}}
+
+
+def told_of(feasible: Feasible) -> list[str]:
+    """What a person should know of the latencies before the search begins."""
+    some = [f"{name}: {', '.join(students)}" for name, students in feasible.marginal.items()]
+    inside = "the latency limit lies inside what was measured, so that the measured value alone decides"
+    return [*feasible.notes, *([f"marginal ({inside}): {'; '.join(some)}"] if some else [])]
 
 
 def _broken_off(recorder: Recorder, fault: Exception) -> None:
@@ -353,7 +380,7 @@ def _session(
         made |= engine.teachers(data, {name: wanted[name] for name in missing}, teachers)
     for name, facts in made.items():
         cost = feasible.teachers.get(name)
-        told = {"params": cost.params, "macs": cost.macs} if cost is not None else {}
+        told = {key: getattr(cost, key) for key in COSTS if hasattr(cost, key)}
         recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
         brain.teachers[name] = teacher_from(facts["config"])
     decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)

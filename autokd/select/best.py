@@ -11,7 +11,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["admits", "admitted_of", "best", "best_of_run", "comparable", "front", "last_rows", "limits_of_run", "rank"]
+from autokd.config.limits import COSTS, cost_of_row, limits_in
+
+__all__ = [
+    "admits",
+    "admitted_of",
+    "best",
+    "best_of_run",
+    "cheapness",
+    "comparable",
+    "front",
+    "last_rows",
+    "limited",
+    "limits_of_run",
+    "rank",
+]
 
 Row = dict[str, Any]
 
@@ -31,17 +45,17 @@ def comparable(row: Row) -> bool:
     return row["status"] == "done" and row["val_top1"] is not None and math.isfinite(row["val_top1"])
 
 
-def rank(row: Row) -> tuple[float, float, float, str]:
-    """Sorts the most accurate first; among equals the cheapest (multiply-accumulates, then parameters)."""
-    return (-row["val_top1"], *_costs(row), row["trial"])
+def rank(row: Row) -> tuple[Any, ...]:
+    """Sorts the most accurate first; among equals the cheapest (multiply-accumulates, parameters, then the other costs)."""
+    return (-row["val_top1"], *_costs(row, COSTS), row["trial"])
 
 
 def admits(budget: Mapping[str, Any], row: Row, admitted: Mapping[str, Sequence[str]]) -> bool:
     """Whether the row's student keeps the budget: as the search found (`admitted`: trial -> names), else by its limits."""
     if row["trial"] in admitted:
         return budget["name"] in admitted[row["trial"]]
-    costs = ((budget.get(key), row[key]) for key in ("params", "macs"))
-    return all(limit is None or (value is not None and value <= limit) for limit, value in costs)
+    costs = ((limit, cost_of_row(row, name, budget)) for name, limit in limits_in(budget).items())
+    return all(value is not None and value <= limit for limit, value in costs)
 
 
 def best(
@@ -56,21 +70,39 @@ def best(
     return {one["name"]: [row for row in ranked if admits(one, row, admitted or {})] for one in budgets}
 
 
-def front(rows: Iterable[Row]) -> list[Row]:
-    """The trials that no other equals in accuracy at no more multiply-accumulates and no more parameters, the cheapest first.
+def cheapness(row: Row, budget: Mapping[str, Any]) -> tuple[float, ...]:
+    """Sorts the cheapest student first: by what the budget limits, under its conditions, then by the other costs."""
+    names = set(limits_in(budget)) | set(budget.get("of_teacher") or ())
+    told = (cost_of_row(row, name, budget) for name in sorted(names, key=_CHEAPEST.index))
+    return (*(math.inf if value is None else value for value in told), *_costs(row, COSTS))
 
-    The winner of every budget on either cost stands on it. Of trials equal in all three the first by name stands for all.
+
+def front(rows: Iterable[Row], costs: Iterable[str] = ("macs", "params")) -> list[Row]:
+    """The trials that no other equals in accuracy at no more of each of these costs, the cheapest first.
+
+    The winner of every budget on these costs stands on it. Of trials equal in all of it the first in rank stands for all.
     """
+    names = tuple(costs)
     found: list[Row] = []
     for row in sorted(filter(comparable, last_rows(rows)), key=rank):  # whoever equals or beats a row comes before it
-        macs, params = _costs(row)
-        if not any(a <= macs and b <= params for a, b in map(_costs, found)):
+        own = _costs(row, names)
+        if not any(all(a <= b for a, b in zip(_costs(other, names), own)) for other in found):
             found.append(row)
-    return sorted(found, key=lambda row: (*_costs(row), row["trial"]))
+    return sorted(found, key=lambda row: (*_costs(row, COSTS), row["trial"]))
 
 
-def _costs(row: Row) -> tuple[float, float]:
-    return row["macs"] or 0, row["params"] or 0
+def limited(budgets: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The costs that a front is drawn over: multiply-accumulates, parameters, and whatever else a budget limits."""
+    some = {name for budget in budgets for name in (*limits_in(budget), *(budget.get("of_teacher") or ()))}
+    return tuple(name for name in COSTS if name in some | {"macs", "params"})
+
+
+def _costs(row: Row, names: Iterable[str]) -> tuple[float, ...]:
+    order = sorted(names, key=_CHEAPEST.index)
+    return tuple(value if (value := row.get(name)) is not None else math.inf for name in order)
+
+
+_CHEAPEST = ("macs", "params", "file_size", "memory", "latency_ms")  # what decides first
 
 
 def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
@@ -99,9 +131,7 @@ def limits_of_run(folder: str | os.PathLike[str], events: Iterable[Row]) -> list
     if listed and all(isinstance(budget, dict) for budget in listed):
         return [dict(budget) for budget in listed]
     space = load_space(Path(folder) / "space.yaml")
-    return [
-        {"name": b.name, "params": b.params, "macs": b.macs, "of_teacher": dict(b.of_teacher)} for b in space.budgets
-    ]
+    return [budget.to_dict() for budget in space.budgets]
 
 
 def admitted_of(events: Iterable[Row]) -> dict[str, list[str]]:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autokd.config.limits import COSTS, limits_in
+
 __all__ = ["MlflowLog", "store_uri"]
 
 RUN_TAG, TRIAL_TAG, STATUS_TAG = "autokd.run", "autokd.trial", "autokd.status"
@@ -198,7 +200,7 @@ class _Writer:
         child = self.client.create_run(self.experiment, time, tags=tags, run_name=trial).info.run_id
         self.children[trial] = child
         params = {**_flat(event.get("config", {})), "trial": trial, "source": event.get("source")}
-        for name in ("macs", "params"):
+        for name in COSTS:
             if event.get(name) is not None:
                 self._metric(child, name, event[name], time, 0)
         told = [Param(key, str(value)[:_LONGEST]) for key, value in params.items()]
@@ -287,10 +289,10 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _limits(budget: dict[str, Any]) -> str:
-    told = [
-        f"{key} <= {value:g}" for key, value in budget.items() if isinstance(value, (int, float)) and value is not None
-    ]
-    return ", ".join(told) or "no limit"
+    told = [f"{key} <= {value:.10g}" for key, value in limits_in(budget).items()]
+    told += [f"{key} <= {share:.4g} of the teacher's" for key, share in (budget.get("of_teacher") or {}).items()]
+    conditions = f" ({budget['conditions']})" if budget.get("conditions") else ""
+    return (", ".join(told) or "no limit") + conditions
 
 
 def _short(fault: Exception) -> str:

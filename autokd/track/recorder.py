@@ -2,10 +2,12 @@
 
 Events and what they carry (all have `event`, `time` in seconds since 1970 and `elapsed`, seconds of search so far):
 
-    begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation
+    begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation;
+                                              latencies: what was timed, where, and what is marginal
     resume   changes                          a later session goes on
     teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
-    trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, macs, params, source, config
+    trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, source, config,
+             macs, params, file_size, memory, latency_ms, latencies (ms by conditions)
     repeat   budget, of                       a proposal that had been made before; nothing is trained
     report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision
     end      trial, status (done | stopped | failed), reason
@@ -22,6 +24,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from autokd.config.limits import COSTS
 from autokd.track.ledger import FILE, Ledger
 from autokd.track.table import Table
 
@@ -108,6 +111,8 @@ class Rows:
         if kind == "trial":
             row = {name: event.get(name) for name in _OF_TRIAL}
             row |= {"rung": 0, "status": "running", "images": 0, "epochs": 0.0, "final": False}
+            if row["latencies"] is not None:
+                row["latencies"] = json.dumps(row["latencies"], sort_keys=True)
             row["config"] = json.dumps(event.get("config"), sort_keys=True)
             self._trials[event["trial"]] = {0: row}
             return [row]
@@ -133,7 +138,7 @@ class Rows:
 
 
 _OF_TRIAL = (
-    "trial", "budget", "teacher", "student", "method", "policy", "ratio", "seed", "macs", "params",
+    "trial", "budget", "teacher", "student", "method", "policy", "ratio", "seed", *COSTS, "latencies",
 )  # fmt: skip
 _OF_REPORT = (
     "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds", "final", "checkpoint",

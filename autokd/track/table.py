@@ -42,6 +42,10 @@ COLUMNS: dict[str, str] = {
     "train_loss": "float64",
     "macs": "int64",
     "params": "int64",
+    "file_size": "int64",  # bytes
+    "memory": "int64",  # bytes of one inference
+    "latency_ms": "float64",  # under the first conditions that a budget names
+    "latencies": "string",  # JSON: ms by conditions
     "seconds": "float64",
     "teacher_seconds": "float64",
     "final": "bool",  # measured at full length

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from autokd.cli.live import Board, follow
+from autokd.config.limits import Budget, Deployment
 
 BUDGETS = [{"name": "tiny", "params": 100_000, "macs": None}, {"name": "any", "params": None, "macs": None}]
 
@@ -104,6 +105,18 @@ def test_before_the_first_trial_there_is_no_empty_table_and_relative_limits_are_
     board.plan(name="digits", budgets=[{"name": "half", "of_teacher": {"macs": 0.5}}], limits={"trials": 4})
     text = drawn(board)
     assert "≤ 50 % of the teacher's macs" in text and "trial " not in text and "reading the space" in text
+
+
+def test_long_limits_are_folded_and_those_of_the_search_are_told():
+    board = Board(Clock())
+    long = Budget("served", 1e5, 2e6, 1e6, 2e6, 5.0, statistic="p90", deployment=Deployment(64, "cuda", 4, "compiled"))
+    board.plan(name="digits", budgets=[long.to_dict()])
+    text = drawn(board)
+    assert max(map(len, text.splitlines())) <= 100 and "val top-1" in text and "student" in text
+    for words in ("100 k params", "MACs", "1 MB", "2 MB memory", "5 ms", "p90", "batch 64", "4 threads", "compiled"):
+        assert words in " ".join(text.split()), words
+    told = board.take({"event": "begin", "run": "r", "limits": {"trials": 3, "hours": None, "gpu_hours": 2.0}})
+    assert told == "run r  (ends at 3 trials, 2 GPU hours)"
 
 
 def test_the_board_fits_a_hundred_columns_and_says_elapsed_limit_and_counts(board: Board):

@@ -72,3 +72,39 @@ def test_a_budget_that_no_student_meets_is_an_error_that_names_its_line(space: P
 def test_the_schema_is_printed_as_json(capsys):
     code, out, _ = call(capsys, "schema")
     assert code == 0 and json.loads(out)["properties"]["budgets"]
+
+
+def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(space: Path, tmp_path: Path, capsys, monkeypatch):
+    from autokd.cost.latency import Estimate, Timing
+    from autokd.search import timed
+
+    times = {"resnet8": 1.0, "resnet14": 2.0, "resnet20": 3.0}
+    asked = []
+
+    def fake(deployment, some, tell):
+        asked.extend(one.name for one in some)
+        tell("timing three networks")
+        return {one.key: Timing(Estimate(t, 0.9 * t, 1.1 * t), Estimate(t, t, t), 50) for one in some for t in [times[one.name]]}
+
+    monkeypatch.setattr(timed, "_in_a_process", fake)
+    monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path / "cache"))
+    space.write_text(SPACE.replace("params: 100 k", "file_size: 800 kB, latency: 2.1 ms"), encoding="utf-8")
+    code, out, err = call(capsys, "validate", space)
+    assert code == 0 and "timing three networks" in err and "timing" not in out
+    assert "Latency: median, batch 1, cpu, 1 thread, torch, float32, on " in out
+    assert "≤ 800 kB file, 2.1 ms" in out and "yes (marginal)" in out and "1.8 to 2.2" in out
+    assert max(map(len, out.splitlines())) <= 100
+    told = json.loads(call(capsys, "validate", space, "--json")[1])
+    assert asked == ["resnet8", "resnet14"]  # once, and only what keeps the limit on the file
+    second = told["students"][1]
+    assert second["latencies"] == {"median, batch 1, cpu, 1 thread, torch, float32": {"ms": 2.0, "low": 1.8, "high": 2.2}}
+    assert (second["name"], second["budgets"], second["marginal"]) == ("resnet14", ["tiny", "any"], ["tiny"])
+    assert told["machine"]["torch"] and told["budgets"][0]["latency_ms"] == 2.1
+    assert call(capsys, "validate", space, "--remeasure", "--quiet")[:2] == (0, "ok\n") and len(asked) == 4
+    code, _, err = call(capsys, "validate", space, "--set", "budgets.0.latency=0.5 ms")
+    assert code == 2 and "resnet8 needs 1 ms" in err
+
+
+def test_what_ends_the_search_is_told(space: Path, capsys):
+    limits = ("--set", "search.hours=2", "--set", "search.gpu_hours=1.5")
+    assert "ends after 2 hours or 1.5 GPU hours" in call(capsys, "validate", space, *limits)[1]

@@ -63,6 +63,7 @@ EXPECTED = {
         | settings(tree.RECIPE, *tree.OPTIMIZERS.values(), *tree.SCHEDULES.values())
     ],
     "budgets": [fields(sections.BudgetSection)],
+    "latency": [fields(sections.LatencySection)],
     "search": [fields(sections.SearchSettings)],
     "rungs": [fields(sections.Rungs)],
     "resources": [fields(sections.Resources)],

@@ -67,7 +67,11 @@ GOOD = {
     "teachers": {"t": {"model": "wrn_16_2", "train": {"epochs": 3}}},
     "students": ["resnet8"],
     "space": {"method": {"kd": {"temperature": {"log": [1, 20]}}}},
-    "budgets": [{"name": "a", "macs": "45 M"}],
+    "budgets": [
+        {"name": "a", "macs": "45 M"},
+        {"name": "b", "file_size": "1 MB", "memory": "2 MiB", "latency": "5 ms"},
+        {"name": "c", "memory": 1e6, "latency": {"max": "10 % of teacher", "statistic": "p90", "batch": 8}},
+    ],
 }
 
 
@@ -94,6 +98,11 @@ GOOD = {
         (("budgets",), [{"macs": "45 M"}]),
         (("budgets",), [{"name": "a", "macs": "lots"}]),
         (("budgets",), [{"name": "a", "macs": 0}]),
+        (("budgets",), [{"name": "a", "file_size": "5 ms"}]),
+        (("budgets",), [{"name": "a", "memory": -1}]),
+        (("budgets",), [{"name": "a", "latency": 5}]),
+        (("budgets",), [{"name": "a", "latency": {"batch": 2}}]),
+        (("budgets",), [{"name": "a", "latency": {"max": "5 ms", "runtime": "onnxruntime"}}]),
         (("search",), {"sampler": "tep"}),
         (("search",), {"rungs": {"grace": 1}}),
         (("finalize",), {"train_on": "test"}),

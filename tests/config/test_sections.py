@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from autokd.config.limits import Budget, Deployment
 from autokd.config.search_space import load_space
-from autokd.config.sections import Budget, Rungs
+from autokd.config.sections import Rungs
 from autokd.errors import Faults
+from autokd.space.document import Document
 
 # (what is changed in the base, what is added, the line told, words of the message)
 FAULTS = [
@@ -150,11 +152,69 @@ def test_flops_are_halved_into_macs_and_the_file_is_told_so(load):
     assert load({"params: 100 k": "macs: 90 MFLOPs"}).budgets == space.budgets
 
 
+def cost(params, macs):
+    return {"params": params, "macs": macs}
+
+
+def test_sizes_and_times_are_read_with_their_units_and_conditions_have_defaults(load):
+    """1 MB is a million bytes, 2 MiB are 2 x 1024 x 1024."""
+    (budget,) = load({"params: 100 k": "file_size: 1 MB, memory: 2 MiB, latency: 800 us"}).budgets
+    assert budget.limits() == {"file_size": 1_000_000, "memory": 2_097_152, "latency_ms": 0.8}
+    assert budget.conditions == "median, batch 1, cpu, 1 thread, torch, float32"
+    latency = "{max: 0.2 s, statistic: p90, batch: 8, device: cuda, threads: 2, runtime: compiled, dtype: bfloat16}"
+    (budget,) = load({"params: 100 k": f"latency: {latency}"}).budgets
+    assert budget.limits() == {"latency_ms": 200.0}
+    assert (budget.statistic, budget.deployment) == ("p90", Deployment(8, "cuda", 2, "compiled", "bfloat16"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["file_size: 123456 B", "file_size: 1.5 kB", "memory: 0.5 MiB", "latency: 5 ms", "latency: {max: 1.23456789 ms, batch: 3}",
+     "latency: {max: 10 % of teacher, threads: 4}", "file_size: 33.3 %", "memory: 10 % of the teacher", "latency: 7 %"],
+)  # fmt: skip
+def test_a_budget_written_out_and_read_again_is_the_same(load, written):
+    space = load({"params: 100 k": written})
+    assert load_space(Document.from_text(space.to_yaml()).values).budgets == space.budgets
+
+
+@pytest.mark.parametrize(
+    ("written", "what", "fix"),
+    [
+        ("latency: 5", "5 has no unit of time", "write 5 ms"),
+        ("latency: {max: 5}", "5 has no unit of time", "write 5 ms"),
+        ("latency: 5 minutes", "'5 minutes' is not a time", "write 5 ms"),
+        ("latency: 0 ms", "must be above 0", "leave the limit out"),
+        ("latency: {batch: 2}", "budgets.latency needs 'max'", "add max"),
+        ("latency: [5 ms]", "budgets.latency is a mapping", "key: value"),
+        ("latency: {max: 5 ms, statistic: mean}", "statistic is one of median, p90", "median"),
+        ("latency: {max: 5 ms, batch: 0}", "must be at least 1", "change"),
+        ("latency: {max: 5 ms, device: gpu}", "device is one of cpu, cuda", "cpu"),
+        ("latency: {max: 5 ms, runtime: onnxruntime}", "runtime is one of torch, compiled", "one of them"),
+        ("latency: {max: 5 ms, thread: 2}", "unknown key 'thread'", "did you mean 'threads'?"),
+        ("file_size: 1 Mb", "'1 Mb' is not a size", "1 MB"),
+        ("file_size: 5 ms", "'5 ms' is not a size", "1 MB"),
+        ("file_size: -1 MB", "must be above 0", "leave the limit out"),
+        ("memory: 0", "memory must be above 0", "leave the limit out"),
+        ("memory: 5 MFLOPs", "'5 MFLOPs' is not a size", "1 MB"),
+        ("params: 1 MB", "'1 MB' is not an amount", "300 k"),
+    ],
+)
+def test_a_bad_limit_is_one_fault_with_its_line_and_the_way_out(faults, written, what, fix):
+    (fault,) = faults({"params: 100 k": written})
+    assert fault.startswith("10: ") and what in fault.splitlines()[0] and fix in fault.splitlines()[1]
+
+
+def test_all_bad_limits_are_told_at_once(faults):
+    found = faults({"params: 100 k": "file_size: 1 Mb, memory: 0, latency: {max: 5, batch: 0, runtime: onnx}"})
+    assert len(found) == 5 and all(fault.startswith("10: ") for fault in found)
+
+
 def test_a_budget_admits_up_to_its_limits():
     budget = Budget("b", params=100, macs=1000, of_teacher={"macs": 0.5})
-    assert budget.admits(100, 1000) and not budget.admits(101, 1000) and not budget.admits(100, 1001)
-    assert budget.limits((10, 500)) == {"params": 100, "macs": 250}  # a share of the pair's own teacher
-    assert budget.admits(100, 250, (10, 500)) and not budget.admits(100, 251, (10, 500))
+    assert budget.admits(cost(100, 1000)) and not budget.admits(cost(101, 1000)) and not budget.admits(cost(100, 1001))
+    teacher = cost(10, 500)
+    assert budget.limits(teacher) == {"params": 100, "macs": 250}  # a share of the pair's own teacher
+    assert budget.admits(cost(100, 250), teacher) and not budget.admits(cost(100, 251), teacher)
 
 
 def test_a_share_of_the_teacher_needs_a_teacher(load, faults):

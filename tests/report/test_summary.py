@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from autokd.config.limits import Budget, Deployment
 from autokd.errors import AutokdError
-from autokd.report.summary import FORMATS, render, summarise
-from autokd.report.words import amount, duration, percent
+from autokd.report.summary import FORMATS, limits_of, render, summarise
+from autokd.report.words import amount, cost, duration, percent
 
 
 def test_each_budget_has_the_most_accurate_finished_trial_that_fits_it(made_run: Path):
@@ -162,3 +163,44 @@ def test_a_confirmation_that_cannot_be_read_is_told_of(made_run: Path):
     (made_run / "confirm.json").write_text("{", encoding="utf-8")
     with pytest.raises(AutokdError, match="confirmation cannot be read"):
         summarise(made_run)
+
+
+def test_costs_that_are_limited_are_told_with_the_conditions_and_what_is_marginal(tmp_path: Path):
+    from autokd.track.recorder import Recorder
+
+    recorder = Recorder(tmp_path)
+    served = Budget("served", latency_ms=90.0, statistic="p90", deployment=Deployment(batch=64, threads=4))
+    budgets = [Budget("quick", file_size=4e5, latency_ms=2.0), served, Budget("any")]
+    first, second = budgets[0].conditions, budgets[1].conditions
+    timings = [
+        {"student": "s", "deployment": str(budgets[0].deployment), "median": [1.9, 1.7, 2.1], "p90": [3, 2, 4], "busy": True},
+        {"student": "s", "deployment": str(served.deployment), "median": [50, 49, 51], "p90": [80, 79, 81]},
+        {"teacher": "t", "deployment": str(served.deployment), "median": [500, 490, 510], "p90": [800, 790, 810]},
+    ]
+    latencies = {"machine": {"processor": "Some CPU"}, "timings": timings, "marginal": {"quick": ["s"]}}
+    recorder.emit({"event": "begin", "run": "r", "name": "r", "budgets": [b.to_dict() for b in budgets], "latencies": latencies})
+    facts = {"student": "s", "teacher": None, "method": "ce", "policy": "none", "ratio": 0.0, "seed": 0, "config": {}}
+    costs = {"macs": 1, "params": 2, "file_size": 319_000, "memory": 7, "latency_ms": 1.9}
+    costs["latencies"] = {first: 1.9, second: 80.0}
+    recorder.emit({"event": "trial", "trial": "a", "budget": "quick", **facts, **costs})
+    recorder.emit({"event": "report", "trial": "a", "rung": 0, "images": 9, "epochs": 1.0, "val_top1": 0.5})
+    recorder.emit({"event": "end", "trial": "a", "status": "done"})
+    recorder.close()
+    summary = summarise(tmp_path)
+    assert all(pick and pick.trial == "a" for pick in summary.best.values())  # by the limits alone: nothing says what admits it
+    lines = [" ".join(line.split()) for line in render(summary, "table").splitlines()]
+    assert f"quick s 319 kB 1.9 ms {first}" in lines and f"served s 319 kB 80 ms {second}" in lines
+    assert "s 1.9 (1.7 to 2.1) 3 (2 to 4) marginal for quick; something else was running" in lines
+    assert "s 50 (49 to 51) 80 (79 to 81)" in lines and "t (teacher) 500 (490 to 510) 800 (790 to 810)" in lines
+    assert "Latency, batch 64, cpu, 4 threads, torch, float32, on Some CPU" in lines
+    (row,) = [row for row in csv.DictReader(io.StringIO(render(summary, "csv"))) if row["budget"] == "served"]
+    assert (row["file_size"], row["memory"], row["latency_ms"]) == ("319000", "7", "1.9")
+    assert json.loads(render(summary, "json"))["latencies"]["marginal"] == {"quick": ["s"]}
+
+
+def test_limits_in_a_few_words():
+    budget = Budget("b", params=3e5, macs=4.5e7, file_size=1e6, memory=999.0, of_teacher={"latency_ms": 0.1}, statistic="p90")
+    told = "≤ 300 k params, 45 M MACs, 1 MB file, 999 B memory, 10 % of the teacher's latency (p90)"
+    assert limits_of(budget.to_dict()) == told
+    assert limits_of(Budget("b", latency_ms=5.0).to_dict()) == "≤ 5 ms" and limits_of(Budget("b").to_dict()) == "no limit"
+    assert (cost("memory", None), cost("latency_ms", 0.12345), cost("file_size", 999.6)) == ("-", "0.123 ms", "1 kB")

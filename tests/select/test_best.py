@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokd.select.best import best, best_of_run, comparable, front, last_rows, rank
+from autokd.config.limits import COSTS, Budget
+from autokd.select.best import best, best_of_run, cheapness, comparable, front, last_rows, limited, rank
 
 
 def row(
@@ -133,3 +135,76 @@ def test_a_confirmed_choice_comes_before_the_search_s_best_as_long_as_that_was_c
     assert confirmed_row([row("new", 0.95), *ranked], told) is None
     assert confirmed_row(ranked, {**told, "chosen": None}) is None
     assert confirmed_row(ranked, None) is None and confirmed_row([], told) is None
+
+
+CONDITIONS = [Budget("b", latency_ms=1.0, statistic=name).conditions for name in ("median", "p90")]
+AXES = ("params", "macs", "file_size", "memory", *CONDITIONS)
+
+
+def full(trial: str, top1: float, status: str, costs: list[int | None]) -> dict[str, Any]:
+    """A row with every cost; a latency that was not measured, or a column that an old run does not have, is None."""
+    made = dict(zip(AXES, costs))
+    latencies = {name: made.pop(name) for name in CONDITIONS}
+    told = json.dumps({name: ms for name, ms in latencies.items() if ms is not None})
+    made |= {"latency_ms": latencies[CONDITIONS[0]], "latencies": told}
+    return {"trial": trial, "val_top1": top1, "status": status, "images": 9} | made
+
+
+costly = st.lists(
+    st.tuples(
+        st.sampled_from([0.1, 0.2, 0.5, 0.9]),
+        st.sampled_from(["done", "done", "stopped"]),
+        st.lists(st.none() | st.integers(1, 4), min_size=6, max_size=6),
+    ),
+    max_size=10,
+).map(lambda items: [full(f"t{n}", *item) for n, item in enumerate(items)])
+limits = st.dictionaries(st.sampled_from(COSTS), st.integers(1, 4).map(float))
+
+
+@given(rows=costly, tight=limits, more=st.dictionaries(st.sampled_from(COSTS), st.integers(0, 3)),
+       drop=st.sets(st.sampled_from(COSTS)), statistic=st.sampled_from(["median", "p90"]))  # fmt: skip
+def test_on_every_cost_a_looser_budgets_winner_is_never_worse(rows, tight, more, drop, statistic):
+    loose = {name: limit + more.get(name, 0) for name, limit in tight.items() if name not in drop}
+    budgets = [Budget("tight", **tight, statistic=statistic).to_dict(), Budget("loose", **loose, statistic=statistic).to_dict()]
+    found = best(rows, budgets)
+    assert {row["trial"] for row in found["tight"]} <= {row["trial"] for row in found["loose"]}
+    if found["tight"]:
+        assert found["loose"][0]["val_top1"] >= found["tight"][0]["val_top1"]
+        assert rank(found["loose"][0]) <= rank(found["tight"][0])
+
+
+@given(rows=costly, limits=limits)
+def test_the_winner_under_limits_of_any_kind_stands_on_the_front_over_these(rows, limits):
+    budget = Budget("b", **limits).to_dict()
+    standing = {one["trial"] for one in front(rows, limited([budget]))}
+    ranked = best(rows, [budget])["b"]
+    assert not ranked or ranked[0]["trial"] in standing
+
+
+def test_a_limit_on_what_is_not_known_of_a_row_is_not_kept():
+    rows = [full("known", 0.5, "done", [1, 1, 1, 1, 2, 3]), full("unknown", 0.9, "done", [1, 1, 1, 1, None, None])]
+    ask = {name: [row["trial"] for row in best(rows, [budget.to_dict()])["b"]] for name, budget in {
+        "median": Budget("b", latency_ms=2.0), "p90": Budget("b", latency_ms=2.0, statistic="p90"), "macs": Budget("b", macs=1.0),
+    }.items()}  # fmt: skip
+    assert ask == {"median": ["known"], "p90": [], "macs": ["unknown", "known"]}
+
+
+def test_a_front_is_drawn_over_what_the_budgets_limit():
+    assert limited([{"name": "any"}]) == ("params", "macs")
+    asked = [Budget("a", file_size=1.0).to_dict(), Budget("b", of_teacher={"latency_ms": 0.1}).to_dict()]
+    assert limited(asked) == ("params", "macs", "file_size", "latency_ms")
+    quick, small = full("quick", 0.5, "done", [2, 2, 2, 2, 1, 1]), full("small", 0.5, "done", [1, 1, 1, 1, 2, 2])
+    assert [one["trial"] for one in front([quick, small])] == ["small"]
+    assert [one["trial"] for one in front([quick, small], limited(asked))] == ["small", "quick"]
+
+
+def test_the_cheapest_is_so_first_by_what_the_budget_limits():
+    quick, small = full("quick", 0.5, "done", [2, 2, 2, 2, 1, 9]), full("small", 0.5, "done", [1, 1, 1, 1, 2, 1])
+    ask = {
+        "free": Budget("b"),
+        "median": Budget("b", latency_ms=9.0),
+        "p90": Budget("b", latency_ms=9.0, statistic="p90"),
+        "of teacher": Budget("b", of_teacher={"latency_ms": 0.5}),
+    }
+    found = {name: min([quick, small], key=lambda row: cheapness(row, budget.to_dict()))["trial"] for name, budget in ask.items()}
+    assert found == {"free": "small", "median": "quick", "p90": "small", "of teacher": "quick"}

@@ -10,7 +10,8 @@ import time
 import pytest
 from mlflow.tracking import MlflowClient
 
-from autokd.track.mlflow_log import MlflowLog, store_uri
+from autokd.config.limits import Budget
+from autokd.track.mlflow_log import MlflowLog, _limits, store_uri
 
 
 def trial(number, **more):
@@ -106,6 +107,13 @@ def test_parameters_metrics_and_tags_say_what_the_trial_was(store):
     assert (run.data.metrics["macs"], run.data.metrics["params"]) == (1000, 50)
     curve = client.get_metric_history(run.info.run_id, "val_top1")
     assert [(point.step, point.value) for point in curve] == [(100, 0.2), (200, 0.4), (300, 0.5)]  # by images
+
+
+def test_every_limit_of_a_budget_is_told_with_its_conditions():
+    told = Budget("b", params=60.0, file_size=5e5, of_teacher={"latency_ms": 0.1}, statistic="p90").to_dict()
+    conditions = "p90, batch 1, cpu, 1 thread, torch, float32"
+    assert _limits(told) == f"params <= 60, file_size <= 500000, latency_ms <= 0.1 of the teacher's ({conditions})"
+    assert _limits({"name": "any"}) == "no limit"
 
 
 def test_a_failed_trial_is_failed_and_the_others_are_finished_and_none_runs(store):

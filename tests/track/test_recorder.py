@@ -101,3 +101,14 @@ def test_a_resume_rebuilds_the_table_from_the_ledger(tmp_path):
         part.unlink()
     Recorder(tmp_path, past=list(read_events(tmp_path / FILE))).close()
     assert read_table(tmp_path)["val_top1"].to_pylist() == [0.4]
+
+
+def test_a_students_costs_stand_in_its_rows_and_an_older_ledger_leaves_them_empty(tmp_path):
+    recorder = Recorder(tmp_path)
+    costs = {"file_size": 400, "memory": 900, "latency_ms": 1.5, "latencies": {"p90, batch 1": 2.5, "median, batch 1": 1.5}}
+    recorder.emit({**TRIAL, "trial": "new", **costs})
+    recorder.emit({**TRIAL, "trial": "old"})
+    recorder.close()
+    new, old = read_table(tmp_path).to_pylist()
+    assert {name: new[name] for name in costs} == {**costs, "latencies": json.dumps(costs["latencies"], sort_keys=True)}
+    assert all(old[name] is None for name in costs)

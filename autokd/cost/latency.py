@@ -1,0 +1,122 @@
+"""How long one batch takes: repetitions in rounds, their median and 90th percentile, and how sure those are.
+
+No torch here: what is timed is a function, and the clock is one's own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["STATISTICS", "Estimate", "Timing", "estimates", "repeat"]
+
+STATISTICS = {"median": 0.5, "p90": 0.9}
+_WARM_SECONDS, _WARM_CALLS = 0.3, 5
+_ROUND_SECONDS, _ROUND_CALLS = 0.05, (4, 100)
+_ROUNDS = (5, 40)  # at least (where the cap allows), at most
+_LOOK = 5  # rounds between two looks at the intervals
+_NARROW = 0.04  # width of the wider interval, as a share of its statistic
+_RESAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic in ms with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ms ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured of one network under one deployment. busy: the processor was shared with something else."""
+
+    median: Estimate
+    p90: Estimate
+    repetitions: int
+    busy: bool = False
+
+    def of(self, statistic: str) -> Estimate:
+        return self.median if statistic == "median" else self.p90
+
+    def to_dict(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"repetitions": self.repetitions, "busy": self.busy}
+        return {name: [one.value, one.low, one.high] for name in STATISTICS for one in [self.of(name)]} | told
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Timing:
+        """Raises KeyError, TypeError or ValueError where it is none."""
+        some = {name: Estimate(*map(float, told[name])) for name in STATISTICS}
+        return cls(**some, repetitions=int(told["repetitions"]), busy=bool(told.get("busy")))
+
+
+def repeat(
+    call: Callable[[], object],
+    *,
+    cap: float = 4.0,
+    clock: Callable[[], float] = time.perf_counter,
+    processor: Callable[[], float] | None = time.process_time,
+) -> Timing:
+    """Time `call` until both intervals are narrow, or `cap` seconds are over.
+
+    After a warm-up, rounds of about 50 ms; the rounds, not the single repetitions, are what the intervals are drawn from,
+    since repetitions that follow each other share what else the machine does. clock: seconds. processor: seconds of work of
+    this process, which fall behind the clock where the machine does something else; None: not asked for (a GPU's work).
+    """
+    call()  # compiles, where it does
+    begin = clock()
+    calls = 0
+    while calls < _WARM_CALLS or clock() - begin < _WARM_SECONDS:
+        call()
+        calls += 1
+        if clock() - begin > cap / 4:  # a slow network is warm after a call or two
+            break
+    each = max((clock() - begin) / calls, 1e-9)
+    count = min(max(math.ceil(_ROUND_SECONDS / each), _ROUND_CALLS[0]), _ROUND_CALLS[1])
+    rounds: list[list[float]] = []
+    begin, worked = clock(), processor() if processor is not None else 0.0
+    while True:
+        rounds.append([_timed(call, clock) for _ in range(count)])
+        over = clock() - begin > cap
+        if len(rounds) >= 3 and (over or len(rounds) >= _ROUNDS[1]):
+            break
+        if len(rounds) >= _ROUNDS[0] and len(rounds) % _LOOK == 0 and _width(estimates(rounds)) <= _NARROW:
+            break
+    busy = processor is not None and (processor() - worked) < 0.9 * (clock() - begin)
+    told = estimates(rounds)
+    return Timing(**told, repetitions=count * len(rounds), busy=busy)
+
+
+def estimates(rounds: Sequence[Sequence[float]], seed: int = 0) -> dict[str, Estimate]:
+    """Median and 90th percentile of all repetitions, in ms, with 95 % bootstrap intervals over the rounds.
+
+    rounds: seconds, as many in each. Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13
+    (percentile intervals), with whole rounds drawn again (chapter 8.6, blocks).
+    """
+    import numpy as np
+
+    times = 1000 * np.asarray(rounds, dtype=np.float64)  # [R, N]
+    drawn = np.random.default_rng(seed).integers(len(times), size=(_RESAMPLES, len(times)))
+    again = times[drawn].reshape(_RESAMPLES, -1)  # [resamples, R * N]
+    told = {}
+    for name, share in STATISTICS.items():
+        low, high = np.quantile(np.quantile(again, share, axis=1), [0.025, 0.975])
+        told[name] = Estimate(float(np.quantile(times, share)), float(low), float(high))
+    return told
+
+
+def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    begin = clock()
+    call()
+    return clock() - begin
+
+
+def _width(told: Mapping[str, Estimate]) -> float:
+    return max((one.high - one.low) / one.value if one.value > 0 else 0.0 for one in told.values())

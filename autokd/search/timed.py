@@ -1,0 +1,279 @@
+"""Latencies: measured once a machine in a process of its own, before anything else of a search runs, and kept.
+
+What is timed is a network under a deployment (autokd.config.limits.Deployment) at the data set's image size. The answers lie
+beside the counted costs in the cache folder, by processor, versions and code, and in the run's ledger, so that a resume
+measures nothing again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+from autokd.config.limits import Deployment
+from autokd.cost.latency import Timing
+from autokd.errors import AutokdError, Faults
+from autokd.files import cache_root, write_text
+
+__all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_CAP = 4.0  # seconds of repetitions a network
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network to be timed under a deployment. `where`: the budget that asks, as file:line."""
+
+    name: str
+    model: str
+    options: Mapping[str, Any]
+    classes: int
+    channels: int
+    size: int
+    deployment: Deployment
+    where: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the time depends on, but for the machine and the code."""
+        what = {**asdict(self), "options": dict(self.options)}
+        return json.dumps({name: what[name] for name in what if name not in ("name", "where")}, sort_keys=True, default=repr)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Timings by the key of what was asked, the machine they were taken on, and what a person should know of them."""
+
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, Timing] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def time_all(
+    asked: Sequence[Asked],
+    *,
+    kept: Measured | None = None,
+    tell: Tell = lambda text: None,
+    path: Path | None = None,
+    again: bool = False,
+    code: str = "",
+    run: Callable[[Deployment, Sequence[Asked], Tell], dict[str, Timing]] | None = None,
+) -> Measured:
+    """The time of everything that is asked: as the run's earlier session had it (`kept`), from the cache file, or measured.
+
+    A run's own timings hold on another machine too, since its budgets were divided by them; where some are missing there, all
+    are measured again, so that no two machines are compared. again: the cache is not asked. Raises AutokdError or Faults
+    where something cannot be timed here.
+    """
+    run = run or _in_a_process
+    here = machine(any(one.deployment.device == "cuda" for one in asked))
+    notes: list[str] = []
+    found = {one.key: kept.timings[one.key] for one in asked if kept is not None and one.key in kept.timings}
+    if kept is not None and found and _other(kept.machine, here):
+        there = f"{_words(kept.machine)}, and this is {_words(here)}"
+        if len(found) == len({one.key for one in asked}):
+            return Measured(kept.machine, found, (f"latencies were measured on {there}: they are kept",))
+        notes.append(f"latencies were measured on {there}: all are measured again")
+        found = {}
+    path = path or cache_root() / "latencies.json"
+    missing = {one.key: one for one in asked if one.key not in found}
+    if missing:
+        _possible(missing.values(), here)
+        with _alone(path, tell):
+            known = {} if again else _read(path, code)
+            place = {key: json.dumps([here, key], sort_keys=True) for key in missing}
+            found |= {key: known[place[key]] for key in missing if place[key] in known and ":" not in missing[key].model}
+            new = _measured([one for key, one in missing.items() if key not in found], run, tell)
+            found |= new
+            if new:
+                told = _read(path, code) | {place[key]: timing for key, timing in new.items()}
+                _keep(path, code, told)
+    busy = sorted({one.name for one in asked if found[one.key].busy})
+    if busy:
+        notes.append(f"something else ran while {', '.join(busy)} {'was' if len(busy) == 1 else 'were'} timed; {_AGAIN}")
+    return Measured(here, found, tuple(notes))
+
+
+_AGAIN = "on a quiet machine: autokd validate SPACE --remeasure"
+
+
+def machine(gpu: bool = False) -> dict[str, Any]:
+    """What a time depends on, beside the network: processor, cores, versions; and the GPU where one is asked for."""
+    told = {
+        "processor": _processor(),
+        "cpus": os.cpu_count() or 1,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "torch": metadata.version("torch"),
+    }
+    return {**told, "gpu": _gpu()} if gpu else told
+
+
+def of_ledger(past: Iterable[Mapping[str, Any]]) -> Measured | None:
+    """The timings that a run's earlier sessions went by."""
+    told = None
+    for event in past:
+        if event["event"] in ("begin", "resume") and event.get("latencies"):
+            told = event["latencies"]
+    if told is None:
+        return None
+    timings = {}
+    for one in told["timings"]:
+        try:
+            timings[one["network"]] = Timing.from_dict(one)
+        except (KeyError, TypeError, ValueError):  # a ledger of another version
+            continue
+    return Measured(told["machine"], timings)
+
+
+def _measured(asked: Sequence[Asked], run: Any, tell: Tell) -> dict[str, Timing]:
+    found: dict[str, Timing] = {}
+    groups: dict[Deployment, list[Asked]] = {}
+    for one in asked:
+        groups.setdefault(one.deployment, []).append(one)
+    for deployment, some in groups.items():
+        found |= run(deployment, some, tell)
+    return found
+
+
+def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) -> dict[str, Timing]:
+    """Time networks one after another in a fresh process that has just the threads it is asked to have."""
+    by_key = {one.key: one for one in asked}
+    networks = [
+        {"key": key, **{name: getattr(one, name) for name in ("model", "options", "classes", "channels", "size")}}
+        for key, one in by_key.items()
+    ]
+    job = {"deployment": asdict(deployment), "cap": _CAP, "networks": networks}
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, **{name: str(deployment.threads) for name in _THREADS}}
+    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    found: dict[str, Timing] = {}
+    faults: list[AutokdError] = []
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        command = [sys.executable, "-m", "autokd.cost.timing"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        tell(f"timing {len(asked)} network{'s' * (len(asked) > 1)} ({deployment})")
+        with subprocess.Popen(command, env=environment, **pipes) as process:
+            try:
+                process.stdin.write(json.dumps(job, default=repr))  # type: ignore[union-attr]
+                process.stdin.close()  # type: ignore[union-attr]
+                for line in process.stdout or ():
+                    answer = json.loads(line)
+                    one = by_key[answer["key"]]
+                    if "fault" in answer:
+                        what, where, fix = answer["fault"]
+                        faults.append(AutokdError(what, where=one.where or where, fix=fix))
+                        continue
+                    found[one.key] = Timing.from_dict(answer["timing"])
+                    tell(f"timed {one.name}: median {found[one.key].median} ({len(found)} of {len(asked)})")
+            except BrokenPipeError:  # it ended before it was asked; its last words say why
+                pass
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
+    if not faults and len(found) < len(by_key):
+        faults.append(AutokdError(f"the timing of students ended early: {said[-1] if said else 'no reason told'}",
+                                  where=next(iter(by_key.values())).where))  # fmt: skip
+    if faults:
+        some = list({str(fault): fault for fault in faults}.values())
+        raise some[0] if len(some) == 1 else Faults(some)
+    return found
+
+
+def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:
+    """Raises where this machine has not what the deployments ask for, all at once."""
+    cpus = here["cpus"]
+    faults: dict[str, AutokdError] = {}
+    for one in asked:
+        if one.deployment.device == "cuda" and here["gpu"] == "none":
+            fix = "search on a machine with one, or device: cpu"
+            fault = AutokdError("a latency on a GPU cannot be measured here: there is none", where=one.where, fix=fix)
+            faults[str(fault)] = fault
+        if one.deployment.threads > cpus:
+            what = f"a latency with {one.deployment.threads} threads cannot be measured here: this machine has {cpus} processors"
+            fix = f"search on the machine it is meant for, or threads: {cpus}"
+            fault = AutokdError(what, where=one.where, fix=fix)
+            faults[str(fault)] = fault
+    if faults:
+        raise next(iter(faults.values())) if len(faults) == 1 else Faults(faults.values())
+
+
+@contextmanager
+def _alone(path: Path, tell: Tell) -> Iterator[None]:
+    """One process at a time measures on this machine, and the cache file has one writer."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: a promise there, not a check
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file: IO[str] = open(path.with_suffix(".lock"), "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError:  # a cache that cannot be written
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            tell("waiting: another process is timing students on this machine")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path, code: str) -> dict[str, Timing]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["code"] != code:
+            return {}
+        return {key: Timing.from_dict(one) for key, one in told["timings"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _keep(path: Path, code: str, timings: Mapping[str, Timing]) -> None:
+    try:
+        write_text(path, json.dumps({"code": code, "timings": {key: one.to_dict() for key, one in timings.items()}}, indent=1))
+    except OSError:
+        pass  # measured again another time
+
+
+def _other(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    return any(there.get(name) != here.get(name) for name in ("processor", "cpus", "system", "gpu"))
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    gpu = f", {told['gpu']}" if told.get("gpu") else ""
+    return f"{told.get('processor', 'another machine')} ({told.get('cpus', '?')} processors{gpu})"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    """The first GPU's name, asked for in another process: asking takes GPU memory for good."""
+    asking = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=False)
+    return told.stdout.strip().splitlines()[-1] if told.stdout.strip() else "none"
