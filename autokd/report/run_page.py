@@ -20,7 +20,7 @@ from autokd.report.compare import as_section, differences
 from autokd.report.courses import Told, read_run
 from autokd.report.draw_page import plotly
 from autokd.report.html import data_block, document, escape, plotly_script, table
-from autokd.report.summary import Section, Summary, headline, policy_of, sections, summarise
+from autokd.report.summary import Section, Summary, confirmation, headline, policy_of, sections, summarise
 from autokd.report.words import amount, percent
 from autokd.select.progress import wilson
 
@@ -104,12 +104,15 @@ def _page(
 ) -> str:
     title = told.run if other is None else f"{told.run} against {other.run}"
     tables = [_chosen(summary, told.images)]
+    confirmed = confirmation(summary)
+    tables += [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED)
+               for number, one in enumerate(confirmed)]  # fmt: skip
     if finals:
         tables.append(_tested(finals, told))
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in _rest(summary)]
-    links = [("chosen", "Chosen students"), *(("tested", "Tested") for _ in finals[:1]),
+    links = [("chosen", "Chosen students"), *(("confirmed", "Confirmed") for _ in confirmed[:1]), *(("tested", "Tested") for _ in finals[:1]),
              *(("against", "Comparison") for _ in [other] if other), *((part.key, part.title) for part in parts),
              *((key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary)
                if "-" not in key)]  # fmt: skip
@@ -181,6 +184,11 @@ def _figures(part: _Part, place: str) -> str:
 
 
 # --- tables
+
+_CONFIRMED = (
+    "The best few of each budget, trained again with fresh seeds by autokd confirm: the first on the one-standard-error rule is "
+    "chosen, controls have its student, length and seeds. Optimism is what the search said above what fresh seeds say, in points."
+)
 
 
 def _chosen(summary: Summary, images: int | None) -> str:
