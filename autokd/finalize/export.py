@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from autokd.finalize.graph import Deployed
 
-__all__ = ["FORMATS", "LARGEST_DIFFERENCE", "export_students", "formats_of"]
+__all__ = ["FORMATS", "LARGEST_DIFFERENCE", "export_students", "formats_of", "onnx_model"]
 
 FORMATS = {
     "safetensors": "student.safetensors",
@@ -37,13 +37,20 @@ LARGEST_DIFFERENCE = 1e-4  # of a logit, between a file and the module; int8 is 
 
 
 def formats_of(words: Sequence[str] | str | None) -> tuple[str, ...]:
-    """The forms asked for, in the order of FORMATS; safetensors is always among them. None: all. AutokdError for an unknown word."""
+    """The forms asked for, in the order of FORMATS; safetensors is always among them. None: all. AutokdError for another word."""
     if words is None:
         return tuple(FORMATS)
-    listed = [word.strip() for one in ([words] if isinstance(words, str) else words) for word in one.split(",") if word.strip()]
+    listed = [
+        word.strip()
+        for one in ([words] if isinstance(words, str) else words)
+        for word in one.split(",")
+        if word.strip()
+    ]
     for word in listed:
         if word not in FORMATS:
-            raise AutokdError(f"students are not written as {word!r}{did_you_mean(word, FORMATS)}", fix=f"forms: {', '.join(FORMATS)}")
+            raise AutokdError(
+                f"students are not written as {word!r}{did_you_mean(word, FORMATS)}", fix=f"forms: {', '.join(FORMATS)}"
+            )
     return tuple(form for form in FORMATS if form == "safetensors" or form in listed)
 
 
@@ -83,8 +90,6 @@ def export_students(
             path.unlink(missing_ok=True)
             made[form] = {"failed": _reason(fault)}
             warn(f"{path.name} is not written: {made[form]['failed']}")
-    for form in set(FORMATS) - set(formats):
-        (place / FORMATS[form]).unlink(missing_ok=True)  # of an earlier finalize: another student by now
     return made
 
 
@@ -98,7 +103,7 @@ def _write(
 
         save_weights(network, path, metadata={KEY: to_text(facts)})
     elif form == "pt2":
-        with whole(path) as file:
+        with whole(path) as file, _hushed():
             torch.export.save(graph.program, file, extra_files={FILE: to_text(facts)})
     elif form == "onnx":
         _write_onnx(graph.onnx, facts, path)
@@ -145,7 +150,13 @@ class _Graph:
 
         _needs("onnx", "onnxscript")
         made = torch.onnx.export(
-            self.program, (), dynamo=True, input_names=["images"], output_names=["logits"], verbose=False, external_data=False
+            self.program,
+            (),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+            external_data=False,
         )
         assert made is not None
         return made.model_proto
@@ -157,7 +168,9 @@ def _write_onnx(model: Any, facts: Facts, path: Path) -> None:
 
     told = {one.key: one.value for one in model.metadata_props}
     onnx.helper.set_model_props(model, {**told, KEY: to_text(facts)})
-    model.doc_string = "images: uint8 [N, C, H, W], 0 to 255; logits: float32 [N, classes]; normalisation is part of the graph"
+    model.doc_string = (
+        "images: uint8 [N, C, H, W], 0 to 255; logits: float32 [N, classes]; normalisation is part of the graph"
+    )
     with whole(path) as file:
         file.write(model.SerializeToString())
 
@@ -218,6 +231,13 @@ def _read_back(path: Path, model: Deployed, probe: np.ndarray, limit: float | No
         "runtime": student.runtime,
         "largest_difference": difference,
     }
+
+
+def onnx_model(path: Path) -> Any:
+    """The onnx.ModelProto in a file."""
+    import onnx
+
+    return onnx.load(path)
 
 
 def _needs(*packages: str) -> None:

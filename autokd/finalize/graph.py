@@ -26,7 +26,9 @@ class Deployed(nn.Module):
         self.network = network
         self.shown = _shown(facts.shown)
         # the operations and their order are those of autokd.augment.normalise, so that no logit moves
-        mean, std = (torch.tensor(told, dtype=torch.float32).view(1, -1, 1, 1) * 255 for told in (facts.mean, facts.std))
+        mean, std = (
+            torch.tensor(told, dtype=torch.float32).view(1, -1, 1, 1) * 255 for told in (facts.mean, facts.std)
+        )
         self.register_buffer("centre", mean)
         self.register_buffer("scale", 1 / std)
 

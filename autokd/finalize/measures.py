@@ -41,7 +41,12 @@ def calibration(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> dic
     gaps = np.bincount(span, weights=right - confidence, minlength=bins)
     distance = (chances**2).sum(axis=1) - 2 * chances[rows, labels] + 1
     nll = -logs[rows, labels].mean()
-    return {"ece": float(np.abs(gaps).sum() / len(labels)), "nll": float(nll), "brier": float(distance.mean()), "bins": bins}
+    return {
+        "ece": float(np.abs(gaps).sum() / len(labels)),
+        "nll": float(nll),
+        "brier": float(distance.mean()),
+        "bins": bins,
+    }
 
 
 def threshold_for(logits: np.ndarray, labels: np.ndarray, target: float) -> float | None:
@@ -61,7 +66,7 @@ def threshold_for(logits: np.ndarray, labels: np.ndarray, target: float) -> floa
 
 
 def kept_above(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, Any]:
-    """{images, coverage, accuracy}: how many images a threshold keeps, and how many of those are right (None where it keeps none)."""
+    """{images, coverage, accuracy}: how many images a threshold keeps, and the share of those that is right (None of none)."""
     chances = probabilities(logits)
     kept = chances.max(axis=1) >= threshold
     right = chances.argmax(axis=1) == labels
@@ -70,7 +75,7 @@ def kept_above(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """{class, images, recall, precision} of each class. recall is None without images of it, precision where it is never answered."""
+    """{class, images, recall, precision} of each class; recall is None where it has no images, precision where it is never said."""
     answers = logits.argmax(axis=1)
     there, said = (np.bincount(of, minlength=len(classes)) for of in (labels, answers))
     hit = np.bincount(labels[answers == labels], minlength=len(classes))

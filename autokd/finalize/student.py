@@ -29,7 +29,7 @@ class Student:
     run: Callable[[np.ndarray], np.ndarray]
 
     def logits(self, pixels: np.ndarray, *, batch: int = 256) -> np.ndarray:
-        """pixels: uint8 [N, C, H, W] of the student's own size. Returns float32 [N, classes]. Raises AutokdError for other images."""
+        """pixels: uint8 [N, C, H, W] of the student's own size, else AutokdError. Returns float32 [N, classes]."""
         import numpy as np
 
         facts = self.facts
@@ -54,7 +54,9 @@ def open_student(path: str | Path, *, threads: int | None = None) -> Student:
         raise AutokdError("there is no such file", where=str(path), fix="students lie in RUN/final/BUDGET/")
     readers = {".safetensors": _safetensors, ".pt2": _pt2, ".onnx": lambda path: _onnx(path, threads)}
     if path.suffix not in readers:
-        raise AutokdError(f"no student ends in {path.suffix or 'nothing'!r}", where=str(path), fix=f"one of: {' '.join(ENDINGS)}")
+        raise AutokdError(
+            f"no student ends in {path.suffix or 'nothing'!r}", where=str(path), fix=f"one of: {' '.join(ENDINGS)}"
+        )
     return readers[path.suffix](path)
 
 
@@ -72,7 +74,9 @@ def _safetensors(path: Path) -> Student:
         raise AutokdError(f"this is no whole safetensors file: {fault}", where=str(path), fix="copy it again") from None
     facts = from_text(metadata[KEY], str(path)) if KEY in metadata else _beside(path)
     size = facts.height if facts.height == facts.width else (facts.height, facts.width)
-    network = build(facts.student, classes=len(facts.classes), channels=facts.channels, size=size, options=facts.options)
+    network = build(
+        facts.student, classes=len(facts.classes), channels=facts.channels, size=size, options=facts.options
+    )
     load_weights(network, path)
     return Student(path, facts, f"torch {torch.__version__.partition('+')[0]}", _torch(Deployed(network, facts).eval()))
 
@@ -98,11 +102,15 @@ def _pt2(path: Path) -> Student:
     try:
         loaded = torch.export.load(path, extra_files=extra)
     except Exception as fault:  # a damaged archive ends in a RuntimeError, a BadZipFile, a KeyError ...
-        raise AutokdError(f"this .pt2 cannot be read: {_first_line(fault)}", where=str(path), fix="copy it again") from None
+        raise AutokdError(
+            f"this .pt2 cannot be read: {_first_line(fault)}", where=str(path), fix="copy it again"
+        ) from None
     if not extra[FILE]:
         raise _strange(path)
     facts = from_text(extra[FILE], str(path))
-    return Student(path, facts, f"torch {torch.__version__.partition('+')[0]}, exported program", _torch(loaded.module()))
+    return Student(
+        path, facts, f"torch {torch.__version__.partition('+')[0]}, exported program", _torch(loaded.module())
+    )
 
 
 def _onnx(path: Path, threads: int | None) -> Student:
@@ -117,7 +125,9 @@ def _onnx(path: Path, threads: int | None) -> Student:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as fault:  # its exceptions have no common class below Exception
-        raise AutokdError(f"this ONNX file cannot be read: {_first_line(fault)}", where=str(path), fix="copy it again") from None
+        raise AutokdError(
+            f"this ONNX file cannot be read: {_first_line(fault)}", where=str(path), fix="copy it again"
+        ) from None
     told = session.get_modelmeta().custom_metadata_map
     if KEY not in told:
         raise _strange(path)
@@ -141,7 +151,9 @@ def _torch(model: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 def _strange(path: Path, more: str = "") -> AutokdError:
     what = "the file does not say which classes it knows and what images it reads"
-    return AutokdError(f"{what}{', ' if more else ''}{more}", where=str(path), fix="use a file that autokd finalize wrote")
+    return AutokdError(
+        f"{what}{', ' if more else ''}{more}", where=str(path), fix="use a file that autokd finalize wrote"
+    )
 
 
 def _first_line(fault: Exception) -> str:
