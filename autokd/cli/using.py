@@ -23,6 +23,7 @@ Model = Annotated[
         metavar="MODEL", help="An exported student: .safetensors, .pt2, .onnx or .int8.onnx.", show_default=False
     ),
 ]
+OwnCode = Annotated[bool, typer.Option("--own-code", help="Run the module of one's own that a .safetensors names.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Cores to use; all where left out.")]
 
 
@@ -41,13 +42,14 @@ def evaluate(
     ] = None,
     each: Annotated[bool, typer.Option("--per-class", help="Print a row for each class as well.")] = False,
     threads: Threads = None,
+    own_code: OwnCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Score an exported student on images of your own."""
     from autokd.finalize.use import evaluate as score
 
-    student = _opened(model, threads)
+    student = _opened(model, threads, own_code)
     found = score(student, data, label=label, image=image)
     if as_json:
         print_json(found if each else {key: value for key, value in found.items() if key != "per_class"})
@@ -95,6 +97,7 @@ def predict(
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
     threads: Threads = None,
+    own_code: OwnCode = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,7 +105,7 @@ def predict(
     from autokd.data.outside import image_files
     from autokd.finalize.use import answers
 
-    student = _opened(model, threads)
+    student = _opened(model, threads, own_code)
     found = list(answers(student, image_files(images), top=top))
     known = [one for one in found if one.fault is None]
     unsure = student.facts.threshold
@@ -135,11 +138,11 @@ def predict(
         raise typer.Exit(2)
 
 
-def _opened(model: Path, threads: int | None) -> Student:
+def _opened(model: Path, threads: int | None, own_code: bool) -> Student:
     from autokd.finalize.student import open_student
 
     if threads is not None and model.suffix != ".onnx":
         import torch
 
         torch.set_num_threads(threads)
-    return open_student(model, threads=threads)
+    return open_student(model, threads=threads, own_code=own_code)

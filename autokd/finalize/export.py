@@ -212,7 +212,7 @@ def _read_back(path: Path, model: Deployed, probe: np.ndarray, limit: float | No
 
     from autokd.finalize.student import open_student
 
-    student = open_student(path)
+    student = open_student(path, own_code=True)
     with torch.inference_mode():
         wanted = model(torch.from_numpy(probe)).numpy()
     gaps = [np.abs(student.logits(probe) - wanted).max(), np.abs(student.logits(probe[:1]) - wanted[:1]).max()]

@@ -109,6 +109,7 @@ def finish(
             "exported_because": because,
             "exports": exports,
             "weights": exports["safetensors"],
+            "shown": facts.shown,
         }
         correct = metrics.pop("_correct")
         return {name: _place(order, name, place, metrics, correct, trained) for name in order.budgets}
@@ -297,7 +298,7 @@ def _retest(place: Path, exports: dict[str, dict[str, Any]], test: Images, logit
     labels, answers = test.labels, logits.argmax(axis=1)
     for one in exports.values():
         if "file" in one:
-            said = open_student(place / one["file"]).logits(test.pixels).argmax(axis=1)
+            said = open_student(place / one["file"], own_code=True).logits(test.pixels).argmax(axis=1)
             one["test_top1"] = float((said == labels).mean())
             one["test_top1_lost"] = float((answers == labels).mean() - (said == labels).mean())
             one["same_top1"] = float((said == answers).mean())

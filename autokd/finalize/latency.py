@@ -24,7 +24,7 @@ def latency(
     """
     import numpy as np
 
-    student = open_student(path, threads=threads)
+    student = open_student(path, threads=threads, own_code=True)
     with _torch_threads(threads, student.runtime):
         for _ in range(warm_up):
             student.logits(image)

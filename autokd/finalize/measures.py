@@ -75,7 +75,7 @@ def kept_above(logits: np.ndarray, labels: np.ndarray, threshold: float) -> dict
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """{class, images, recall, precision} of each class; recall is None where it has no images, precision where it is never said."""
+    """{class, images, recall, precision} of each class; recall is None without images of it, precision where it is never said."""
     answers = logits.argmax(axis=1)
     there, said = (np.bincount(of, minlength=len(classes)) for of in (labels, answers))
     hit = np.bincount(labels[answers == labels], minlength=len(classes))

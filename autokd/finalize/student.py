@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,10 @@ class Student:
         return np.concatenate(parts) if parts else np.zeros((0, len(facts.classes)), dtype=np.float32)
 
 
-def open_student(path: str | Path, *, threads: int | None = None) -> Student:
+def open_student(path: str | Path, *, threads: int | None = None, own_code: bool = False) -> Student:
     """The student in a file that `autokd finalize` wrote. threads: of ONNX Runtime; torch keeps its own number.
 
+    own_code: whether a .safetensors may name a module of one's own, whose code is then run; the graphs bring no such names.
     Raises AutokdError where the file is missing, damaged, or does not say what its student reads.
     """
     path = Path(path).expanduser()
@@ -52,7 +54,11 @@ def open_student(path: str | Path, *, threads: int | None = None) -> Student:
         raise AutokdError("this is a folder, not a student", where=str(path), fix=fix)
     if not path.exists():
         raise AutokdError("there is no such file", where=str(path), fix="students lie in RUN/final/BUDGET/")
-    readers = {".safetensors": _safetensors, ".pt2": _pt2, ".onnx": lambda path: _onnx(path, threads)}
+    readers = {
+        ".safetensors": lambda path: _safetensors(path, own_code),
+        ".pt2": _pt2,
+        ".onnx": lambda path: _onnx(path, threads),
+    }
     if path.suffix not in readers:
         raise AutokdError(
             f"no student ends in {path.suffix or 'nothing'!r}", where=str(path), fix=f"one of: {' '.join(ENDINGS)}"
@@ -60,19 +66,26 @@ def open_student(path: str | Path, *, threads: int | None = None) -> Student:
     return readers[path.suffix](path)
 
 
-def _safetensors(path: Path) -> Student:
+def _safetensors(path: Path, own_code: bool) -> Student:
     import torch
 
     from autokd.finalize.graph import Deployed
     from autokd.models._safetensors import Damaged, read
     from autokd.models.build import build
     from autokd.models.checkpoint import load_weights
+    from autokd.models.zoo import resolve
 
     try:
         _, metadata = read(path.read_bytes())
     except (Damaged, IndexError) as fault:
         raise AutokdError(f"this is no whole safetensors file: {fault}", where=str(path), fix="copy it again") from None
     facts = from_text(metadata[KEY], str(path)) if KEY in metadata else _beside(path)
+    if resolve(facts.student).kind == "own" and not own_code:
+        raise AutokdError(
+            f"its network is code of somebody's own, {facts.student}, which loading it would run",
+            where=str(path),
+            fix="--own-code where you trust the file and the code; the .onnx and .pt2 files beside it need no code",
+        )
     size = facts.height if facts.height == facts.width else (facts.height, facts.width)
     network = build(
         facts.student, classes=len(facts.classes), channels=facts.channels, size=size, options=facts.options
@@ -99,6 +112,7 @@ def _pt2(path: Path) -> Student:
     import torch
 
     extra = {FILE: ""}
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
     try:
         loaded = torch.export.load(path, extra_files=extra)
     except Exception as fault:  # a damaged archive ends in a RuntimeError, a BadZipFile, a KeyError ...
