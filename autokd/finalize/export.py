@@ -201,8 +201,19 @@ def _write_int8(model: Any, facts: Facts, path: Path, calibration: np.ndarray) -
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=_preprocessing(onnx.load(ready).graph),
         )
         _write_onnx(onnx.load(done), facts, path)
+
+
+def _preprocessing(graph: Any) -> list[str]:
+    """The nodes between the grey levels and the network; in int8 they would only coarsen what the network sees."""
+    found, name = [], "images"
+    for node in graph.node:
+        if name in node.input and node.op_type in ("Cast", "Sub", "Mul"):
+            found.append(node.name)
+            name = node.output[0]
+    return found
 
 
 def _read_back(path: Path, model: Deployed, probe: np.ndarray, limit: float | None) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def register(
 
     for noisy in ("mlflow", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before = mlflow.get_tracking_uri()
     own = uri is None
     uri = uri or store_uri(folder.parent)
     try:
@@ -54,14 +54,12 @@ def register(
             warnings.simplefilter("ignore")  # what MLflow says of its own future
             if own:
                 _make_store(folder.parent)
-            mlflow.set_tracking_uri(uri)
-            mlflow.set_registry_uri(uri)
+            mlflow.set_tracking_uri(uri)  # the registry is of the same store, where MLFLOW_REGISTRY_URI names no other
             return _register(mlflow, name, model, _signature(shape, classes), folder, budgets, metrics, tags, artifacts)
     except mlflow.exceptions.MlflowException as fault:
         raise AutokdError(f"MLflow does not register {name!r}: {str(fault).splitlines()[0][:200]}", where=uri) from None
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)
 
 
 def _register(

@@ -34,7 +34,7 @@ def tables() -> dict[str, list[dict[str, str]]]:
 def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def fields(model: Any) -> dict[str, str]:
