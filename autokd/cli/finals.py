@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import echo, print_table
@@ -73,4 +74,4 @@ def _outside(alone: Mapping[str, dict[str, Any]]) -> None:
     columns = ("budget", "set", "top-1", "95 % interval", "images", "ECE", "points from test")
     print_table(columns, rows, title="Images from elsewhere")
     for there in next(iter(alone.values()))["external"].values():
-        echo(there["ranking"]["text"])
+        echo(fill(there["ranking"]["text"], 100, subsequent_indent="  "))

@@ -176,7 +176,7 @@ def _write_onnx(model: Any, facts: Facts, path: Path) -> None:
 
 
 def _write_int8(model: Any, facts: Facts, path: Path, calibration: np.ndarray) -> None:
-    """Static post-training quantisation: weights and activations int8, a scale for each output channel of a weight, as QDQ."""
+    """Static post-training quantisation: weights int8 with a scale for each output channel, activations uint8, as QDQ."""
     _needs("onnxruntime")
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -199,8 +199,9 @@ def _write_int8(model: Any, facts: Facts, path: Path, calibration: np.ndarray) -
             Batches(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,  # with int8 weights: an order of magnitude faster on x86 than int8 with int8
             weight_type=QuantType.QInt8,
+            reduce_range=True,  # weights of 7 bits: those of 8 saturate on CPUs without VNNI, and answer otherwise there
             nodes_to_exclude=_preprocessing(onnx.load(ready).graph),
         )
         _write_onnx(onnx.load(done), facts, path)

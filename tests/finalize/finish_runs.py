@@ -29,7 +29,7 @@ budgets:
   - {name: tiny, params: 25 k}
   - {name: any}
 search: {trials: 2, epochs: 0.2}
-finalize: {seeds: 2, epochs: 1}
+finalize: {seeds: 2, epochs: 0.5}
 """
 COSTS = {"resnet8x0.5": {"params": 19_802, "macs": 193_000}, "resnet8": {"params": 77_754, "macs": 764_000}}
 
