@@ -81,7 +81,7 @@ def scores(logits: np.ndarray, labels: np.ndarray, facts: Facts) -> dict[str, An
     }
 
 
-def answers(student: Student, files: Sequence[Path], *, top: int = 1) -> Iterator[Answer]:
+def answers(student: Student, files: Sequence[str | Path], *, top: int = 1) -> Iterator[Answer]:
     """The `top` likeliest classes of each image file, in order. A file that cannot be read comes with its fault instead."""
     import numpy as np
 
@@ -89,7 +89,7 @@ def answers(student: Student, files: Sequence[Path], *, top: int = 1) -> Iterato
 
     facts = student.facts
     for at in range(0, len(files), _CHUNK):
-        chunk = [(file, *_read(file, facts)) for file in files[at : at + _CHUNK]]
+        chunk = [(file, *_read(file, facts)) for file in map(Path, files[at : at + _CHUNK])]
         good = [pixels for _, pixels, _ in chunk if pixels is not None]
         chances = iter(probabilities(student.logits(np.stack(good))) if good else ())
         for file, pixels, fault in chunk:
