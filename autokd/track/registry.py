@@ -90,6 +90,7 @@ def _register(
             registered_model_name=name,
             signature=signature,
             pip_requirements=["onnx", "onnxruntime", "numpy"],
+            onnx_execution_providers=["CPUExecutionProvider"],
             await_registration_for=None,
         )
     version = int(info.registered_model_version)
