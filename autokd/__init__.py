@@ -6,6 +6,7 @@
     run.best("tiny")                                   # a row of the result table as a dict; run.best() has every budget's
     run.trials                                         # the result table: a pyarrow.Table, one row a (trial, rung)
     run.status()                                       # {"state": "finished", "trials": {"done": 20, …}, …}
+    run.report()                                       # the path of report.html, made from what is known now
     run.finalize(seeds=3)                              # {"tiny": Final(budget, folder, metrics), …}
 
     run = autokd.Run("runs/digits-20260101-3f2a")      # a run of yesterday, or one that another process is writing

@@ -3,11 +3,12 @@
     python -m benchmarks.gpu [--full] [--epochs 240] [--packed 4]      a GPU; without one a few steps run on the CPU
 
 Torch-level code only (no Ray, no Arrow): the training step of a trial (CCD, JDA views, 64 + 64, bfloat16 by autocast) with the
-teacher's answers in the GPU's memory as float16. Measured are the step as it is and under torch.compile; the roofline is the
-larger of the step's arithmetic at the speed of a large bfloat16 matrix product, and of the traffic of its activations at the
-speed of a large copy, both measured here (traffic: each layer reads its inputs and writes its output once forwards, and twice
-that backwards; what fusing saves is not counted). Packed: so many trials at once, a process each. With --epochs N a whole
-CCD training on CIFAR-100 (N passes over the images, each in two views) is run, the teacher asked about every view of it.
+teacher's answers in the GPU's memory as float16. Measured are the step as it is, under torch.compile, and with CUDA graphs; the
+roofline is the larger of the step's arithmetic at the speed of a large bfloat16 matrix product, and of the traffic of its
+activations at the speed of a large copy, both measured here (traffic: each layer reads its inputs and writes its output once
+forwards, and twice that backwards; what fusing saves is not counted). Packed: so many trials at once, a process each. With
+--epochs N a whole CCD training on CIFAR-100 (N passes over the images, each in two views) is run, the teacher asked about
+every view of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +131,12 @@ def _single(pair: Pair, device: str, fraction: float, steps: int, rounds: int) -
         plain = _rate(trial, steps, rounds, device)
         told, best = f"{spread(plain)}", statistics.median(plain)
         if device != "cpu":
-            import torch
-
-            trial.parallel = torch.compile(trial.student)
-            compiled = _rate(trial, steps, rounds, device)
-            told += f"; under torch.compile {spread(compiled)}"
-            best = max(best, statistics.median(compiled))
+            for graphs, name in ((False, "under torch.compile"), (True, "and with CUDA graphs")):
+                trial.pace = replace(trial.pace, compiled=True, graphs=graphs)
+                trial.parallel = trial._parallel()
+                found = _rate(trial, steps, rounds, device)
+                told += f"; {name} {spread(found)}"
+                best = max(best, statistics.median(found))
     kind = "float32 on the CPU" if device == "cpu" else "bfloat16"
     return Row(f"images/s of distillation, warm signals, {pair.student}, batch 64 + 64, {kind}", told), best
 

@@ -1,11 +1,13 @@
 """A whole search to a target accuracy, wall time: the usual way over autokd's, from the command to the report that reaches it.
 
-    python -m benchmarks.search [--full]      digits, one seed, some minutes; with --full five seeds, and a fifth of CIFAR-100
+    python -m benchmarks.search [--full]                digits, one seed, some minutes; with --full five seeds, and CIFAR-100
+    python -m benchmarks.search --calibrate digits      what random configurations reach: where a target comes from
 
 Both sides have the same teacher (trained before the clock starts), student, ranges, trial length, rungs, number of trials at once
 and validation split; autokd begins with an empty cache. The clock runs from the start of the process: imports, Ray, first
 trials, everything. The usual way is benchmarks.baseline: OptunaSearch, ASHA, PIL views in DataLoader workers, live teacher.
-A side that does not get there within its trials or the time limit counts as the limit, and the row says so.
+A side that does not get there within its trials or the time limit counts as the limit, and the row says so. A target is what
+about one random configuration in ten reaches at full length, so that it has to be searched for.
 """
 
 from __future__ import annotations
@@ -22,6 +24,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autokd.config.trial import (
+    DataConfig,
+    LossConfig,
+    MethodConfig,
+    PolicyConfig,
+    RecipeConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherTraining,
+    TrialConfig,
+)
 from benchmarks._setting import alone, cifar100, scratch
 from benchmarks.rows import Row
 
@@ -47,7 +60,7 @@ class Task:
 
 
 TASKS = {
-    "digits": Task("digits", "resnet8", "wrn_16_2", 12, 0.975, 12, 40, 0.5, 900.0),
+    "digits": Task("digits", "resnet8x0.5", "wrn_16_2", 12, 0.975, 6, 60, 0.5, 900.0),
     "cifar100": Task("cifar100", "resnet8", "resnet20", 12, 0.28, 9, 40, 1.0, 5400.0),
 }
 
@@ -112,14 +125,11 @@ def seconds_to_target(task: Task, side: str, seed: int, checkpoint: Path, folder
     return found
 
 
-def _data(task: Task, folder: Path) -> Any:
-    from autokd.config.trial import DataConfig
-
+def _data(task: Task, folder: Path) -> DataConfig:
     return DataConfig("digits", validation=0.2) if task.name == "digits" else cifar100(folder, 0.2)
 
 
 def _teacher(task: Task, folder: Path) -> Path:
-    from autokd.config.trial import RecipeConfig, TeacherConfig, TeacherTraining
     from autokd.train.teachers import train_teacher
     from autokd.train.workshop import Workshop
 
@@ -188,30 +198,52 @@ def _trial(config: dict[str, Any]) -> None:
     """The function trainable."""
     from ray import tune
 
-    from autokd.config.trial import (
-        LossConfig,
-        MethodConfig,
-        PolicyConfig,
-        RecipeConfig,
-        StudentConfig,
-        TeacherConfig,
-        TrialConfig,
-    )
     from benchmarks.baseline import train
 
     task = TASKS[config["task"]]
-    made = TrialConfig(
-        data=_data(task, Path(config["folder"])),
-        student=StudentConfig(task.student),
-        teacher=TeacherConfig("teacher", task.teacher, checkpoint=config["teacher"]),
-        policy=PolicyConfig("jda_cifar100", {"probability": config["probability"], "strength": task.strength}),
-        method=MethodConfig("ccd", {"temperature": config["temperature"]}),
-        loss=LossConfig(1.0, 1.0),
-        recipe=RecipeConfig(lr=config["lr"], weight_decay=config["weight_decay"], batch=64),
-        epochs=task.epochs,
-    )
-    for _, top1 in train(made):
+    for _, top1 in train(_config(task, config, Path(config["folder"]))):
         tune.report({"top1": top1})
+
+
+def _config(task: Task, drawn: dict[str, Any], folder: Path) -> TrialConfig:
+    """A trial from what was drawn for it. drawn: lr, weight_decay, temperature, probability, and where the `teacher` lies."""
+    return TrialConfig(
+        data=_data(task, folder),
+        student=StudentConfig(task.student),
+        teacher=TeacherConfig("teacher", task.teacher, checkpoint=drawn["teacher"]),
+        policy=PolicyConfig("jda_cifar100", {"probability": drawn["probability"], "strength": task.strength}),
+        method=MethodConfig("ccd", {"temperature": drawn["temperature"]}),
+        loss=LossConfig(1.0, 1.0),
+        recipe=RecipeConfig(lr=drawn["lr"], weight_decay=drawn["weight_decay"], batch=64, schedule="cosine"),
+        epochs=task.epochs,
+        seed=drawn.get("seed", 0),
+    )
+
+
+def calibrate(task: Task, draws: int) -> list[float]:
+    """Validation top-1 at full length of random configurations from the searched ranges, the best first."""
+    import math
+    import random
+
+    from autokd.train.workshop import Workshop
+
+    found, choose = [], random.Random(0)
+    with scratch() as folder:
+        checkpoint = str(_teacher(task, Path(folder)))
+        bench = Workshop(threads=1, cache_dir=Path(folder) / "signals", signals="cached")
+        for seed in range(draws):
+            drawn = {
+                "lr": math.exp(choose.uniform(math.log(0.002), math.log(0.4))),
+                "weight_decay": choose.choice([0.0, 0.0001, 0.0005]),
+                "temperature": math.exp(choose.uniform(0, math.log(10))),
+                "probability": choose.choice([0.05, 0.1, 0.2, 0.3]),
+                "teacher": checkpoint,
+                "seed": seed,
+            }
+            trial = bench.trial(_config(task, drawn, Path(folder)))
+            found.append(trial.advance(trial.total_images).val_top1)
+            print(f"   {found[-1]:.4f}", flush=True)
+    return sorted(found, reverse=True)
 
 
 def main() -> None:
@@ -227,4 +259,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main() if "--side" in sys.argv else alone(measure, __doc__)
+    if "--calibrate" in sys.argv:
+        scores = calibrate(TASKS[sys.argv[sys.argv.index("--calibrate") + 1]], 40)
+        print(f"best {scores[0]:.4f}, one in ten reaches {scores[len(scores) // 10]:.4f}, half {scores[len(scores) // 2]:.4f}")
+    else:
+        main() if "--side" in sys.argv else alone(measure, __doc__)

@@ -74,7 +74,8 @@ def needs(entry: Entry) -> str:
         return "no teacher."
     method: Any = build_method(entry.name)
     live = "teacher_features" in entry.reads
-    words = ["the teacher's feature maps, so a live teacher" if live else "the teacher's logits, live or kept"]
+    kept = "the teacher's logits and pooled vectors" if "teacher_pooled" in entry.reads else "the teacher's logits"
+    words = ["the teacher's feature maps, so a live teacher" if live else f"{kept}, live or kept"]
     if "plain_teacher_logits" in method.reads:
         words.append("its answer to the plain view of an augmented one")
     if hasattr(method.module, "know_energies"):

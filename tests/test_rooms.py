@@ -31,6 +31,7 @@ FENCES = {
     "onnx": {"finalize"},
     "onnxruntime": {"finalize"},
     "plotly": {"report"},
+    "matplotlib": {"report"},
     "ray": {"search"},
     "optuna": {"search"},
     "mlflow": {"track"},
@@ -39,7 +40,7 @@ FENCES = {
     "ruamel": {"space"},
     "torchvision": {"augment", "models", "data"},
     "timm": {"models"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "select"},
 }
 
 

@@ -13,7 +13,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "resume": ("autokd resume", "autokd resume digits-20260101 --trials 100"),
     "status": ("autokd status", "autokd status digits-20260101 --json"),
     "show": ("autokd show digits-20260101 t00007",),
-    "report": ("autokd report", "autokd report digits-20260101 --format md > report.md"),
+    "report": (
+        "autokd report",
+        "autokd report digits-20260101 --format html",
+        "autokd report digits-20260101 --format md > report.md",
+        "autokd report digits-20260102 --compare digits-20260101 --format html",
+    ),
     "finalize": (
         "autokd finalize",
         "autokd finalize digits-20260101 --budget tiny --seeds 5",
@@ -27,6 +32,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "predict": (
         "autokd predict student.onnx photo.jpg",
         "autokd predict student.safetensors photos/ --top 3 --json",
+    ),
+    "simulate": (
+        "autokd simulate digits-20260101",
+        "autokd simulate digits-20260101 --scheduler strata --scheduler asha --share 0.2 --rungs 0.25,0.5",
     ),
     "ui": ("autokd ui", "autokd ui --runs /mnt/runs --port 5050 --no-browser"),
     "study": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["print_finals"]
 
 
-def print_finals(finals: Mapping[str, Final]) -> None:
+def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
+    """page: the report that was written, if one was."""
     metrics = {name: final.metrics for name, final in finals.items()}
     alone: dict[str, dict[str, Any]] = {}  # budgets that share a student share its rows
     for told in metrics.values():
@@ -28,6 +30,8 @@ def print_finals(finals: Mapping[str, Final]) -> None:
     echo()
     for final in finals.values():
         echo(f"{final.folder}")
+    if page is not None:
+        echo(f"{page}")
     echo(f"\nuse it   autokd predict {next(iter(finals.values())).folder}/student.safetensors IMAGES…")
     if any(told["test_looks"] > 1 for told in metrics.values()):
         echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from autokd import __version__
-from autokd.cli import caching, lists, results, searching, spaces, teachers, using
+from autokd.cli import caching, lists, results, searching, simulating, spaces, teachers, using
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
@@ -19,7 +19,7 @@ from autokd.errors import AutokdError
 __all__ = ["app", "main"]
 
 _SECTIONS = {
-    "Search": ("search", "resume", "status", "show", "report", "finalize", "ui", "study"),
+    "Search": ("search", "resume", "status", "show", "report", "finalize", "ui", "study", "simulate"),
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
@@ -71,7 +71,7 @@ def version(as_json: Json = False) -> None:
 
 for _command in (
     *(searching.search, searching.resume, searching.status),
-    *(results.show, results.report, results.finalize, results.ui, studying.study),
+    *(results.show, results.report, results.finalize, results.ui, studying.study, simulating.simulate),
     *(using.evaluate, using.predict),
     *(spaces.validate, spaces.schema),
     *(lists.models, lists.methods, lists.policies, lists.datasets),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,36 +21,75 @@ from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
 
 if TYPE_CHECKING:
-    from autokd.report.summary import Summary
+    from autokd.report.summary import Section, Summary
 
-__all__ = ["finalize", "print_status", "print_summary", "report", "show", "ui"]
+__all__ = ["finalize", "keep_report", "print_status", "print_summary", "report", "show", "ui"]
 
-Form = Annotated[str, typer.Option("--format", "-f", metavar="table|md|csv|json", help="How to print it.")]
+Form = Annotated[
+    str, typer.Option("--format", "-f", metavar="table|md|csv|json|html", help="How to print it; html writes report.html.")
+]
+Compare = Annotated[
+    str | None, typer.Option("--compare", metavar="RUN2", help="Lay another run beside it: its front, and each budget's best.")
+]
 
 
 def report(
     run: RunName = None,
     runs: Runs = Path("runs"),
     form: Form = "table",
+    compare: Compare = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print the best students, the front, and what was passed over."""
+    """Print the best students and the front, or write them as a page with figures."""
     from autokd.report.summary import render, summarise
 
-    summary = summarise(find_run(run, runs))
+    folder = find_run(run, runs)
+    other = find_run(compare, runs) if compare is not None else None
     form = "json" if as_json else form
+    if form == "html":
+        from autokd.report.run_page import write_report
+
+        echo(str(write_report(folder, compare=other)))
+        return
+    summary = summarise(folder)
+    if other is None:
+        if form == "table":
+            print_summary(summary, short=quiet)
+        else:
+            echo(render(summary, form))
+        return
+    from autokd.report.compare import as_csv, as_dicts, as_section, differences
+    from autokd.report.courses import read_run
+
+    one, two = read_run(folder), read_run(other)
+    found = differences(one, two)
     if form == "table":
-        print_summary(summary, short=quiet)
+        print_summary(summary, short=quiet, more=[as_section(one, two, found)])
+    elif form == "json":
+        print_json({**summary.to_dict(), "compare": {"run": two.run, "budgets": as_dicts(found)}})
+    elif form == "csv":
+        echo(as_csv(found))
     else:
-        echo(render(summary, form))
+        echo(render(summary, form, [as_section(one, two, found)]))
 
 
-def print_summary(summary: Summary, *, short: bool = False) -> None:
+def keep_report(folder: Path) -> Path | None:
+    """Write report.html at the end of a command; where that cannot be done, say so and go on, since the run is kept."""
+    from autokd.report.run_page import write_report
+
+    try:
+        return write_report(folder)
+    except (AutokdError, OSError) as fault:
+        typer.echo(f"report.html could not be written: {fault}", err=True)
+        return None
+
+
+def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Section] = ()) -> None:
     from autokd.report.summary import headline, sections
 
     echo(headline(summary))
-    for section in sections(summary, short=short):
+    for section in (*sections(summary, short=short), *more):
         echo()
         if section.rows:
             print_table(section.columns, section.rows, title=section.title)
@@ -222,6 +262,7 @@ def finalize(
     except KeyboardInterrupt:
         typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
         raise typer.Exit(130) from None
+    page = keep_report(folder)
     if as_json:
         print_json({name: final.metrics for name, final in finals.items()})
         return
@@ -230,7 +271,7 @@ def finalize(
             echo(str(final.folder))
         return
     echo()
-    print_finals(finals)
+    print_finals(finals, page)
 
 
 def ui(

@@ -50,7 +50,7 @@ def search(
         watch.board.plan(**planned(loaded))
         from autokd.search.run import search as start
 
-        return start(loaded, runs=runs, name=name, on_event=watch)
+        return start(loaded, runs=runs, name=name, on_event=watch, at_end=_report(watch))
 
     _watched(begin, as_json=as_json, quiet=quiet)
 
@@ -79,9 +79,21 @@ def resume(
         watch.board.catch_up(read_events(folder / FILE))
         from autokd.search.run import resume as go_on
 
-        return go_on(folder, overrides=overrides, on_event=watch)
+        return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch))
 
     _watched(begin, as_json=as_json, quiet=quiet)
+
+
+def _report(watch: Any) -> Any:
+    """Writes the run's page once its search has ended, before MLflow is given its files."""
+
+    def write(folder: Path) -> None:
+        from autokd.cli.results import keep_report
+
+        watch({"event": "phase", "text": "writing report.html"})
+        keep_report(folder)
+
+    return write
 
 
 def planned(space: Any) -> dict[str, Any]:
@@ -121,6 +133,8 @@ def _watched(begin: Any, *, as_json: bool, quiet: bool) -> None:
     print_summary(summarise(folder), short=True)
     echo()
     echo(f"run      {folder}")
+    if (folder / "report.html").exists():
+        echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {folder}   ·   autokd ui --runs {folder.parent}")
     echo(f"finish   autokd finalize {folder}")
     if watch.board.ended in ("paused", "cancelled"):

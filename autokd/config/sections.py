@@ -234,10 +234,11 @@ class SearchSettings(Section):
 
 
 class Resources(Section):
-    """What one trial gets. `gpus` is a share of a GPU, one, or several with a worker on each; null: a quarter of one where
-    there is one, or one for each worker."""
+    """What one trial gets. `gpus` is a share of a GPU, one, or several with a worker on each; null: where there is one, by the
+    memory that the largest trial is measured to take (on a cluster a quarter), or one for each worker. `cpus` null: one, or
+    two where a long search measures that to be faster."""
 
-    cpus: Annotated[Positive, Field(description="of each worker")] = 1.0
+    cpus: Annotated[Positive | None, Field(description="of each worker; null: one or two, measured")] = None
     gpus: Annotated[float, Field(ge=0, description="of one trial")] | None = None
     workers: Annotated[Whole, Field(ge=1, description="data-parallel workers of one trial")] = 1
     address: Annotated[str | None, Field(description="address of a Ray cluster; null: a Ray of its own")] = None

@@ -14,8 +14,8 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from autokd.errors import AutokdError
-from autokd.files import cache_root
+from autokd.files import cache_root, locked
 
-__all__ = ["cache_folder", "locked", "remembered", "seen", "stamp"]
+__all__ = ["cache_folder", "remembered", "seen", "stamp"]
 
 _VERSION = 1  # of what decoding means; raised when the same files come to other pixels
 
@@ -87,20 +87,6 @@ def remembered(
     if found is None:
         raise OSError(f"{folder} was written and cannot be read")
     return found
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time. Where the file system knows no locks, held by all (the renames keep that safe)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):
-            pass
-        yield  # closing the file frees the lock
 
 
 def _key(name: str, made_of: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ SIGNALS = {
     "index": "int64 [N], the image's position in the data set",
     "student_features": "autokd.models.features.Features of the student",
     "teacher_features": "autokd.models.features.Features of the teacher",
+    "teacher_pooled": "[N, D], float32, the vectors that the teacher's classifier reads, on the same view",
     "rotation": "int64 [N], right angles by which the row is turned (0 but for methods that ask for turned views)",
     "view": "int64 [N], which view of the batch the row is a rotation of: equal numbers, one view",
     "epoch": "float, images processed / training images",

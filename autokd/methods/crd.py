@@ -85,13 +85,13 @@ class crd(nn.Module):  # noqa: N801 - the catalogue's names are those of the spa
         self.student_memory = (torch.rand(shape) * 2 - 1).mul_(reach).to(index.device)
         self.teacher_memory = (torch.rand(shape) * 2 - 1).mul_(reach).to(index.device)
 
-    def forward(self, student_features: Features, teacher_features: Features, index: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, student_features: Features, teacher_pooled: Tensor, index: Tensor, labels: Tensor) -> Tensor:
         if not len(self.labels):  # asked without a training set: the batch is all there is
             first = torch.stack([(index == number).nonzero()[0, 0] for number in index.unique()])
             self.know_data(index[first], labels[first])
         rows = self._rows(index)
         student = normalize(self.of_student(student_features.pooled.float()), dim=1)  # [B, width]
-        teacher = normalize(self.of_teacher(teacher_features.pooled.detach().float()), dim=1)
+        teacher = normalize(self.of_teacher(teacher_pooled.detach().float()), dim=1)
         picked = self._contrast(rows)  # [B, 1 + K]
         loss = self._side(student, self.teacher_memory, picked, 0) + self._side(teacher, self.student_memory, picked, 1)
         if self.training:

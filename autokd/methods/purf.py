@@ -90,8 +90,11 @@ class purf(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
     def forward(
         self, student_features: Features, teacher_features: Features, index: Tensor, labels: Tensor, epoch: float
     ) -> Tensor:
-        extras: dict[str, dict[str, Any]] = {"crd": {"index": index, "labels": labels}, "reviewkd": {"epoch": epoch}}
-        return self.strength * self.base(student_features, self.smoothed(teacher_features), **extras.get(self.kind, {}))
+        teacher = self.smoothed(teacher_features)
+        if self.kind == "crd":
+            return self.strength * self.base(student_features, teacher.pooled, index, labels)
+        extras = {"epoch": epoch} if self.kind == "reviewkd" else {}
+        return self.strength * self.base(student_features, teacher, **extras)
 
     def smoothed(self, teacher: Features) -> Changed:
         """The teacher's features as the base method sees them, in float32."""

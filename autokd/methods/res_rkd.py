@@ -80,11 +80,11 @@ class res_rkd(nn.Module):  # noqa: N801 - the catalogue's names are those of the
         """What the student is shown of images [B, C, H, W]; the trainer and the scoring both ask."""
         return lowered(images, self.factor)
 
-    def forward(self, student_features: Features, teacher_features: Features) -> Tensor:
-        student, teacher = student_features.pooled.float(), teacher_features.pooled.detach().float()
+    def forward(self, student_features: Features, teacher_pooled: Tensor, teacher_logits: Tensor) -> Tensor:
+        student, teacher = student_features.pooled.float(), teacher_pooled.detach().float()
         mapped = self.adapt(student)  # [B, width of the teacher]
         distil, pair, discrepancy, game = self.weights
-        softened = kd(student_features.logits, teacher_features.logits.detach(), temperature=self.temperature)
+        softened = kd(student_features.logits, teacher_logits.detach(), temperature=self.temperature)
         total = distil * (softened + mse_loss(mapped, teacher))
         if pair:
             total = total + pair * pairwise(student, teacher)

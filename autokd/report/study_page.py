@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
+from autokd.report.html import escape, plotly_script, raw_table
 from autokd.report.study import (
     SCREEN_TEXT,
     SCREEN_TITLE,
@@ -49,8 +49,6 @@ ul.notes { color: #555; font-size: .92rem; padding-left: 1.2rem; }
 
 def page(report: StudyReport) -> str:
     """The whole page as text. It holds plotly's own script (about 4.5 MB), and opens without a network."""
-    from plotly.offline import get_plotlyjs
-
     title = f"Study of {report.study.name}"
     parts = [f"<h1>{escape(title)}</h1>", *(f'<p class="how">{escape(told)}</p>' for told in headline(report))]
     parts += ["<h2>Verdicts</h2>", _summary(report)]
@@ -77,7 +75,7 @@ def page(report: StudyReport) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style><script>{get_plotlyjs()}</script></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style><script>{plotly_script()}</script></head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
@@ -93,7 +91,7 @@ def _summary(report: StudyReport) -> str:
     if report.screen is not None:
         claim = screen_verdict(report.screen)
         rows.append(("", escape(claim.text), _word(claim.word)))
-    return _rows(("", "claim", "verdict"), rows)
+    return raw_table(("", "claim", "verdict"), rows)
 
 
 def _claim(claim: Judged) -> str:
@@ -109,13 +107,7 @@ def _notes(notes: Iterable[str]) -> str:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return _rows(columns, [[_word(cell) if cell in _KINDS else escape(cell) for cell in row] for row in rows])
-
-
-def _rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return raw_table(columns, [[_word(cell) if cell in _KINDS else escape(cell) for cell in row] for row in rows])
 
 
 # --- figures

@@ -23,7 +23,7 @@ from autokd.track.table import read_table
 
 __all__ = ["FORMATS", "Pick", "Summary", "headline", "render", "sections", "settings_of", "summarise"]
 
-FORMATS = ("table", "md", "csv", "json")
+FORMATS = ("table", "md", "csv", "json")  # as text; the page is autokd.report.run_page
 _PASSED_OVER = 3  # a budget
 _OF_TEACHER = (
     *("teacher", "val_top1", "ece", "params", "macs"),
@@ -296,17 +296,20 @@ def headline(summary: Summary) -> str:
     return f"{summary.run}: {summary.state}{reason}\n{counts}; {cost}"
 
 
-def render(summary: Summary, form: str) -> str:
-    """The summary as `md`, `csv`, `json` or plain text (`table`). Raises AutokdError for another word."""
+def render(summary: Summary, form: str, more: Sequence[Section] = ()) -> str:
+    """The summary as `md`, `csv`, `json` or plain text (`table`), the latter and `md` with `more` tables at the end.
+
+    Raises AutokdError for another word.
+    """
     if form == "json":
         return json.dumps(_finite(summary.to_dict()), indent=2, ensure_ascii=False)
     if form == "csv":
         return _csv(summary)
     if form == "md":
-        return _markdown(summary)
+        return _markdown(summary, more)
     if form == "table":
-        return _text(summary)
-    raise AutokdError(f"no format {form!r}", fix="one of: " + ", ".join(FORMATS))
+        return _text(summary, more)
+    raise AutokdError(f"no format {form!r}", fix="one of: " + ", ".join((*FORMATS, "html")))
 
 
 def _csv(summary: Summary) -> str:
@@ -331,9 +334,9 @@ def _csv(summary: Summary) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def _markdown(summary: Summary) -> str:
+def _markdown(summary: Summary, more: Sequence[Section]) -> str:
     parts = [f"# {summary.run}", headline(summary)]
-    for section in sections(summary):
+    for section in (*sections(summary), *more):
         parts.append(f"## {section.title}")
         if not section.rows:
             parts.append(section.none)
@@ -347,9 +350,9 @@ def _bar(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _text(summary: Summary) -> str:
+def _text(summary: Summary, more: Sequence[Section]) -> str:
     parts = [headline(summary)]
-    for section in sections(summary):
+    for section in (*sections(summary), *more):
         lines = [section.title]
         if section.rows:
             table = [section.columns, *section.rows]

@@ -28,7 +28,7 @@ from autokd.config.trial import StudentConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.search.feasible import Feasible, Pair
 from autokd.search.journal import Journal
-from autokd.search.plan import Mark, Plan
+from autokd.search.plan import Mark, Plan, stays
 
 __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
@@ -270,10 +270,9 @@ class Brain:
         told = []
         for budget in trial.budgets:
             others = self.rungs.get((budget, mark.rung), [])
-            count, better = len(others) + 1, len(others) - bisect_right(others, score)
-            if count < self.plan.eta or better < max(1, int(count / self.plan.eta)):
+            if stays(others, score, self.plan.eta):
                 return None
-            told.append(f"{better + 1} of {count} in {budget}")
+            told.append(f"{len(others) - bisect_right(others, score) + 1} of {len(others) + 1} in {budget}")
         return "stopped", f"rung {mark.rung} ({mark.epochs:g} epochs): {', '.join(told)}"
 
     def _resolved(self, config: TrialConfig) -> TrialConfig:

@@ -26,11 +26,13 @@ class Grid(SearchSpace):
     """A search space of named configurations, each trained once, in the order given, to its end.
 
     labels: what MLflow says of an arm beside its name. files: written into the run folder, by name, before anything runs.
+    looks: scores of an arm before its end, with a checkpoint each; only the end is compared.
     """
 
     arms: dict[str, TrialConfig] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    looks: int = 1
 
     def pairs(self) -> list[Pair]:
         """(teacher, student) of every arm; the student goes by its name in the space."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autokd.search.brain import STOP, Brain
@@ -18,10 +18,15 @@ class InlineEngine:
     def __init__(self, bench: dict[str, Any] | None = None) -> None:
         self.bench = bench or {}
         self.cancelled = False
+        self.gpus = 0.0
 
     def open(self, resources: Any) -> float:
         """Nothing to start. Returns the GPUs of one trial."""
         return 0.0
+
+    def settle(self, space: Any, probes: Callable[[], Sequence[Any]], phase: Callable[[str], None]) -> list[str]:
+        """One trial at a time has the machine to itself."""
+        return []
 
     def teachers(
         self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str

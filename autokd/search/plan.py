@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Mark", "Plan", "plan_of"]
+__all__ = ["Mark", "Plan", "plan_of", "stays"]
+
+
+def stays(others: Sequence[float], score: float, eta: float) -> bool:
+    """Whether a trial goes on from a rung: among the first 1 in `eta` of those that reached it, itself included.
+
+    others: the scores of those that were there before it, worst first. As long as fewer than `eta` have come, all go on.
+    """
+    count, better = len(others) + 1, len(others) - bisect_right(others, score)
+    return count < eta or better < max(1, int(count / eta))
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         epochs=search.epochs,
         rungs=rungs,
         eta=search.rungs.eta,
-        looks=4,
+        looks=getattr(space, "looks", 4),
         sampler=search.sampler,
         seed=search.seed,
         concurrent=search.concurrent,

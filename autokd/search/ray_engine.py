@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ for _name, _value in {
     "RAY_AUTH_MODE": "token",
 }.items():
     os.environ.setdefault(_name, _value)
+if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
+    os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow")
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
@@ -36,7 +38,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
 
+from autokd.config.trial import TrialConfig  # noqa: E402
 from autokd.errors import AutokdError  # noqa: E402
+from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import Job, bench_of, order_of, prepare_teacher  # noqa: E402
@@ -44,6 +48,7 @@ from autokd.search.work import Job, bench_of, order_of, prepare_teacher  # noqa:
 __all__ = ["RayEngine", "Student", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
+_MEASURED = 3.0  # seconds of training, for each number of threads
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
 
 
@@ -96,6 +101,61 @@ class RayEngine:
                 )
         return self.gpus
 
+    def settle(
+        self, space: Any, probes: Callable[[], Sequence[TrialConfig]], phase: Callable[[str], None]
+    ) -> list[str]:
+        """Measure what the space leaves open: threads of a trial on a CPU, its share of a GPU. Returns what was chosen and why.
+
+        probes: gives `share.probes` of the space. phase: told where something has to be measured first. A search that is short
+        is not worth measuring threads; on a cluster nothing is measured, as its machines may differ.
+        """
+        asked, there = space.resources, ray.cluster_resources()
+        if self.address or asked.address or self.workers > 1:
+            return []
+        if self.gpus and asked.gpus is None:
+            self.gpus, told = self._share_of_gpu(probes(), there, phase)
+            return [told]
+        cores = int(there.get("CPU", 1))
+        if not self.gpus and asked.cpus is None and cores > 1 and share.images_of(space) >= share.LONG:
+            threads, told = self._threads(probes()[0], cores, phase)
+            self.cpus = float(threads)
+            return [told]
+        return []
+
+    def _share_of_gpu(
+        self, configs: Sequence[TrialConfig], there: dict[str, float], phase: Callable[[str], None]
+    ) -> tuple[float, str]:
+        facts = share.recall("gpu", configs)
+        if facts is None:
+            phase("measuring how many trials share a GPU")
+            found = []
+            for config in configs:  # one after the other, each in a process that begins with an empty GPU
+                (probe,) = self._probes(config, 1, cpus=self.cpus, gpus=1.0)
+                found.append(ray.get(probe.memory.remote()))
+                ray.kill(probe)
+            facts = {"peak": max(peak for peak, _ in found), "total": min(total for _, total in found)}
+            share.remember("gpu", configs, facts)
+        return share.gpu_share(facts["peak"], facts["total"], cores=there.get("CPU", 1) / self.cpus, gpus=there.get("GPU", 1))
+
+    def _threads(self, config: TrialConfig, cores: int, phase: Callable[[str], None]) -> tuple[int, str]:
+        facts = share.recall("threads", [config])
+        if facts is None:
+            phase("measuring how many threads a trial is fastest with")
+            facts = {}
+            for threads in (1, 2):
+                made = self._probes(config, cores // threads, cpus=threads)
+                ray.get([probe.ready.remote() for probe in made])
+                facts[str(threads)] = sum(ray.get([probe.rate.remote(_MEASURED) for probe in made]))
+                for probe in made:
+                    ray.kill(probe)
+            share.remember("threads", [config], facts)
+        return share.best_threads({int(threads): rate for threads, rate in facts.items()})
+
+    def _probes(self, config: TrialConfig, count: int, *, cpus: float, gpus: float = 0.0) -> list[Any]:
+        made = ray.remote(num_cpus=cpus, num_gpus=gpus)(share.Probe)
+        bench = {**self.bench, "threads": max(1, int(cpus)), "device": "cuda" if gpus else "cpu"}
+        return [made.remote(bench, config.to_dict()) for _ in range(count)]
+
     def room(self) -> int:
         """How many trials run at once."""
         there = ray.cluster_resources()
@@ -133,8 +193,8 @@ class RayEngine:
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
             bridge.verdicts = ray.remote(num_cpus=0)(Verdicts).remote()
-            share = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
-            bridge.extra = {**share, "verdicts": bridge.verdicts}
+            each = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
+            bridge.extra = {**each, "verdicts": bridge.verdicts}
             bridge.patient = not self._mine
         folder = Path(run).resolve() / "ray"
         shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
@@ -343,7 +403,7 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
             f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
             fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
         )
-    return float(resources.cpus), float(gpus), workers
+    return float(resources.cpus or 1.0), float(gpus), workers
 
 
 def _short_name(trial: Any) -> str:

@@ -109,8 +109,13 @@ class Run:
         """Retrain the best of each budget at full length, test each once, and write it out (autokd.finalize.retrain)."""
         return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
 
+    def report(self, *, compare: str | os.PathLike[str] | None = None) -> Path:
+        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's."""
+        return Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+
 
 Observer = Callable[[dict[str, Any]], None]
+AtEnd = Callable[[Path], None]
 
 
 def search(
@@ -123,6 +128,7 @@ def search(
     overrides: Sequence[str] = (),
     engine: Any = "ray",
     feasible: Feasible | None = None,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """Search a space for the best student of each of its budgets; returns when a limit is hit, or after a pause.
 
@@ -145,7 +151,8 @@ def search(
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
             _write(folder / file, text)
-        return _go(folder, space, feasible, engine, _observers(on_event, observer), past=[], overrides=overrides)
+        observers = _observers(on_event, observer)
+        return _go(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
 
 
 def resume(
@@ -158,6 +165,7 @@ def resume(
     retry_failed: bool = False,
     feasible: Feasible | None = None,
     space: Any = None,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
 
@@ -171,9 +179,8 @@ def resume(
         feasible = feasible or fit(space)
         past = list(read_events(folder / FILE))
         observers = _observers(on_event, observer)
-        made = _go(
-            folder, space, feasible, engine, observers, past=past, overrides=overrides, retry_failed=retry_failed
-        )
+        more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
+        made = _go(folder, space, feasible, engine, observers, past=past, **more)
         if overrides:
             _write(folder / SPACE, space.to_yaml())
         return made
@@ -198,6 +205,7 @@ def _go(
     past: list[dict[str, Any]],
     overrides: Sequence[str] = (),
     retry_failed: bool = False,
+    at_end: AtEnd | None = None,
 ) -> Run:
     """One session of a search, from the events of earlier ones to its close."""
     from autokd.search.brain import Brain
@@ -248,11 +256,21 @@ def _go(
         if not isinstance(engine, str):
             engine.close()
         recorder.close()
+        if at_end is not None:
+            _conclude(at_end, folder, tell)
         if log is not None:
             log.close()
     if status == "failed":
         raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
     return Run(folder)
+
+
+def _conclude(at_end: AtEnd, folder: Path, tell: _Teller) -> None:
+    """What is made of a run's record cannot harm it, nor the search."""
+    try:
+        at_end(folder)
+    except Exception as fault:
+        tell.phase(f"what was to be done at the end could not be ({type(fault).__name__}: {fault})")
 
 
 def _broken_off(recorder: Recorder, fault: Exception) -> None:
@@ -276,6 +294,7 @@ def _session(
 ) -> None:
     from dataclasses import asdict, replace
 
+    from autokd.search.share import probes
     from autokd.search.work import known_teacher, teacher_from
 
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
@@ -290,7 +309,6 @@ def _session(
             "search.gpu_hours alone ends this search, and its trials use no GPU",
             fix="set search.trials, search.hours or search.images",
         )
-    brain.plan = replace(brain.plan, gpus=gpus)
     used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
     missing = [name for name in space.teachers if name in used and name not in brain.teachers]
     data, teachers = asdict(space.data), str(folder.parent / "teachers")
@@ -307,7 +325,9 @@ def _session(
         told = {"params": cost.params, "macs": cost.macs} if cost is not None else {}
         recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
         brain.teachers[name] = teacher_from(facts["config"])
-    tell.phase("")
+    decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
+    tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
+    brain.plan = replace(brain.plan, gpus=engine.gpus)
     engine.run(brain, folder, recorder.tick)
 
 
@@ -448,7 +468,7 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         folder.parent,
         experiment=space.name,
         run=folder.name,
-        artifacts=(folder / SPACE, folder / "environment.json"),
+        artifacts=(folder / SPACE, folder / "environment.json", folder / "report.html", folder / "report"),
         complain=tell.phase,
         wait=True,
     )

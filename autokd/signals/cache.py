@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from autokd.errors import AutokdError
 from autokd.models.features import Features
 from autokd.signals import sparse
-from autokd.signals.filling import CHUNK
+from autokd.signals.filling import CHUNK, Columns
 from autokd.signals.store import Held, Store
 from autokd.signals.teacher import Teacher
 
@@ -42,6 +42,7 @@ class CachedSignals:
     data: the data set's fingerprint. rows: its number of images. keys: what a plain and what an augmented view depend on
     besides the data (`Views.key`). render(rows int64 [B], view, augmented) gives uint8 pixels [B, C, H, W].
     top: keep so many of the largest logits (0: all; None: all up to MANY_CLASSES classes, else TOP).
+    pooled: keep the vectors that the classifier reads beside them, in files of their own.
     model: what else the answers depend on that the weights do not tell (the network's name and options).
     Where nothing can be written it asks the teacher instead, after one warning.
     """
@@ -57,11 +58,11 @@ class CachedSignals:
         render: Callable[[Tensor, int, bool], Tensor],
         top: int | None = None,
         model: str = "",
+        pooled: bool = False,
     ) -> None:
         self.store, self.teacher, self.rows, self.render = store, teacher, rows, render
         self._parts = {"teacher": teacher.fingerprint, "model": model, "data": data}
-        self._keys, self._top = keys, top
-        self._classes: int | None = None
+        self._keys, self._top, self.pooled = keys, top, pooled
         self._views: dict[tuple[int, bool], _View] = {}
         self._failed = False
         self._trusted: set[bool] = set()
@@ -85,6 +86,24 @@ class CachedSignals:
         rows: int64 [B]. view: one number, or one a row. until: where in the sequence of views the asking trial will end
         (2.01: it reads a hundredth of view 2); what it hardly reads is asked live.
         """
+        return self._told(rows, view, augmented, pixels, until)[:, : self.classes]
+
+    def answers(
+        self,
+        rows: Tensor,
+        view: int | Tensor,
+        augmented: bool,
+        pixels: Tensor | None = None,
+        *,
+        until: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the pooled vectors [B, D]; only where `pooled` was asked for."""
+        assert self.pooled
+        logits, pooled = self._told(rows, view, augmented, pixels, until).tensor_split([self.classes], dim=1)
+        return logits, pooled
+
+    def _told(self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None, until: float | None) -> Tensor:
+        """Logits, and behind them what else is kept: float32 [B, C] or [B, C + D]."""
         if isinstance(view, Tensor):
             numbers = view.unique().tolist() if view.dim() else [int(view)]
             if len(numbers) != 1:
@@ -93,8 +112,8 @@ class CachedSignals:
         brief = until is not None and until - view < _BRIEF
         kept = None if brief else self._view(view, augmented)
         if kept is not None:
-            return sparse.unpack(kept.take(rows), self.classes)
-        answers = self.teacher.logits(self.render(rows, view, augmented) if pixels is None else pixels)
+            return self.unpack(kept.take(rows))
+        answers = self.ask(self.render(rows, view, augmented) if pixels is None else pixels)
         return answers if self._failed else self._rounded(answers)
 
     def features(self, pixels: Tensor) -> Features:
@@ -105,7 +124,7 @@ class CachedSignals:
         """All that the answers to one view depend on; the name of their file is its hash."""
         return {
             "format": _FORMAT,
-            "kind": "logits",
+            "kind": "logits and pooled" if self.pooled else "logits",
             "dtype": "float16",
             **self._parts,
             "mean": list(self.teacher.mean),
@@ -120,10 +139,23 @@ class CachedSignals:
         }
 
     @property
+    def columns(self) -> Columns:
+        """What a file keeps of each row."""
+        kept = sparse.columns(self.classes, self.top)
+        return {**kept, "pooled": ("float16", self._widths[1])} if self.pooled else kept
+
+    @property
     def classes(self) -> int:
-        if self._classes is None:
-            self._classes = self._answer(torch.zeros(1, dtype=torch.int64), 0, False).shape[1]
-        return self._classes
+        return self._widths[0]
+
+    @cached_property
+    def _widths(self) -> tuple[int, int]:
+        """Numbers of classes and of pooled channels (0 where they are not kept)."""
+        pixels = self.render(torch.zeros(1, dtype=torch.int64), 0, False)
+        if not self.pooled:
+            return self.teacher.logits(pixels).shape[1], 0
+        logits, pooled = self.teacher.answers(pixels)
+        return logits.shape[1], pooled.shape[1]
 
     @property
     def top(self) -> int:
@@ -152,18 +184,28 @@ class CachedSignals:
         pixels: Tensor | None,
         until: float | None,
     ) -> Tensor:
-        answers = torch.empty(len(rows), self.classes, device=self.teacher.device)
+        answers = torch.empty(len(rows), sum(self._widths), device=self.teacher.device)
         for number in numbers:
             inside = view == number
             part = pixels[inside.to(pixels.device)] if pixels is not None else None
             chosen = rows[inside.to(rows.device)]
-            answers[inside.to(answers.device)] = self.logits(chosen, number, augmented, part, until=until)
+            answers[inside.to(answers.device)] = self._told(chosen, number, augmented, part, until)
         return answers
 
     def _rounded(self, answers: Tensor) -> Tensor:
         """Live answers as the file would have kept them."""
-        kept = {name: torch.from_numpy(values) for name, values in sparse.pack(answers, self.top).items()}
-        return sparse.unpack(kept, self.classes).to(answers.device)
+        kept = {name: torch.from_numpy(values) for name, values in self.pack(answers).items()}
+        return self.unpack(kept).to(answers.device)
+
+    def pack(self, answers: Tensor) -> dict[str, np.ndarray]:
+        """Answers [B, C] or [B, C + D] as the columns of a file."""
+        kept = sparse.pack(answers[:, : self.classes], self.top)
+        return {**kept, "pooled": sparse.half(answers[:, self.classes :].cpu()).numpy()} if self.pooled else kept
+
+    def unpack(self, kept: Mapping[str, Tensor]) -> Tensor:
+        """What `pack` was given, as far as it was kept: float32."""
+        logits = sparse.unpack(kept, self.classes)
+        return torch.cat([logits, kept["pooled"].float()], dim=1) if self.pooled else logits
 
     def _view(self, number: int, augmented: bool) -> _View | None:
         found = self._views.pop((number, augmented), None)
@@ -187,7 +229,7 @@ class CachedSignals:
         return found
 
     def _held(self, number: int, augmented: bool) -> Held:
-        key, columns = self.key(number, augmented), sparse.columns(self.classes, self.top)
+        key, columns = self.key(number, augmented), self.columns
         held = self.store.open(key, self.rows, columns)
         if held is not None and augmented not in self._trusted:
             if not self._agrees(held, number, augmented):
@@ -203,16 +245,19 @@ class CachedSignals:
         if held is None:
             compute = partial(self._computed, view=number, augmented=augmented)
             held = self.store.fill(key, self.rows, columns, compute)
+        else:
+            self.teacher.rest()  # whoever finds one view kept finds most of them
         return held
 
     def _agrees(self, held: Held, view: int, augmented: bool) -> bool:
         """A few rows of a file that was found, against the teacher of this process: a key cannot know of changed code."""
         rows = torch.linspace(0, self.rows - 1, _CHECKED).long()
         found = {name: torch.from_numpy(values[rows.numpy()]) for name, values in held.columns.items()}
-        now = self._answer(rows, view, augmented).cpu()
+        now, pooled = self._answer(rows, view, augmented).cpu().tensor_split([self.classes], dim=1)
         if "classes" in found:
             now = now.gather(1, found["classes"].long())
-        return torch.allclose(found["logits"].float(), now, rtol=0.02, atol=0.05, equal_nan=True)
+        pairs = [(found["logits"], now), *([(found["pooled"], pooled)] if self.pooled else [])]
+        return all(torch.allclose(kept.float(), one, rtol=0.02, atol=0.05, equal_nan=True) for kept, one in pairs)
 
     def _fail(self, error: OSError) -> None:
         self._failed = True
@@ -224,15 +269,19 @@ class CachedSignals:
         )
 
     def _computed(self, first: int, last: int, view: int, augmented: bool) -> Mapping[str, np.ndarray]:
-        return sparse.pack(self._answer(torch.arange(first, last), view, augmented), self.top)
+        return self.pack(self._answer(torch.arange(first, last), view, augmented))
 
     def _answer(self, rows: Tensor, view: int, augmented: bool) -> Tensor:
-        """float32 [B, C], in forward passes whose size depends on the image's alone."""
+        """As `_told`, in forward passes whose size depends on the image's alone."""
         pixels = self.render(rows, view, augmented)
         if self.teacher.device.type != "cpu":
-            return self.teacher.logits(pixels)
+            return self.ask(pixels)
         size = max(8, _PIXELS // (pixels.shape[-1] * pixels.shape[-2]))
-        return torch.cat([self.teacher.logits(part) for part in pixels.split(size)])
+        return torch.cat([self.ask(part) for part in pixels.split(size)])
+
+    def ask(self, pixels: Tensor) -> Tensor:
+        """The teacher, on pixels: float32 [B, C], or [B, C + D] where the pooled vectors are kept."""
+        return torch.cat(self.teacher.answers(pixels), dim=1) if self.pooled else self.teacher.logits(pixels)
 
 
 class _View:

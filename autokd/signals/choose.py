@@ -40,8 +40,7 @@ def choose(signals: CachedSignals) -> Choice:
         return Choice(False, f"signals of {name}: live, as pyarrow is not installed")
     if not _writable(store.folder):
         return Choice(False, f"signals of {name}: live, as {store.folder} cannot be written to")
-    columns = sparse.columns(signals.classes, signals.top)
-    size = signals.rows * row_bytes(columns)
+    size = signals.rows * row_bytes(signals.columns)
     if size * _ROOM > store.max_bytes:
         told = f"a view takes {size / 1e9:.3g} GB and max_gb is {store.max_bytes / 1e9:.3g}"
         return Choice(False, f"signals of {name}: live, as {told}")
@@ -49,10 +48,10 @@ def choose(signals: CachedSignals) -> Choice:
     pixels = signals.render(rows, 0, False)
     kept = {
         key: torch.from_numpy(values)
-        for key, values in sparse.pack(signals.teacher.logits(pixels), signals.top).items()
+        for key, values in signals.pack(signals.ask(pixels)).items()
     }
-    ask = _fastest(lambda: signals.teacher.logits(pixels), signals.teacher.device, 2)
-    read = _fastest(lambda: sparse.unpack({k: v[rows % _BATCH] for k, v in kept.items()}, signals.classes), None, 20)
+    ask = _fastest(lambda: signals.ask(pixels), signals.teacher.device, 2)
+    read = _fastest(lambda: signals.unpack({k: v[rows % _BATCH] for k, v in kept.items()}), None, 20)
     cached = ask >= _WORTH * read
     told = (
         f"reading {_BATCH} answers takes {read * 1e3:.3g} ms, asking for them {ask * 1e3:.3g} ms ({ask / read:,.0f} x)"

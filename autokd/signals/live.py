@@ -25,5 +25,12 @@ class LiveSignals:
         assert pixels is not None
         return self.teacher.logits(pixels)
 
+    def answers(
+        self, rows: Tensor, view: int | Tensor, augmented: bool, pixels: Tensor | None, *, until: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same with the pooled vectors, float32 [B, D], beside them."""
+        assert pixels is not None
+        return self.teacher.answers(pixels)
+
     def features(self, pixels: Tensor) -> Features:
         return self.teacher.features(pixels)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autokd.signals.filling import Columns
 
-__all__ = ["KL_TEMPERATURES", "columns", "kl_error", "pack", "unpack"]
+__all__ = ["KL_TEMPERATURES", "columns", "half", "kl_error", "pack", "unpack"]
 
 KL_TEMPERATURES = (1.0, 4.0)  # at which the error of leaving out the small ones is measured
 _LARGEST = 65504.0  # of float16
@@ -33,14 +33,14 @@ def pack(logits: Tensor, top: int) -> dict[str, np.ndarray]:
     """
     logits = logits.float().cpu()
     if not top:
-        return {"logits": _half(logits).numpy()}
+        return {"logits": half(logits).numpy()}
     largest, places = logits.topk(top, dim=1)
     rest = logits.scatter(1, places, -math.inf).logsumexp(1, keepdim=True)
     number = np.int16 if logits.shape[1] <= 32_767 else np.int32
     kept = {
-        "logits": _half(largest).numpy(),
+        "logits": half(largest).numpy(),
         "classes": places.numpy().astype(number),
-        "rest": _half(rest).numpy(),
+        "rest": half(rest).numpy(),
     }
     again = unpack({name: torch.from_numpy(values) for name, values in kept.items()}, logits.shape[1])
     return {**kept, "kl": torch.stack([kl_error(logits, again, t) for t in KL_TEMPERATURES], 1).float().numpy()}
@@ -61,6 +61,6 @@ def kl_error(logits: Tensor, again: Tensor, temperature: float = 1.0) -> Tensor:
     return (p.exp() * (p - q)).sum(1)
 
 
-def _half(values: Tensor) -> Tensor:
+def half(values: Tensor) -> Tensor:
     """float16; what it cannot hold becomes its largest number, and not infinity."""
     return values.clamp(-_LARGEST, _LARGEST).half()

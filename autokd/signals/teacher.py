@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 import torch
@@ -15,7 +15,10 @@ __all__ = ["Teacher"]
 
 
 class Teacher:
-    """model in eval mode without gradients, in float32. `fingerprint` names its weights (computed from them if not given)."""
+    """model in eval mode without gradients, in float32. `fingerprint` names its weights (computed from them if not given).
+
+    make: builds the same network anew, so that it may `rest` while its kept answers serve.
+    """
 
     def __init__(
         self,
@@ -26,11 +29,28 @@ class Teacher:
         *,
         name: str = "teacher",
         fingerprint: str | None = None,
+        make: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        self._make = make
+        self._model: nn.Module | None = self._settled(model)
         self.mean, self.std, self.name = tuple(mean), tuple(std), name
         self.fingerprint = fingerprint or _weights_hash(self.model)
+
+    @property
+    def model(self) -> nn.Module:
+        if self._model is None:
+            assert self._make is not None
+            self._model = self._settled(self._make())
+        return self._model
+
+    def rest(self) -> None:
+        """Free the network's memory until it is asked again, where it can be made anew."""
+        if self._make is not None:
+            self._model = None
+
+    def _settled(self, model: nn.Module) -> nn.Module:
+        return model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
@@ -41,6 +61,11 @@ class Teacher:
     def features(self, pixels: Tensor) -> Features:
         """Stage features, pooled vector and logits of the views. pixels: uint8 [B, C, H, W]."""
         return forward_features(self.model, self._images(pixels))
+
+    def answers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, classes] and the pooled vectors [B, D] that its classifier reads, float32, of one pass."""
+        features = self.features(pixels)
+        return features.logits.float(), features.pooled.float()
 
     def _images(self, pixels: Tensor) -> Tensor:
         images = normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)

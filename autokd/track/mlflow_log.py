@@ -247,7 +247,9 @@ class _Writer:
                 self.client.set_terminated(child, "KILLED")
         if self.parent:
             for path in self.log.artifacts:
-                if path.exists():
+                if path.is_dir():
+                    self.client.log_artifacts(self.parent, str(path), path.name)
+                elif path.exists():
                     self.client.log_artifact(self.parent, str(path))
             self.client.set_terminated(self.parent, self.outcome)
 

@@ -1,7 +1,8 @@
 """How a student is trained fastest on this machine: measured once a machine, student and batch, and kept.
 
 What is chosen changes rounding only, never what is computed: the memory format of images and weights, bfloat16 where the
-processor has it, `torch.compile` for trainings that are long enough to earn its compilation, and the batch of scoring.
+processor has it, the fused optimiser, `torch.compile` (on a GPU also with CUDA graphs, which spare a small student the launching
+of its kernels) for trainings that are long enough to earn its compilation, and the batch of scoring.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autokd.files import write_text
+from autokd.files import locked, write_text
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
 
@@ -31,12 +33,15 @@ _EVALUATION = (128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class Pace:
-    """channels_last: memory format. bf16: autocast of the student's forward pass. evaluation: images a pass in scoring."""
+    """channels_last: memory format. bf16: autocast of the student's forward pass. fused: the optimiser's own kernel for all
+    weights. compiled, graphs: torch.compile, and that with CUDA graphs. evaluation: images a pass in scoring."""
 
     channels_last: bool = True
     bf16: bool = False
     compiled: bool = False
     evaluation: int = 512
+    fused: bool = False
+    graphs: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -44,7 +49,20 @@ class Pace:
 
     def __str__(self) -> str:
         words = ["channels last" if self.channels_last else "channels first", "bfloat16" if self.bf16 else "float32"]
-        return ", ".join([*words, *(["compiled"] if self.compiled else []), f"scored by {self.evaluation} images"])
+        words += ["fused optimiser"] * self.fused
+        words += ["compiled with CUDA graphs" if self.graphs else "compiled"] * self.compiled
+        return ", ".join([*words, f"scored by {self.evaluation} images"])
+
+    def run(self, model: nn.Module) -> nn.Module:
+        """The network as its training steps call it: compiled where that was chosen."""
+        if not self.compiled:
+            return model
+        return torch.compile(model, mode="reduce-overhead" if self.graphs else None)  # type: ignore[return-value]
+
+    def begin_step(self) -> None:
+        """Tell CUDA graphs that what the last step's replay returned may be written over."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
 
 
 def find_pace(
@@ -66,17 +84,26 @@ def find_pace(
     if folder is None or 4 * len(_candidates(device)) > _WORTH * steps:
         return default_pace(device), ""
     path = folder / f"{machine_key(name, shape, device)}.json"
+    if (known := _read(path)) is not None:
+        return known, ""
+    with ExitStack() as alone:
+        with suppress(OSError):  # where nothing can be written, every process measures for itself
+            alone.enter_context(locked(path.with_suffix(".lock")))
+        if (known := _read(path)) is not None:  # another process has measured it meanwhile
+            return known, ""
+        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
+        try:
+            write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
+        except OSError:
+            pass  # measured again next time
+    return pace, f"{label or name}: {pace} ({facts['why']})"
+
+
+def _read(path: Path) -> Pace | None:
     try:
-        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"]), ""
+        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
-    told = f"{label or name}: {pace} ({facts['why']})"
-    try:
-        write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
-    except OSError:
-        pass  # measured again next time
-    return pace, told
+        return None
 
 
 def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
@@ -101,21 +128,24 @@ def measure_pace(
         first = _step_seconds(build(), pace, images, labels, repeats=2)
         facts: dict[str, Any] = {"seconds_a_step": {str(pace): first}}
         best = first
-        for candidate in _candidates(device):
+        for change in _candidates(device):
+            candidate = replace(pace, **change)
             took = _step_seconds(build(), candidate, images, labels)
             facts["seconds_a_step"][str(candidate)] = took
             if took < _BETTER * best:
                 pace, best = candidate, took
-        if steps * best > 10 * _COMPILE_SECONDS:  # a tenth faster pays it back
-            candidate = replace(pace, compiled=True)
+        plain, gain = pace, 0.0
+        for change in _compilations(device) if steps * best > 10 * _COMPILE_SECONDS else ():  # a tenth faster pays it back
+            candidate = replace(plain, **change)
             try:
                 took = _step_seconds(build(), candidate, images, labels)
             except Exception as fault:  # no compiler on this machine, or a network it cannot take
                 facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
-            else:
-                facts["seconds_a_step"][str(candidate)] = took
-                if steps * (best - took) > _COMPILE_SECONDS:
-                    pace, best = candidate, took
+                continue
+            facts["seconds_a_step"][str(candidate)] = took
+            saved = best - took
+            if steps * (gain + saved) > _COMPILE_SECONDS and saved > 0:
+                pace, best, gain = candidate, took, gain + saved
         evaluation = _scoring(build(), pace, shape, device)
         facts["seconds_an_image_scored"] = evaluation
         pace = replace(pace, evaluation=min(evaluation, key=lambda count: evaluation[count]))
@@ -123,27 +153,32 @@ def measure_pace(
 
 
 def default_pace(device: torch.device) -> Pace:
-    return Pace(bf16=device.type == "cuda")
+    return Pace(bf16=device.type == "cuda", fused=device.type == "cuda")
 
 
-def _candidates(device: torch.device) -> list[Pace]:
-    """What may be faster than the default."""
-    start = default_pace(device)
-    found = [replace(start, channels_last=False)]
-    if device.type == "cpu" and _has_bf16():
-        found.append(replace(start, bf16=True))
+def _candidates(device: torch.device) -> list[dict[str, bool]]:
+    """Changes that may make the default faster, tried one after the other, each on what has won before it."""
+    found = [{"channels_last": False}]
+    if device.type == "cpu":
+        found += [{"bf16": True}] * _has_bf16() + [{"fused": True}]
     return found
+
+
+def _compilations(device: torch.device) -> list[dict[str, bool]]:
+    return [{"compiled": True}, *([{"compiled": True, "graphs": True}] if device.type == "cuda" else [])]
 
 
 def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, repeats: int = 3) -> float:
     """The median time of a training step, after one that is not counted."""
     model = model.to(images.device, memory_format=pace.memory_format).train()  # type: ignore[call-overload]
-    run: Callable[[Tensor], Tensor] = torch.compile(model) if pace.compiled else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    run = pace.run(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
+    clock = _clock(images.device)
     images = images.contiguous(memory_format=pace.memory_format)
     times = []
     for _ in range(1 + repeats):
-        start = time.perf_counter()
+        start = clock()
+        pace.begin_step()
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=pace.bf16):
             logits = run(images)
         optimizer.zero_grad(set_to_none=True)
@@ -151,7 +186,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
         optimizer.step()
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times[1:])
 
 
@@ -159,18 +194,25 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
 def _scoring(model: nn.Module, pace: Pace, shape: tuple[int, ...], device: torch.device) -> dict[int, float]:
     """Seconds an image of scoring, by the number of images a pass: the better of two runs."""
     model = model.to(device, memory_format=pace.memory_format).eval()  # type: ignore[call-overload]
-    found = {}
+    found, clock = {}, _clock(device)
     for count in _EVALUATION:
         images = torch.randn((count, *shape[1:]), device=device).contiguous(memory_format=pace.memory_format)
         times = []
         for _ in range(2):
-            start = time.perf_counter()
+            start = clock()
             model(images)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
+            times.append(clock() - start)
         found[count] = min(times) / count
     return found
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Seconds; on a processor those of this process over its threads, which a busy machine lengthens less."""
+    if device.type == "cuda":
+        return time.perf_counter
+    return lambda: time.process_time() / torch.get_num_threads()
 
 
 def _has_bf16() -> bool:

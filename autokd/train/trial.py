@@ -88,10 +88,9 @@ class Trial:
                 f"{config.method.name} trains parts of its own, which several workers of one trial do not share",
                 fix="search it with resources.workers: 1 (and at most one GPU a trial)",
             )
-        self.parallel = wrap(self.student) if wrap else self.student
-        if self.pace.compiled and not wrap and "student_features" not in self.reads:
-            self.parallel = torch.compile(self.student)
-        self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.device.type == "cuda")
+        self.wrap = wrap
+        self.parallel = self._parallel()
+        self.optimizer = _optimizer(self.student, self.extra, config.recipe, fused=self.pace.fused)
         self.signals = workshop.signals(config) if self.method.needs_teacher else None
         if self.method.needs_teacher and self.signals is None:
             raise AutokdError(
@@ -102,6 +101,13 @@ class Trial:
         self.seconds = 0.0
         self._losses = torch.zeros((), device=self.device)
         self._counted = 0
+
+    def _parallel(self) -> nn.Module:
+        """The student as a training step calls it."""
+        if self.wrap:
+            return self.wrap(self.student)
+        several = self.config.loss.adapt == "gradient_cosine"  # backward passes of one step: a compiled network has one
+        return self.student if several or "student_features" in self.reads else self.pace.run(self.student)
 
     @property
     def batch(self) -> int:
@@ -176,6 +182,7 @@ class Trial:
             known = {name: value.repeat(self.turns, *[1] * (value.dim() - 1)) for name, value in known.items()}
         known["rotation"] = torch.arange(len(pixels), device=self.device) // (len(pixels) // self.turns)
         known["epoch"] = step * self.batch / len(self.loaded.pixels)
+        self.pace.begin_step()
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.pace.bf16):
             if "student_features" in self.reads:
                 known["student_features"] = forward_features(self.parallel, images)
@@ -293,8 +300,14 @@ class Trial:
         if "teacher_features" in self.reads:  # one pass answers for both
             features = self.signals.features(pixels) if self.tuned is None else self.tuned.features(pixels)
             known["teacher_features"], known["teacher_logits"] = features, features.logits.float()
+            known["teacher_pooled"] = features.pooled.float()
             lengths = [len(part.rows) for part, _, _ in views]
             answers = list(known["teacher_logits"][: sum(lengths)].split(lengths))
+        elif "teacher_pooled" in self.reads:
+            pairs = [self._pooled_answers(part.rows, part.passes, flag, view.pixels) for part, flag, view in views]
+            known["teacher_pooled"] = torch.cat([pooled for _, pooled in pairs]).to(self.device)
+            answers = [logits for logits, _ in pairs]
+            known["teacher_logits"] = torch.cat(answers).to(self.device)
         else:
             weights = self.config.loss
             every = len(views) == 1 or "plain_teacher_logits" in self.reads
@@ -327,8 +340,16 @@ class Trial:
 
     def _answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor | None) -> Tensor:
         assert self.signals is not None
-        until = self.total_steps * self.division.images / len(self.loaded.pixels)
-        return self.signals.logits(rows, passes, flag, pixels, until=until).to(self.device)
+        return self.signals.logits(rows, passes, flag, pixels, until=self._until).to(self.device)
+
+    def _pooled_answers(self, rows: Tensor, passes: Tensor, flag: bool, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.signals is not None
+        return self.signals.answers(rows, passes, flag, pixels, until=self._until)
+
+    @property
+    def _until(self) -> float:
+        """Where in the sequence of views this trial ends."""
+        return self.total_steps * self.division.images / len(self.loaded.pixels)
 
     def _learnable_parts(self, methods: Sequence[Method]) -> nn.Module | None:
         """The methods' own networks, which train beside the student and are not exported."""
@@ -386,7 +407,10 @@ class Trial:
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
         self._losses.copy_(state["losses"])
         self._counted = state["counted"]
-        self.pace = Pace(**state["pace"])  # that of the machine it began on: another one would round in another way
+        pace = Pace(**state["pace"])  # that of the machine it began on: another one would round in another way
+        if pace != self.pace:
+            self.pace = pace
+            self.parallel = self.parallel if self.wrap else self._parallel()
         self.student.to(memory_format=self.pace.memory_format)  # type: ignore[call-overload]
         self.student.load_state_dict(state["student"])
         if self.average is not None:

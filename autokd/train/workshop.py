@@ -205,17 +205,28 @@ class Workshop:
             loaded = self.data(data)
             if config.weights is not None:
                 config = replace(config, options={**config.options, "weights": config.weights})
-            model = self.model(data, config)
-            fingerprint = ""
-            if config.checkpoint is not None:
-                fingerprint = load_weights(model, config.checkpoint).sha256
+            weights = ""
+
+            def make() -> nn.Module:
+                nonlocal weights
+                model = self.model(data, config)
+                if config.checkpoint is not None:
+                    found = load_weights(model, config.checkpoint).sha256
+                    if weights and found != weights:
+                        fix = "start the search anew, with the weights that shall count"
+                        where = str(config.checkpoint)
+                        raise AutokdError(f"the weights of {config.name!r} changed during the search", where=where, fix=fix)
+                    weights = found
+                return model
+
             self._teachers[key] = Teacher(
-                model,
+                make(),
                 mean=tuple(config.mean or loaded.mean),
                 std=tuple(config.std or loaded.std),
                 device=self.device,
                 name=config.name,
-                fingerprint=fingerprint or None,
+                fingerprint=weights or None,
+                make=make,
             )
         return self._teachers[key]
 
@@ -245,7 +256,8 @@ class Workshop:
         from autokd.signals.choose import choose, told_of_sparse
         from autokd.signals.store import Store
 
-        key = (_key(config.data), _key(config.policy), _key(config.teacher))
+        pooled = any("teacher_pooled" in reads for reads in _reads(config).values())
+        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "")
         first = key not in self._kept
         if first:
             views, loaded = self.views(config.data, config.policy, config.teacher), self.data(config.data)
@@ -258,13 +270,15 @@ class Workshop:
                 render=_renderer(views),
                 top=self.top_k,
                 model=json.dumps([config.teacher.model, config.teacher.options], sort_keys=True, default=str),
+                pooled=pooled,
             )
         if self.signals_mode == "auto":
-            if key[::2] not in self._choices:  # the policy does not change what an answer costs
+            asked = (key[0], *key[2:])  # the policy does not change what an answer costs
+            if asked not in self._choices:
                 choice = choose(self._kept[key])
-                self._choices[key[::2]] = choice.cached
+                self._choices[asked] = choice.cached
                 self._decide(choice.sentence)
-            if not self._choices[key[::2]]:
+            if not self._choices[asked]:
                 return LiveSignals(teacher)
         self._decide(told_of_sparse(self._kept[key]) if first else "")
         return self._kept[key]
@@ -278,9 +292,9 @@ class Workshop:
     def _worth_keeping(self, config: TrialConfig) -> bool:
         """Whether this trial reads what can be kept, and enough of it."""
         assert config.teacher is not None
-        name, known = config.teacher.name, catalogue("methods")
-        for method in (config.method.name, *(term.name for term in config.method.also)):
-            if method in known and "teacher_features" in known[method].reads:  # feature maps are too large to be kept
+        name = config.teacher.name
+        for method, reads in _reads(config).items():
+            if "teacher_features" in reads:  # feature maps are too large to be kept
                 self._decide(f"signals of {name}: live for {method}, which reads feature maps")
                 return False
         passes = config.epochs * max(config.ratio, 1 - config.ratio)
@@ -349,6 +363,13 @@ def _renderer(views: Views) -> Callable[[Tensor, int, bool], Tensor]:
         return views.render(rows, view, augmented).pixels
 
     return render
+
+
+def _reads(config: TrialConfig) -> dict[str, tuple[str, ...]]:
+    """What each method of a trial reads."""
+    known = catalogue("methods")
+    names = (config.method.name, *(term.name for term in config.method.also))
+    return {name: known[name].reads for name in names if name in known}
 
 
 def _key(config: object) -> str:

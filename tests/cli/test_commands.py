@@ -112,7 +112,34 @@ def test_report_prints_each_format(run, made_run: Path):
     assert json.loads(run("report", made_run, "--format", "json")[1])["state"] == "finished"
     assert run("report", made_run, "--format", "csv")[1].startswith("part,budget,trial,")
     assert "| budget |" in run("report", made_run, "--format", "md")[1]
-    assert run("report", made_run, "--format", "xml")[0] == 2
+    code, _, err = run("report", made_run, "--format", "xml")
+    assert code == 2 and "one of: table, md, csv, json, html" in err
+
+
+def test_report_writes_a_page_and_says_where(run, made_run: Path):
+    code, out, err = run("report", made_run, "--format", "html")
+    assert (code, out.strip(), err) == (0, str(made_run / "report.html"), "")
+    assert (made_run / "report.html").stat().st_size > 1_000_000 and (made_run / "report" / "front-params.png").exists()
+
+
+def test_report_lays_another_run_beside_it_in_each_format(run, made_run: Path):
+    command = ["report", made_run, "--compare", made_run]
+    assert f"Against {made_run.name}" in run(*command)[1]
+    assert "| tiny | ≤ 25 k params | 70.00 % resnet8x0.5 (t00000) |" in run(*command, "--format", "md")[1]
+    assert run(*command, "--format", "csv")[1].startswith("budget,limits,trial,student,val_top1,other_trial,")
+    told = json.loads(run(*command, "--json")[1])["compare"]
+    assert told["run"] == made_run.name and [row["points"] for row in told["budgets"]] == [0.0, 0.0, 0.0]
+    code, out, _ = run(*command, "--format", "html")
+    assert code == 0 and out.strip() == str(made_run / f"compare-{made_run.name}.html") and Path(out.strip()).exists()
+    assert run("report", made_run, "--compare", "no-such-run")[0] == 2
+
+
+def test_a_page_that_cannot_be_written_is_told_and_harms_nothing(made_run: Path, capsys, monkeypatch):
+    from autokd.cli.results import keep_report
+
+    (made_run / "report").write_text("a file where the figures go", encoding="utf-8")
+    assert keep_report(made_run) is None
+    assert "report.html could not be written" in capsys.readouterr().err
 
 
 def test_tables_fit_a_hundred_columns(run, made_run: Path):

@@ -33,6 +33,7 @@ def signals(name, rows=ROWS, seed=0, dtype=torch.float32, teacher_shapes=TEACHER
         "index": torch.arange(rows) * 3,
         "student_features": student,
         "teacher_features": teacher,
+        "teacher_pooled": teacher.pooled,
         "rotation": torch.arange(rows) % TURNS,
         "view": torch.arange(rows) // TURNS,
         "epoch": 1.0,
@@ -127,6 +128,7 @@ def test_a_student_that_is_its_teacher_is_no_special_case(name):
     known = signals(name, teacher_shapes=STUDENT)
     known["teacher_logits"] = known["student_logits"].detach().clone()
     known["teacher_features"] = features(ROWS, STUDENT, CLASSES, seed=1)
+    known["teacher_pooled"] = known["teacher_features"].pooled
     if method.module is not None:
         if hasattr(method.module, "build_parts"):
             method.module.build_parts(known["student_features"], known["teacher_features"])

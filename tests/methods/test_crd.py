@@ -27,7 +27,7 @@ def made(student, teacher, seed=0, **settings):
 
 def call(module, student, teacher, rows, seed=5):
     torch.manual_seed(seed)
-    return module(student, teacher, INDEX[rows], LABELS[rows])
+    return module(student, teacher.pooled, INDEX[rows], LABELS[rows])
 
 
 def test_equal_scores_give_the_published_starting_value():
@@ -41,7 +41,7 @@ def test_equal_scores_give_the_published_starting_value():
     module.know_data(torch.arange(count), labels)
     module.student_memory = torch.full((count, 4), 0.5)  # equal rows score equally
     module.teacher_memory = torch.full((count, 4), 0.5)
-    value = module(features(1), features(1), torch.tensor([0]), torch.tensor([1]))
+    value = module(features(1), features(1).pooled, torch.tensor([0]), torch.tensor([1]))
     assert value.item() == pytest.approx(2 * 10.704, abs=1e-2)
 
 
@@ -149,4 +149,4 @@ def test_a_loaded_state_goes_on_exactly():
 def test_an_unknown_image_is_refused():
     module = made(features(), features())
     with pytest.raises(AutokdError, match="not among the training images"):
-        module(features(), features(), torch.tensor([1, 4, 7, 10, 2]), torch.zeros(5, dtype=torch.long))
+        module(features(), features().pooled, torch.tensor([1, 4, 7, 10, 2]), torch.zeros(5, dtype=torch.long))

@@ -154,6 +154,18 @@ def test_too_many_failures_end_the_search_with_its_own_exit_code(tmp_path):
     assert (run.folder / "ray/checkpoints/t00000/error.txt").exists()
 
 
+def test_what_is_to_be_done_at_the_end_finds_the_whole_record_and_cannot_harm_it(tmp_path):
+    found, told = [], []
+
+    def at_end(folder):
+        found.append((folder, read_table(folder).num_rows, list(read_events(folder / FILE))[-1]["event"]))
+        raise RuntimeError("no room for figures")
+
+    run = search(Space(), runs=tmp_path, feasible=divided(), engine=engine(), at_end=at_end, on_event=told.append)
+    assert found == [(run.folder, run.trials.num_rows, "close")] and run.status()["state"] == "finished"
+    assert any("no room for figures" in event.get("text", "") for event in told)
+
+
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path):
     with pytest.raises(AutokdError, match="cannot be the name"):
         search(Space(), runs=tmp_path, name="../out", feasible=divided(), engine=engine())

@@ -210,3 +210,78 @@ def test_the_choice_is_a_sentence_with_both_times_or_with_what_forbids_keeping(b
     monkeypatch.setattr("autokd.signals.choose.find_spec", lambda _: None)
     refused = choose(signals)
     assert not refused.cached and "pyarrow is not installed" in refused.sentence
+
+
+def with_pooled(bench):
+    """The bench with a teacher whose classifier reads seven numbers."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 7), nn.ReLU(), nn.Linear(7, 5))
+    bench.teacher = Teacher(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    bench.asked.clear()
+    network.register_forward_hook(lambda _module, inputs, _out: bench.asked.append(len(inputs[0])))
+    return bench
+
+
+def test_pooled_vectors_are_kept_beside_the_logits_in_a_file_of_their_own(bench, tmp_path):
+    bench = with_pooled(bench)
+    signals = bench.signals(tmp_path, pooled=True)
+    passes = torch.tensor([2, 3, 2, 2, 3, 3])
+    logits, pooled = signals.answers(SOME, passes, True)
+    for number in (2, 3):
+        pixels, mine = bench.render(SOME, number, True), passes == number
+        hidden = bench.teacher.model[:3](bench.teacher._images(pixels))
+        torch.testing.assert_close(pooled[mine], hidden[mine], **HALF)
+        torch.testing.assert_close(logits[mine], bench.teacher.model[3](hidden)[mine], **HALF)
+    assert torch.equal(signals.logits(SOME, passes, True), logits)
+    bench.asked.clear()
+    again = bench.signals(tmp_path, pooled=True)
+    assert torch.equal(again.answers(SOME, passes, True)[1], pooled) and sum(bench.asked) <= 5
+    plain = bench.signals(tmp_path)
+    assert plain.store.path(plain.key(2, True)) != signals.store.path(signals.key(2, True))
+    torch.testing.assert_close(plain.logits(SOME, passes, True), logits, **HALF)
+
+
+def test_what_is_asked_of_a_view_hardly_read_is_rounded_as_its_file_would_be(bench, tmp_path):
+    signals = with_pooled(bench).signals(tmp_path, pooled=True)
+    _, pooled = signals.answers(SOME, 1, False, until=1.01)
+    assert not signals.warm(1, False) and (pooled.half().float() == pooled).all()
+
+
+def test_another_pooled_layer_under_the_same_key_is_found_out(bench, tmp_path):
+    signals = with_pooled(bench).signals(tmp_path, pooled=True)
+    signals.answers(SOME, 0, True)
+    with torch.no_grad():  # the logits stay what they were
+        bench.teacher.model[1].weight *= 2
+        bench.teacher.model[1].bias *= 2
+        bench.teacher.model[3].weight /= 2
+    with pytest.warns(RuntimeWarning, match="computed again"):
+        bench.signals(tmp_path, teacher=bench.teacher, pooled=True).answers(SOME, 0, True)
+
+
+def test_the_choice_weighs_what_pooled_vectors_take(bench, tmp_path):
+    signals = with_pooled(bench).signals(tmp_path, pooled=True, max_gb=4 * 700 * 2 * 5 / 1e9)  # room for logits alone
+    assert "max_gb" in choose(signals).sentence
+
+
+def test_the_teacher_rests_while_its_kept_answers_serve_and_wakes_for_a_view_that_is_not_kept(bench, tmp_path):
+    made = []
+    network = bench.teacher.model
+
+    def make():
+        made.append(1)
+        return network
+
+    def fresh():
+        return Teacher(make(), bench.teacher.mean, bench.teacher.std, make=make)
+
+    first = fresh()
+    expected = bench.signals(tmp_path, teacher=first).logits(SOME, 0, True)
+    assert first._model is not None and len(made) == 1  # it was at work
+    second = fresh()
+    signals = bench.signals(tmp_path, teacher=second)
+    assert torch.equal(signals.logits(SOME, 0, True), expected)
+    assert second._model is None and len(made) == 2
+    torch.testing.assert_close(signals.logits(SOME, 1, True), bench.live(SOME, 1, True), **HALF)
+    assert second._model is not None and len(made) == 3
+    bench.teacher.rest()
+    assert bench.teacher.model is network  # what cannot be made anew stays

@@ -79,7 +79,9 @@ def store(tmp_path_factory, blank):
     folder = tmp_path_factory.mktemp("runs")
     shutil.copy(blank, folder / "mlflow.db")
     (folder / "space.yaml").write_text("name: study\n")
-    log(folder, SESSION, artifacts=(folder / "space.yaml",))
+    (folder / "report").mkdir()
+    (folder / "report" / "front.png").write_bytes(b"picture")
+    log(folder, SESSION, artifacts=(folder / "space.yaml", folder / "report", folder / "absent.html"))
     return folder
 
 
@@ -89,7 +91,8 @@ def test_the_search_is_a_parent_and_each_trial_a_child_of_it(store):
     assert set(children) == {"t0", "t1", "t2"}
     assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
     assert parent.data.metrics["teacher big val_top1"] == 0.9
-    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["space.yaml"]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["report", "space.yaml"]
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "report")] == ["report/front.png"]
 
 
 def test_parameters_metrics_and_tags_say_what_the_trial_was(store):

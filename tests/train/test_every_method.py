@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from autokd.config.tree import needs_teacher
 from autokd.config.trial import (
     DataConfig,
     LossConfig,
@@ -67,3 +69,36 @@ def test_its_loss_stays_finite_and_falls(workshop, teacher, method, settings):
     last = trial.advance(STEPS * BATCH).train_loss
     assert math.isfinite(first) and math.isfinite(last)
     assert last < first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", catalogue("methods"))
+def test_a_cifar_student_learns_from_a_public_teacher_that_is_no_network_of_the_zoo(shared_data, method):
+    """1,800 images, two epochs, 500 images of validation: above the chance of 0.1, and above where it began."""
+    entry, root = catalogue("methods")[method], Path(__file__).parents[2]
+    config = TrialConfig(
+        data=DataConfig(
+            "cifar10", options={"train_file": str(shared_data / "cifar10" / "train_5k.parquet")}, fraction=0.4
+        ),
+        student=StudentConfig("resnet8"),
+        teacher=TeacherConfig(
+            "public",
+            f"{root / 'examples' / 'public_teachers.py'}:resnet_option_a",
+            options={"depth": 20},
+            checkpoint=str(shared_data / "teachers_cifar10" / "resnet20-12fca82f.th"),
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+        )
+        if needs_teacher(method)
+        else None,
+        ratio=0.0,
+        method=MethodConfig(method, {key: value for key, value in BRIEFLY.items() if entry.setting(key)}),
+        loss=LossConfig(**entry.facts["WEIGHTS"]),
+        recipe=RecipeConfig(lr=0.05, batch=64, clip=5.0),
+        epochs=2,
+        seed=1,
+    )
+    trial = Trial(Workshop(threads=1), config)
+    before = trial.workshop.score(trial.scored, trial.loaded, trial.method.student_images)
+    report = trial.advance(trial.total_images)
+    assert report.val_top1 > 0.15 and report.val_top1 > before.top1

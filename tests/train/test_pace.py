@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from autokd.config.trial import DataConfig, LossConfig, MethodConfig, RecipeConfig, StudentConfig, TrialConfig
+from autokd.config.trial import (
+    DataConfig,
+    LossConfig,
+    MethodConfig,
+    RecipeConfig,
+    StudentConfig,
+    TeacherConfig,
+    TeacherTraining,
+    TrialConfig,
+)
 from autokd.train import pace as module
-from autokd.train.pace import Pace, default_pace, find_pace, machine_key, measure_pace
+from autokd.train.pace import Pace, _compilations, default_pace, find_pace, machine_key, measure_pace
+from autokd.train.teachers import train_teacher
 from autokd.train.workshop import Workshop
 
 CPU = torch.device("cpu")
 SHAPE = (4, 1, 8, 8)
+DIGITS = DataConfig("digits", fraction=0.2)
+TEACHER = TeacherConfig("big", "resnet14", training=TeacherTraining(epochs=0.3, recipe=RecipeConfig(lr=0.1, batch=64)))
 
 
 def small() -> nn.Module:
@@ -48,7 +61,7 @@ def test_a_short_training_and_a_bench_that_keeps_nothing_measure_nothing(tmp_pat
 def test_it_is_measured_once_told_once_and_kept(tmp_path):
     pace, told = find_pace(small, "x", label="small one", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path)
     assert told.startswith(f"small one: {pace} (measured: ")
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.json")
     kept = json.loads(file.read_text())
     assert Pace(**kept["pace"]) == pace and len(kept["seconds_a_step"]) >= 2
     assert find_pace(never, "x", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path) == (pace, "")
@@ -76,6 +89,49 @@ def test_compiling_has_to_pay_back_what_it_costs(monkeypatch, no_bf16):
     assert measure_pace(small, shape=SHAPE, steps=1000, device=CPU)[0].compiled
     table[True, False, True] = 0.95  # 50 s of 1000
     assert not measure_pace(small, shape=SHAPE, steps=1000, device=CPU)[0].compiled
+
+
+def test_the_fused_optimiser_is_taken_where_it_is_clearly_faster(monkeypatch, no_bf16):
+    gain = {True: 0.95}
+    monkeypatch.setattr(module, "_step_seconds", lambda model, pace, *_, **__: gain.get(pace.fused, 1.0))
+    assert not measure_pace(small, shape=SHAPE, steps=300, device=CPU)[0].fused
+    gain[True] = 0.9
+    assert measure_pace(small, shape=SHAPE, steps=300, device=CPU)[0].fused
+
+
+@pytest.mark.parametrize(
+    ("compiled", "graphs", "chosen"),
+    [(0.8, 0.7, (True, True)), (0.8, 0.85, (True, False)), (0.99, 0.7, (True, True)), (0.99, 0.98, (False, False))],
+)
+def test_cuda_graphs_are_tried_after_compiling_alone(monkeypatch, no_bf16, compiled, graphs, chosen):
+    """At 1 s a step over 1,000 steps a gain has to be worth 90 s."""
+    seconds = {(False, False): 1.0, (True, False): compiled, (True, True): graphs}
+    monkeypatch.setattr(module, "_step_seconds", lambda model, pace, *_, **__: seconds[pace.compiled, pace.graphs])
+    monkeypatch.setattr(module, "_compilations", lambda device: _compilations(torch.device("cuda")))
+    pace, _ = measure_pace(small, shape=SHAPE, steps=1000, device=CPU)
+    assert (pace.compiled, pace.graphs) == chosen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapt", ["fixed", "gradient_cosine"])
+def test_a_compiled_student_trains_as_the_plain_one_does(monkeypatch, adapt, tmp_path):
+    """Adapting by gradients goes back through a step several times, which a compiled network refuses: it is left plain."""
+    teacher = train_teacher(DIGITS, TEACHER, tmp_path)
+    config = TrialConfig(
+        data=DIGITS,
+        student=StudentConfig("resnet8x0.5"),
+        teacher=replace(TEACHER, training=None, checkpoint=str(teacher)),
+        loss=LossConfig(1.0, 1.0, adapt=adapt),
+        recipe=RecipeConfig(batch=32),
+        epochs=1,
+    )
+    plain = Workshop(threads=1).trial(config)
+    monkeypatch.setattr(Workshop, "pace", lambda self, config, steps: Pace(compiled=True, fused=True))
+    made = Workshop(threads=1).trial(config)
+    assert (made.parallel is made.student) == (adapt == "gradient_cosine")
+    plain.advance(64), made.advance(64)
+    for name, value in plain.student.state_dict().items():
+        torch.testing.assert_close(made.student.state_dict()[name], value, rtol=2e-3, atol=1e-4)
 
 
 def test_a_network_that_cannot_be_compiled_is_trained_as_it_is(monkeypatch, no_bf16):

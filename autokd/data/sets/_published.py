@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from autokd.data.cache import locked, remembered, stamp
+from autokd.data.cache import remembered, stamp
 from autokd.data.columns import Columns, encode
 from autokd.data.decode import decode_into
 from autokd.data.images import Images
 from autokd.errors import AutokdError
+from autokd.files import locked
 
 __all__ = ["cifar_images", "fetch", "parquet_images", "parquet_paths", "read_pickle"]
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from autokd.data.cache import locked, remembered, seen
+from autokd.data.cache import remembered, seen
 from autokd.data.decode import decode, decode_into
 from autokd.data.images import Images
 from autokd.data.sets.folder import appearance
 from autokd.errors import AutokdError, did_you_mean
+from autokd.files import locked
 from autokd.rooms import Count, Natural
 
 __all__ = ["torchvision"]

@@ -1,0 +1,297 @@
+"""A run as one HTML page that fetches nothing, with each figure beside it as PNG and CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from autokd.files import whole, write_text
+from autokd.report import run_charts
+from autokd.report.chart import PALETTE, Chart, csv_text
+from autokd.report.compare import as_section, differences
+from autokd.report.courses import Told, read_run
+from autokd.report.draw_page import plotly
+from autokd.report.html import data_block, document, escape, plotly_script, table
+from autokd.report.summary import Section, Summary, headline, policy_of, sections, summarise
+from autokd.report.words import amount, percent
+from autokd.select.progress import wilson
+
+__all__ = ["FIGURES", "PAGE", "report_paths", "write_report"]
+
+PAGE, FIGURES = "report.html", "report"
+_GREYS = {
+    "light": {"@grey": "#8b9097", "@ink": "#222222", "@line": "#e4e4e4", "@back": "#ffffff"},
+    "dark": {"@grey": "#8b9097", "@ink": "#e6e6e6", "@line": "#353a42", "@back": "#16181c"},
+}
+
+
+def report_paths(folder: str | Path) -> tuple[Path, Path]:
+    """Where a run's page and the folder of its figures lie."""
+    return Path(folder) / PAGE, Path(folder) / FIGURES
+
+
+def write_report(folder: str | Path, *, compare: str | Path | None = None) -> Path:
+    """Write a run's page and figures from what its ledger and table hold now, also while a search writes them.
+
+    compare: another run's folder, whose front is laid over this one's; the page is then `compare-<its name>.html`.
+    Returns the page. Raises AutokdError where a folder is no run.
+    """
+    page, figures = report_paths(folder)
+    told, summary = read_run(folder), summarise(folder)
+    other = read_run(compare) if compare is not None else None
+    if other is not None:
+        name = "compare-" + re.sub(r"[^A-Za-z0-9._-]+", "-", other.run)
+        page, figures = page.with_name(f"{name}.html"), figures / name
+    parts = _parts(told, other)
+    charts = [chart for part in parts for chart in part.charts]
+    for chart in charts:
+        _write_figure(figures, chart)
+    for stale in figures.glob("importance-*"):  # of a budget whose knobs no longer tell anything apart
+        if stale.stem not in {chart.key for chart in charts}:
+            stale.unlink()
+    place = quote(figures.relative_to(page.parent).as_posix())
+    finals = _finals(Path(folder), list(summary.best))
+    write_text(page, _page(told, summary, other, parts, finals, place))
+    return page
+
+
+def _write_figure(folder: Path, chart: Chart) -> None:
+    from autokd.report.draw_png import png
+
+    with whole(folder / f"{chart.key}.png") as file:
+        file.write(png(chart))
+    write_text(folder / f"{chart.key}.csv", csv_text(chart.columns, chart.rows))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One place on the page: figures that share it behind tabs, and what stands below them."""
+
+    key: str
+    title: str
+    charts: tuple[Chart, ...]
+    none: str
+    below: str = ""
+
+
+def _parts(told: Told, other: Told | None) -> list[_Part]:
+    waiting = "No trial has been trained to its end yet." if told.courses else "No trial has begun yet."
+    mattered, silent = run_charts.weights(told)
+    return [
+        _Part("front", "Front", tuple(run_charts.fronts(told, other)), waiting),
+        _Part("progress", "Progress of the search", tuple(run_charts.progress(told)), waiting),
+        _Part("curves", "Learning curves", tuple(run_charts.curves(told)), "No trial has reported yet."),
+        _Part("rungs", "What a rung says of the end", tuple(run_charts.rungs(told)),
+              "No trial that reached a rung has been trained to its end yet.", _agreement_table(told)),
+        _Part("settings", "Accuracy against a setting", tuple(run_charts.knobs(told)), "No trial has reported yet."),
+        _Part("importance", "Which knobs mattered", tuple(mattered), "", _silent(silent)),
+        _Part("pairs", "Teacher and student", tuple(run_charts.matrix(told)), waiting),
+        _Part("cost", "Where the training time went", tuple(run_charts.cost(told)),
+              "No training has told of a teacher's answers.", _decisions(told)),
+    ]  # fmt: skip
+
+
+def _page(
+    told: Told, summary: Summary, other: Told | None, parts: Sequence[_Part], finals: list[dict[str, Any]], place: str
+) -> str:
+    title = told.run if other is None else f"{told.run} against {other.run}"
+    tables = [_chosen(summary, told.images)]
+    if finals:
+        tables.append(_tested(finals, told))
+    if other is not None:
+        tables.append(_compared(told, other))
+    rest = [_plain(key, one) for key, one in zip(_REST, _rest(summary))]
+    links = [("chosen", "Chosen students"), *(("tested", "Tested") for _ in finals[:1]),
+             *(("against", "Comparison") for _ in [other] if other), *((part.key, part.title) for part in parts),
+             *zip(_REST, (one.title.split(":")[0].split(",")[0] for one in _rest(summary)))]  # fmt: skip
+    body = [
+        f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark page</button></header>',
+        f"<p>{escape(_state(summary))}</p>",
+        f'<p class="soft">{escape(_how(told, summary))}</p>',
+        "<nav>" + "".join(f'<a href="#{key}">{escape(name)}</a>' for key, name in links) + "</nav>",
+        *tables,
+        '<div class="figures">' + "".join(_figures(part, place) for part in parts) + "</div>",
+        *rest,
+        f"<footer>{escape(_made(summary))}</footer>",
+        data_block("charts", {chart.key: plotly(chart) for part in parts for chart in part.charts}),
+        data_block("palettes", {name: {f"@{i}": c for i, c in enumerate(PALETTE[name])} | _GREYS[name] for name in PALETTE}),
+    ]
+    here = files("autokd.report")
+    scripts = (plotly_script(), here.joinpath("run_page.js").read_text(encoding="utf-8"))
+    style = here.joinpath("run_page.css").read_text(encoding="utf-8")
+    return document(title, "\n".join(body), style=style, scripts=scripts, attributes=' data-theme="light"')
+
+
+def _state(summary: Summary) -> str:
+    first, *rest = headline(summary).removeprefix(f"{summary.run}: ").split("\n")
+    return f"{first[:1].upper()}{first[1:]}: {'; '.join(rest)}."
+
+
+def _how(told: Told, summary: Summary) -> str:
+    """How the numbers are to be read."""
+    words = "Scores are top-1 accuracy on the validation split"
+    if told.images:
+        words += f" ({told.images} images: one is {100 / told.images:.2g} points)"
+    words += (
+        "; brackets are 95 % intervals of such a share (Wilson), and do not count that the best of many trials is chosen partly "
+        "by luck. The test images are opened by autokd finalize alone."
+    )
+    if summary.state == "running":
+        words += " The ledger does not say that the search has ended: this is what was known when the page was made."
+    return words
+
+
+def _made(summary: Summary) -> str:
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"Made {now} from the ledger and the table of {summary.run}; made anew with: autokd report {summary.run} --format html"
+
+
+def _figures(part: _Part, place: str) -> str:
+    """The figures of a part, one at a time behind tabs where there are several."""
+    inner = [f"<h2>{escape(part.title)}</h2>"]
+    if not part.charts and part.none:
+        inner.append(f'<p class="soft">{escape(part.none)}</p>')
+    several = len(part.charts) > 1
+    if several:
+        tabs = "".join(
+            f'<button type="button" role="tab" id="tab-{chart.key}" aria-controls="panel-{chart.key}" '
+            f'aria-selected="{str(not number).lower()}" tabindex="{-1 if number else 0}">{escape(chart.tab)}</button>'
+            for number, chart in enumerate(part.charts)
+        )
+        inner.append(f'<div role="tablist" aria-label="{escape(part.title)}">{tabs}</div>')
+    for number, chart in enumerate(part.charts):
+        role = f' role="tabpanel" aria-labelledby="tab-{chart.key}"' if several else ""
+        hidden = " hidden" if number else ""
+        files_here = " · ".join(f'<a href="{place}/{chart.key}.{end}">{end.upper()}</a>' for end in ("png", "csv"))
+        inner.append(
+            f'<div id="panel-{chart.key}"{role}{hidden}><p class="soft">{escape(chart.says)}</p>'
+            f'<div class="plot" data-chart="{chart.key}" style="min-height:{chart.height}px"></div>'
+            f'<p class="files">{files_here}</p></div>'
+        )
+    return f'<section id="{part.key}">{"".join(inner)}{part.below}</section>'
+
+
+# --- tables
+
+
+def _chosen(summary: Summary, images: int | None) -> str:
+    limits = {row[0]: row[1] for row in sections(summary, short=True)[0].rows}
+    rows = []
+    for name in summary.best:
+        pick = summary.best[name] or summary.leading.get(name)
+        if pick is None:
+            rows.append((name, limits[name], *["-"] * 8))
+            continue
+        ends = wilson(pick.val_top1, images) if images and math.isfinite(pick.val_top1) and summary.best[name] else None
+        score = percent(pick.val_top1) + (f" [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" if ends else "")
+        score += "" if summary.best[name] else " so far"
+        rows.append((name, limits[name], score, pick.student, amount(pick.params), amount(pick.macs), pick.teacher or "-",
+                     pick.method, policy_of(pick), f"{pick.trial}: {pick.settings}"))  # fmt: skip
+    columns = ("budget", "limits", "val top-1", "student", "params", "MACs", "teacher", "method", "policy", "trial and settings")
+    return _plain("chosen", Section("The student chosen for each budget", columns, tuple(rows), "No budgets."))
+
+
+def _finals(folder: Path, budgets: Sequence[str]) -> list[dict[str, Any]]:
+    """What autokd finalize measured, in the order of the budgets; a file that cannot be read is passed over."""
+    found = []
+    for path in sorted((folder / "final").glob("*/metrics.json")):
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(metrics, dict) and isinstance(metrics.get("test"), dict):
+            found.append(metrics)
+    order = {name: place for place, name in enumerate(budgets)}
+    return sorted(found, key=lambda one: order.get(str(one.get("budget")), len(order)))
+
+
+def _optimism(one: dict[str, Any], told: Told) -> float | None:
+    """The search's score minus that of fresh seeds, in points; None where those were trained for another length."""
+    trial = told.courses.get(str(one.get("trial")))
+    if trial is None or trial.score is None or not one.get("val"):
+        return None
+    searched, again = trial.points[-1].epochs, one.get("epochs") or 0.0
+    return 100 * (trial.score - one["val"]["mean"]) if math.isclose(searched, again, rel_tol=0.02) else None
+
+
+def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
+    rows = []
+    for one in finals:
+        test = one["test"]
+        optimism = _optimism(one, told)
+        rows.append((
+            str(one.get("budget")), str(one.get("student")), percent(test.get("mean")), _range(test.get("low"), test.get("high")),
+            f"{100 * (test.get('std') or 0.0):.2f}", str(len(one.get("seeds") or ())), str(test.get("images")),
+            "-" if optimism is None else f"{optimism:+.2f}", str(one.get("test_looks")), f"{one.get('epochs') or 0:g}",
+            str(one.get("train_on")),
+        ))  # fmt: skip
+    columns = ("budget", "student", "test top-1", "95 % interval", "± std, points", "seeds", "test images",
+               "search minus fresh seeds, points", "test looks", "epochs", "trained on")  # fmt: skip
+    said = (
+        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds. What the search "
+        "saw above the validation accuracy of fresh seeds is told where both were trained for as long."
+    )
+    return _plain("tested", Section("Tested", columns, tuple(rows)), said)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def _compared(told: Told, other: Told) -> str:
+    said = (
+        "The difference is the first run's best minus the second's. Its interval takes the two validation splits for different "
+        "images (Newcombe); where they are the same ones the truth is narrower."
+    )
+    return _plain("against", as_section(told, other, differences(told, other)), said)
+
+
+_REST = ("failed", "passed", "teachers")
+
+
+def _rest(summary: Summary) -> list[Section]:
+    found = {one.title.split(":")[0].split(",")[0]: one for one in sections(summary)}
+    return [found[name] for name in ("Failed", "Passed over", "Teachers") if name in found]
+
+
+def _plain(key: str, one: Section, said: str = "") -> str:
+    none = f"{one.none[:1].upper()}{one.none[1:].rstrip('.')}."
+    inner = table(one.columns, one.rows, stack=True) if one.rows else f'<p class="soft">{escape(none)}</p>'
+    said = f'<p class="soft">{escape(said)}</p>' if said else ""
+    return f'<section id="{key}"><h2>{escape(one.title)}</h2>{said}{inner}</section>'
+
+
+def _agreement_table(told: Told) -> str:
+    rows = [
+        (
+            f"rung {one.rung} ({one.epochs:.3g} epochs)",
+            one.budget or "all trials",
+            str(one.pairs),
+            "-" if math.isnan(one.rho) else f"{one.rho:+.2f}",
+            "-" if math.isnan(one.low) else f"{one.low:+.2f} to {one.high:+.2f}",
+            "-" if math.isnan(one.p) else f"{one.p:.2g}",
+        )
+        for one in run_charts.agreements(told)
+    ]
+    columns = ("rung", "within", "trials", "rank correlation", "95 % interval", "p")
+    said = "<p>Rank correlation (Spearman) of the score at a rung with that at the end:</p>"
+    return said + table(columns, rows) if rows else ""
+
+
+def _silent(told: Sequence[tuple[str, str]]) -> str:
+    return "".join(f'<p class="soft">{escape(name)}: {escape(text)}</p>' for name, text in told)
+
+
+def _decisions(told: Told) -> str:
+    if not told.decisions:
+        return ""
+    rows = [(trial, text) for trial, text in told.decisions[:20]]
+    return "<p>Chosen by measurement while training:</p>" + table(("first told by", "decision"), rows)

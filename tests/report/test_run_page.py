@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from autokd.report.html import data_block
+from autokd.report.run_page import write_report
+from autokd.search.run import Run
+
+SECTIONS = {"chosen", "front", "progress", "curves", "rungs", "settings", "importance", "pairs", "cost", "failed", "passed"}
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._within = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._within = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._within = ""
+
+    def handle_data(self, data):
+        if self._within == "script":
+            self.scripts[-1] += data
+        elif self._within != "style":
+            self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def ids(self) -> set[str | None]:
+        return {attributes.get("id") for _, attributes in self.elements}
+
+    def charts(self) -> dict:
+        places = [number for number, one in enumerate(self.of("script")) if one.get("id") == "charts"]
+        return json.loads(self.scripts[places[0]])
+
+
+def test_every_figure_has_a_place_a_sentence_and_its_files(report_runs, tmp_path):
+    run = report_runs.write(tmp_path / "run", 40)
+    page = Page(write_report(run))
+    assert page.ids() >= SECTIONS
+    drawn = {one["data-chart"] for one in page.of("div") if one.get("class") == "plot"}
+    assert drawn == set(page.charts()) and {"front-macs", "front-params", "curves", "pairs", "rungs", "cost"} < drawn
+    links = {one["href"] for one in page.of("a")} - {f"#{key}" for key in page.ids()}
+    assert links == {f"report/{key}.{end}" for key in drawn for end in ("png", "csv")}
+    for key in drawn:
+        with Image.open(run / "report" / f"{key}.png") as image:
+            assert image.width == 1040 and image.convert("L").getextrema()[0] < 128  # something dark is on it
+        rows = list(csv.reader(io.StringIO((run / "report" / f"{key}.csv").read_text(encoding="utf-8"))))
+        assert len(rows) > 1 and len({len(row) for row in rows}) == 1
+    assert len(re.findall(r"Validation accuracy against the", page.text)) == 4  # curves, ratio, temperature, policy
+
+
+def test_names_are_told_and_run_nothing(report_runs, tmp_path):
+    place = tmp_path / "<img src=x onerror=alert(3)>"
+    page = Page(write_report(report_runs.write(place, 40)))
+    assert report_runs.NASTY in page.text and place.name in page.text
+    assert len(page.scripts) == 4 and page.of("img") == []  # two of data, plotly and our own
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    layout = json.dumps(page.charts())
+    assert "<script" not in layout and "<img" not in layout and "&lt;script&gt;" in layout  # plotly reads HTML in texts
+
+
+def test_the_browser_is_told_to_fetch_nothing_and_to_run_these_scripts_alone(report_runs, tmp_path):
+    page = Page(write_report(report_runs.write(tmp_path / "run", 6)))
+    (policy,) = [one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "unsafe-inline" not in policy.split("style-src")[0]
+    run = [text for one, text in zip(page.of("script"), page.scripts) if one.get("type") != "application/json"]
+    for text in run:
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in policy
+    for tag in ("script", "link", "img", "iframe"):
+        assert not any("src" in one or "href" in one for one in page.of(tag))
+
+
+def test_data_cannot_end_the_element_it_stands_in():
+    value = {"name": "</script><script>alert(1)</script>", "sum": "a & b \u2028"}
+    block = data_block("x", value)
+    inner = block.removeprefix('<script type="application/json" id="x">').removesuffix("</script>")
+    assert "<" not in inner and json.loads(inner) == value
+
+
+@pytest.mark.parametrize(("trials", "failed"), [(0, False), (1, False), (5, True)])
+def test_it_is_made_with_no_trial_one_trial_and_none_but_failed_ones(report_runs, tmp_path, trials, failed):
+    run = report_runs.write(tmp_path / "run", trials, failed=failed, closed=False)
+    page = Page(write_report(run))
+    assert page.ids() >= SECTIONS and "this is what was known when the page was made" in page.text
+    if failed:
+        assert page.text.count(f"it broke {report_runs.NASTY}") == 5 and "No trial has been trained to its end yet." in page.text
+        assert "failed here" in json.dumps(page.charts()["curves"])
+    elif trials:
+        assert page.charts()["front-macs"]["data"]
+    else:
+        assert page.charts() == {} and "No trial has begun yet." in page.text
+
+
+def test_a_run_that_has_only_begun_is_told_so(report_runs, tmp_path):
+    recorder = report_runs.begin(tmp_path / "run")
+    page = Page(write_report(tmp_path / "run"))  # while the search holds it
+    recorder.close()
+    assert page.charts() == {} and "tiny" in page.text
+
+
+def test_what_was_tested_stands_with_its_interval_and_the_optimism_of_the_search(made_run):
+    final = made_run / "final" / "tiny"
+    final.mkdir(parents=True)
+    facts = {"budget": "tiny", "student": "resnet8x0.5", "trial": "t00000", "val": {"mean": 0.68, "std": 0.01}, "epochs": 2}
+    test = {"images": 359, "mean": 0.665, "std": 0.0125, "low": 0.61, "high": 0.72}
+    metrics = {**facts, "test": test, "seeds": [{}, {}], "test_looks": 1, "train_on": "train"}
+    (final / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (made_run / "final" / "small").mkdir()
+    (made_run / "final" / "small" / "metrics.json").write_text("{", encoding="utf-8")  # being written
+    text = Page(write_report(made_run)).text
+    assert "66.50 %61.00 to 72.001.252359+2.001" in text  # mean, interval, std in points, seeds, images, optimism, looks
+    (final / "metrics.json").write_text(json.dumps({**metrics, "epochs": 40}), encoding="utf-8")
+    assert "359-1" in Page(write_report(made_run)).text  # twenty times as long: no word on the search's optimism
+
+
+def test_another_run_lies_over_the_front_on_a_page_of_its_own(report_runs, tmp_path):
+    one, two = report_runs.write(tmp_path / "one", 8), report_runs.write(tmp_path / "two", 8, lift=-0.1)
+    made = Run(one).report(compare=two)
+    assert made == one / "compare-two.html" and not (one / "report.html").exists()
+    page = Page(made)
+    names = [trace["name"] for trace in page.charts()["front-macs"]["data"]]
+    assert names == ["finished trial", "front of one", "chosen for a budget", "finished trial of two", "front of two"]
+    assert "against" in page.ids() and page.text.count("+10.00") == 2  # both budgets
+    assert (one / "report" / "compare-two" / "front-macs.png").exists()
+    assert any(one["href"] == "report/compare-two/front-macs.csv" for one in page.of("a"))
