@@ -29,6 +29,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize",
         "autokd finalize digits-20260101 --budget tiny --seeds 5",
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
+        "autokd finalize digits-20260101 --formats onnx,int8 --external scans=scans/ --register digits",
+    ),
+    "evaluate": (
+        "autokd evaluate student.onnx --data photos/ --per-class",
+        "autokd evaluate student.int8.onnx --data test.parquet --label fine_label --json",
+    ),
+    "predict": (
+        "autokd predict student.onnx photo.jpg",
+        "autokd predict student.safetensors photos/ --top 3 --json",
     ),
     "simulate": (
         "autokd simulate digits-20260101",

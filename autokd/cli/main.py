@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from autokd import __version__
-from autokd.cli import caching, confirming, lists, results, searching, simulating, spaces, teachers
+from autokd.cli import caching, confirming, lists, results, searching, simulating, spaces, teachers, using
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
@@ -20,6 +20,7 @@ __all__ = ["app", "main"]
 
 _SECTIONS = {
     "Search": ("search", "resume", "status", "show", "report", "confirm", "finalize", "ui", "study", "simulate"),
+    "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
     "Around it": ("teacher", "cache", "version"),
@@ -71,7 +72,7 @@ def version(as_json: Json = False) -> None:
 for _command in (
     *(searching.search, searching.resume, searching.status),
     *(results.show, results.report, confirming.confirm, results.finalize, results.ui),
-    *(studying.study, simulating.simulate),
+    *(studying.study, simulating.simulate, using.evaluate, using.predict),
     *(spaces.validate, spaces.schema),
     *(lists.models, lists.methods, lists.policies, lists.datasets),
     version,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.finals import print_finals
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
@@ -207,6 +208,23 @@ def finalize(
         str | None,
         typer.Option("--train-on", metavar="train|train+validation", help="Which images the students train on."),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--formats", metavar="safetensors,pt2,onnx,int8", help="Files to write; all where left out."),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option("--target", metavar="SHARE", help="Accuracy that the confidence threshold is to reach."),
+    ] = None,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--external", metavar="NAME=PATH", help="Score on images from elsewhere too, a folder or table; repeatable."
+        ),
+    ] = None,
+    register: Annotated[
+        str | None, typer.Option("--register", metavar="NAME", help="Register the ONNX students in MLflow.")
+    ] = None,
     device: Device = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -223,6 +241,7 @@ def finalize(
 
     if not as_json and not quiet:
         echo(f"[ 0:00] finalizing {folder}")
+    from autokd.finalize.external import named
     from autokd.finalize.retrain import finalize as finish
 
     try:
@@ -232,6 +251,10 @@ def finalize(
             seeds=seeds,
             budgets=budget or None,
             train_on=train_on,
+            formats=formats or None,
+            target=target,
+            external=named(external or []),
+            register=register,
             device=device,
             on_event=watch,
             command=" ".join(["autokd", *sys.argv[1:]]),
@@ -248,20 +271,7 @@ def finalize(
             echo(str(final.folder))
         return
     echo()
-    rows = []
-    for name, final in finals.items():
-        test, looks = final.metrics["test"], final.metrics["test_looks"]
-        interval = f"{100 * test['low']:.2f} to {100 * test['high']:.2f}"
-        rows.append((name, final.metrics["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", interval,
-                     str(looks), amount(final.metrics["params"]), amount(final.metrics["macs"])))  # fmt: skip
-    columns = ("budget", "student", "test top-1", "± std", "95 % interval", "test looks", "params", "MACs")
-    print_table(columns, rows, title="Final students")
-    for final in finals.values():
-        echo(f"{final.folder}")
-    if page is not None:
-        echo(f"{page}")
-    if any(final.metrics["test_looks"] > 1 for final in finals.values()):
-        echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")
+    print_finals(finals, page)
 
 
 def ui(

@@ -242,7 +242,9 @@ class Resources(Section):
     def _whole_gpus(self) -> Resources:
         gpus, workers = self.gpus, self.workers
         if gpus is not None and ((gpus > 1 and gpus != int(gpus)) or (workers > 1 and gpus not in (0, workers))):
-            what = f"{workers} worker{'s' * (workers > 1)} of a trial cannot share {gpus:g} GPUs: each has one of its own"
+            what = (
+                f"{workers} worker{'s' * (workers > 1)} of a trial cannot share {gpus:g} GPUs: each has one of its own"
+            )
             raise _told(f"{what}; write gpus: {max(workers, int(gpus))}, or leave gpus out")
         return self
 
@@ -252,11 +254,22 @@ class Tracking(Section):
 
 
 class FinalizeSettings(Section):
-    """How the best of each budget is retrained. epochs null: the search's full length."""
+    """How the best of each budget is retrained and written. epochs null: the search's full length.
+
+    formats: of the exported student, besides safetensors. target: the accuracy that a confidence threshold is to reach on the
+    validation split.
+    """
 
     epochs: Positive | None = None
     seeds: Annotated[Whole, Field(ge=1)] = 3
     train_on: Literal["train", "train+validation"] = "train"
+    formats: Annotated[tuple[Literal["safetensors", "pt2", "onnx", "int8"], ...], BeforeValidator(_sequence)] = (
+        "safetensors",
+        "pt2",
+        "onnx",
+        "int8",
+    )
+    target: Annotated[float, Field(gt=0, le=1)] = 0.99
 
 
 class ConfirmSettings(Section):

@@ -29,6 +29,9 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"| file | {weights['file']}, {weights['bytes'] / 1e6:.2f} MB, SHA-256 {weights['sha256']} |",
         f"| test split opened | {seen} |",
         "",
+        *_trust(metrics),
+        *_external(metrics),
+        *_files(metrics),
         "## How it was made",
         "",
         f"Student {metrics['student']}, {_how(metrics)}, on {data.name} ({metrics['train_images']:,} images, "
@@ -47,6 +50,9 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         mark = " (exported)" if seed["seed"] == metrics["exported_seed"] else ""
         lines.append(f"| {seed['seed']}{mark} | {_percent(seed['val_top1'])} | {_percent(seed['test_top1'])} |")
     lines += [f"| {failed['seed']} | failed: {failed['reason']} | |" for failed in metrics["failed_seeds"]]
+    handy = "student.onnx" if "file" in metrics["exports"].get("onnx", {}) else "student.safetensors"
+    size = height if height == width else (height, width)
+    shown = f", then lowered as {config.method.name} shows them" if metrics["shown"] else ""
     options = f", options={config.student.options!r}" if config.student.options else ""
     lines += [
         "",
@@ -54,19 +60,38 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
         "## How to use it",
         "",
-        f"Images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, minus "
-        f"{_list(metrics['mean'])}, divided by {_list(metrics['std'])}. {len(metrics['classes'])} classes, listed in "
-        "metrics.json in the order of the logits.",
+        "Every file knows its classes and its input, and works alone:",
+        "",
+        "```",
+        f"autokd predict {handy} photo.jpg --top 3",
+        f"autokd evaluate {handy} --data DIR",
+        "```",
+        "",
+        f"The graphs (.pt2, .onnx) read `images`, uint8 [N, {channels}, {height}, {width}] from 0 to 255, and answer `logits`, "
+        f"float32 [N, {len(metrics['classes'])}], for any N; normalisation is part of the graph. Classes in the order of the "
+        "logits are in the files' metadata and in metrics.json.",
+        "",
+        "```python",
+        "import numpy, onnxruntime",
+        "",
+        'session = onnxruntime.InferenceSession("student.onnx")',
+        f"images = numpy.zeros((1, {channels}, {height}, {width}), dtype=numpy.uint8)  # the pixels as decoded",
+        '(logits,) = session.run(None, {"images": images})',
+        "```",
+        "",
+        f"The weights alone want images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, "
+        f"minus {_list(metrics['mean'])}, divided by {_list(metrics['std'])}{shown}:",
         "",
         "```python",
         "from autokd.models.build import build",
         "from autokd.models.checkpoint import load_weights",
         "",
-        f"model = build({config.student.name!r}, classes={len(metrics['classes'])}, channels={channels}, size={height}{options})",
+        f"model = build({config.student.name!r}, classes={len(metrics['classes'])}, channels={channels}, size={size}{options})",
         'load_weights(model, "student.safetensors")',
         "model.eval()",
         "```",
         "",
+        *_classes(metrics),
         "## Where it comes from",
         "",
         f"Command: `{metrics['command'] or 'Run.finalize(...)'}`  ",
@@ -83,6 +108,94 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _trust(metrics: dict[str, Any]) -> list[str]:
+    """What the probabilities are worth, and how far the student is from its teacher."""
+    told, threshold, agreement = metrics["calibration"], metrics["threshold"], metrics["teacher_agreement"]
+    lines = [
+        "## How far to trust it",
+        "",
+        f"The exported seed on the test images: expected calibration error {_percent(told['ece'])} ({told['bins']} bins), "
+        f"negative log likelihood {told['nll']:.4f} nats, Brier score {told['brier']:.4f}.",
+        "",
+    ]
+    if threshold["value"] is None:
+        lines += [f"No confidence threshold for {_percent(threshold['target'])} accuracy: {threshold['why']}.", ""]
+    else:
+        val, test = threshold["validation"], threshold["test"]
+        lines += [
+            f"Above a confidence of {threshold['value']:.4f}, the smallest that reaches {_percent(threshold['target'])} accuracy "
+            f"on the validation split (of {_percent(val['coverage'])} of its images), {_percent(test['coverage'])} of the test "
+            f"images are kept and {_percent(test['accuracy'])} of those are right.",
+            "",
+        ]
+    if agreement and "failed" in agreement:
+        lines += [f"Agreement with the teacher was not measured: {agreement['failed']}.", ""]
+    elif agreement:
+        lines += [
+            f"It answers {_percent(agreement['same_top1'])} of the test images as its teacher {agreement['teacher']} does (which "
+            f"has {_percent(agreement['teacher_top1'])} of them right); mean KL(teacher, student) {agreement['kl']:.4f} nats.",
+            "",
+        ]
+    return lines
+
+
+def _external(metrics: dict[str, Any]) -> list[str]:
+    sets = metrics.get("external", {})
+    if not sets:
+        return []
+    lines = [
+        "## On images from elsewhere",
+        "",
+        "| set | images | top-1 | 95 % interval | ECE |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {one['images']}, {one['classes']} of {len(metrics['classes'])} classes | {_percent(one['mean'])} | "
+        f"{_percent(one['low'])} to {_percent(one['high'])} | {_percent(one['calibration']['ece'])} |"
+        for name, one in sets.items()
+    ]
+    told = [f"- {one['ranking']['text']}" for one in sets.values() if "ranking" in one]
+    return [*lines, "", *told, *([""] if told else [])]
+
+
+def _files(metrics: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Files",
+        "",
+        "Each was loaded from the disk and measured: its own accuracy on the test images of the same look, the largest "
+        "difference of a logit from the trained module's, and the time of one image on one thread.",
+        "",
+        "| file | size | test top-1 | against the module | same answers | logits differ by | median (p90) ms | runtime |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for form, one in metrics["exports"].items():
+        if "failed" in one:
+            lines.append(f"| {form} | not written: {one['failed'].replace('|', '/')} | | | | | | |")
+            continue
+        took = one["latency"]
+        lines.append(
+            f"| {one['file']} | {one['bytes'] / 1e3:,.1f} kB | {_percent(one['test_top1'])} | "
+            f"{-100 * one['test_top1_lost'] + 0.0:+.2f} points | {_percent(one['same_top1'])} | "
+            f"{one['largest_difference']:.1e} | {took['median_ms']:.3g} ({took['p90_ms']:.3g}) | {one['runtime']} |"
+        )
+    return [*lines, ""]
+
+
+def _classes(metrics: dict[str, Any], most: int = 20) -> list[str]:
+    """Every class, or of many the ones that are recognised least."""
+    rows = metrics["per_class"]
+    title = "## Each class"
+    if len(rows) > most:
+        seen = sorted((row for row in rows if row["recall"] is not None), key=lambda row: row["recall"])
+        title, rows = f"## The {most // 2} classes of {len(rows)} that it recognises least", seen[: most // 2]
+    lines = [title, "", "| class | test images | recall | precision |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['class']} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
+        for row in rows
+    ]
+    return [*lines, ""]
 
 
 def _how(metrics: dict[str, Any]) -> str:

@@ -8,41 +8,26 @@ does cost, another look at the test split, is counted.
 from __future__ import annotations
 
 import json
-import math
 import os
-import platform
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import TrialConfig
 from autokd.errors import AutokdError, did_you_mean
-from autokd.files import write_text
-from autokd.finalize.training import ALL, Trained, everything, train_seeds
+from autokd.finalize.export import formats_of
+from autokd.finalize.finish import Final, Order, finish, write
+from autokd.finalize.training import ALL, everything, train_seeds
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import nn
-
-    from autokd.train.workshop import Loaded, Workshop
+    from autokd.data.images import Images
+    from autokd.train.workshop import Workshop
 
 __all__ = ["Final", "TRAIN_ON", "finalize"]
 
 TRAIN_ON = ("train", ALL)
 FIRST_SEED = 1001  # far from the search's own, so that no training is the one that was chosen
-_PACKAGES = ("torch", "torchvision", "numpy", "safetensors")
-
-
-@dataclass(frozen=True)
-class Final:
-    """One budget's finished student: the folder it lies in, and what metrics.json says."""
-
-    budget: str
-    folder: Path
-    metrics: dict[str, Any]
 
 
 def finalize(
@@ -52,6 +37,10 @@ def finalize(
     seeds: int | None = None,
     budgets: Sequence[str] | None = None,
     train_on: str | None = None,
+    formats: Sequence[str] | str | None = None,
+    target: float | None = None,
+    external: Mapping[str, str | os.PathLike[str]] | None = None,
+    register: str | None = None,
     device: str | None = None,
     workshop: Workshop | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
@@ -59,12 +48,16 @@ def finalize(
 ) -> dict[str, Final]:
     """Finish the best student of each budget of the run in `folder`; returns them by the budget's name.
 
-    epochs, seeds and train_on ("train" or "train+validation") default to the space's `finalize` section. Budgets whose best trial
-    is the same share one training and one look. Raises AutokdError where there is nothing to finish, TrialFailed never: a seed
-    that diverges is left out and named, unless all do.
+    epochs, seeds, train_on ("train" or "train+validation"), formats (of autokd.finalize.export.FORMATS) and target (the accuracy
+    that the confidence threshold is to reach on the validation split) default to the space's `finalize` section. external:
+    outside sets by name, each a folder of images per class or a table. register: the name of a model in MLflow's registry.
+    Budgets whose best trial is the same share one training and one look. Raises AutokdError where there is nothing to finish,
+    TrialFailed never: a seed that diverges is left out and named, unless all do.
     """
     folder = Path(folder)
-    asked = _settings(folder, epochs=epochs, seeds=seeds, train_on=train_on)
+    asked = _settings(
+        folder, epochs=epochs, seeds=seeds, train_on=train_on, formats=formats, target=target, register=register
+    )
     chosen = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
     groups: dict[str, list[str]] = {}
@@ -72,18 +65,134 @@ def finalize(
         groups.setdefault(row["trial"], []).append(name)
     if workshop is None:
         workshop = _workshop(device, folder)
+    bench = everything(workshop) if asked.train_on == ALL else workshop
+    configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
+    outside = {
+        trial: _outside(bench, config, external or {}) for trial, config in configs.items()
+    }  # before any training
     finals: dict[str, Final] = {}
-    for names in groups.values():
-        row = chosen[names[0]]
-        config = _full_length(row, asked, folder)
-        bench = everything(workshop) if asked.train_on == ALL else workshop
+    for trial, names in groups.items():
+        row, config = chosen[names[0]], configs[trial]
         say = _Voice(tell, tuple(names))
         say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
         trained, failed = train_seeds(
             bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / "trained", say
         )
-        finals |= _finish(folder, names, row, config, asked, bench, trained, failed, command, say)
+        order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
+        finals |= finish(order, bench, trained, failed, outside[trial], say)
+        for name in names:
+            _Voice(tell, (name,))(_result(finals[name]))
+    _rank(groups, finals, configs, tell)
+    if register is not None:
+        _register(register, folder, groups, finals, configs, tell)
     return {name: finals[name] for name in chosen}
+
+
+def _outside(
+    bench: Workshop, config: TrialConfig, external: Mapping[str, str | os.PathLike[str]]
+) -> dict[str, tuple[str, Images]]:
+    """The outside sets, read whole, as the students of this configuration read images."""
+    from autokd.data.outside import open_outside
+
+    if not external:
+        return {}
+    loaded = bench.data(config.data)
+    height, width = loaded.pixels.shape[-2:]
+    found = {}
+    for name, path in external.items():
+        try:
+            images = open_outside(
+                Path(path),
+                loaded.training.train.classes,
+                channels=loaded.channels,
+                size=height if height == width else None,
+                fit=str(config.data.options.get("fit", "crop")),
+            )
+        except AutokdError as fault:
+            raise AutokdError(f"the outside set {name!r}: {fault.what}", where=fault.where, fix=fault.fix) from None
+        if images.pixels.shape[2:] != (height, width):
+            sides = f"{images.pixels.shape[3]} x {images.pixels.shape[2]}"
+            raise AutokdError(
+                f"its images are {sides} pixels", where=str(path), fix=f"students read {width} x {height}"
+            )
+        found[name] = (str(path), images)
+    return found
+
+
+def _rank(
+    groups: dict[str, list[str]],
+    finals: dict[str, Final],
+    configs: dict[str, TrialConfig],
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Say of each outside set whether it ranks the students as the test split does, and write that beside each of them."""
+    from autokd.finalize.external import Standing, ranking
+
+    names = next(iter(finals.values())).metrics.get("external", {})
+    for name in names:
+        standings = []
+        for budgets in groups.values():
+            told = finals[budgets[0]].metrics
+            there = told["external"][name]
+            called = f"{told['student']} ({', '.join(budgets)})"
+            standings.append(Standing(called, told["test"]["mean"], there["mean"], there["low"], there["high"]))
+        found = ranking(name, standings)
+        tell({"event": "finalize", "budgets": list(finals), "text": found["text"]})
+        for final in finals.values():
+            final.metrics["external"][name]["ranking"] = found
+    if names:
+        for trial, budgets in groups.items():
+            for budget in budgets:
+                write(finals[budget], configs[trial])
+
+
+def _register(
+    name: str,
+    folder: Path,
+    groups: dict[str, list[str]],
+    finals: dict[str, Final],
+    configs: dict[str, TrialConfig],
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """A version of the registered model for each student whose ONNX file was written."""
+    from autokd.finalize.export import onnx_model
+    from autokd.track.registry import alias, register
+
+    for trial, budgets in groups.items():
+        first, told = finals[budgets[0]], finals[budgets[0]].metrics
+        say = _Voice(tell, tuple(budgets))
+        if "file" not in told["exports"]["onnx"]:
+            say(f"not registered: there is no ONNX file ({told['exports']['onnx']['failed']})")
+            continue
+        version, run = register(
+            name,
+            onnx_model(first.folder / told["exports"]["onnx"]["file"]),
+            shape=told["input"],
+            classes=len(told["classes"]),
+            folder=folder,
+            budgets=budgets,
+            metrics={"test_top1": told["test"]["mean"], "params": told["params"], "macs": told["macs"],
+                     **{f"test_{word}": told["calibration"][word] for word in ("ece", "nll", "brier")}},
+            tags={word: str(told[word]) for word in ("student", "teacher", "method", "policy", "trial", "test_looks")},
+            artifacts=[first.folder / "metrics.json", first.folder / "card.md"],
+        )  # fmt: skip
+        say(
+            f"registered as version {version} of {name}: "
+            + ", ".join(f"models:/{name}@{alias(one)}" for one in budgets)
+        )
+        for budget in budgets:
+            finals[budget].metrics["registered"] = {
+                "name": name,
+                "version": version,
+                "alias": alias(budget),
+                "run": run,
+            }
+            write(finals[budget], configs[trial])
+
+
+def _result(final: Final) -> str:
+    test = final.metrics["test"]
+    return f"test {100 * test['mean']:.2f} % (95 % {100 * test['low']:.2f} to {100 * test['high']:.2f})  {final.folder}"
 
 
 @dataclass(frozen=True)
@@ -103,9 +212,20 @@ class _Asked:
     epochs: float | None
     seeds: int
     train_on: str
+    formats: tuple[str, ...]
+    target: float
 
 
-def _settings(folder: Path, *, epochs: float | None, seeds: int | None, train_on: str | None) -> _Asked:
+def _settings(
+    folder: Path,
+    *,
+    epochs: float | None,
+    seeds: int | None,
+    train_on: str | None,
+    formats: Sequence[str] | str | None,
+    target: float | None,
+    register: str | None,
+) -> _Asked:
     """What was asked for on the call, and else in the space."""
     from autokd.config.search_space import load_space
 
@@ -114,12 +234,18 @@ def _settings(folder: Path, *, epochs: float | None, seeds: int | None, train_on
         epochs=epochs if epochs is not None else section.epochs,
         seeds=seeds if seeds is not None else section.seeds,
         train_on=train_on if train_on is not None else section.train_on,
+        formats=formats_of(formats if formats is not None else section.formats),
+        target=target if target is not None else section.target,
     )
     if asked.train_on not in TRAIN_ON:
         fix = f"one of: {', '.join(TRAIN_ON)}{did_you_mean(asked.train_on, TRAIN_ON)}"
         raise AutokdError(f"students are not trained on {asked.train_on!r}", fix=fix)
     if asked.seeds < 1 or (asked.epochs is not None and not asked.epochs > 0):
         raise AutokdError("a student needs at least one seed and a length above 0", fix="--seeds 3 --epochs 240")
+    if not 0 < asked.target <= 1:
+        raise AutokdError(f"no share of answers is {asked.target:g}", fix="--target 0.99: above 0, at most 1")
+    if register is not None and "onnx" not in asked.formats:
+        raise AutokdError("the registry is given the ONNX file, which is not among the forms", fix="--formats onnx")
     return asked
 
 
@@ -156,153 +282,6 @@ def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfi
     return config
 
 
-def _finish(
-    folder: Path,
-    names: list[str],
-    row: dict[str, Any],
-    config: TrialConfig,
-    asked: _Asked,
-    bench: Workshop,
-    trained: list[Trained],
-    failed: list[dict[str, Any]],
-    command: str | None,
-    say: _Voice,
-) -> dict[str, Final]:
-    """Choose the exported seed by validation, look at the test split once, and write every budget's folder."""
-    import numpy as np
-
-    from autokd.finalize.card import model_card
-    from autokd.finalize.export import export_weights
-    from autokd.finalize.interval import interval
-    from autokd.finalize.looks import looks, note_look
-
-    loaded = bench.data(config.data)
-    exported, chosen_by = _exported(trained, asked.train_on)
-    final = folder / "final"
-    note_look(final, names, student=config.student.name, trial=row["trial"], epochs=config.epochs, seeds=len(trained),
-              train_on=asked.train_on, command=command)  # fmt: skip
-    correct = _test(bench, config, loaded, trained)
-    each = correct.mean(axis=1)
-    low, high = interval(correct)
-    validation = [one.facts["val_top1"] for one in trained] if asked.train_on == "train" else None
-    facts: dict[str, Any] = {
-        "student": config.student.name,
-        "teacher": config.teacher.name if config.teacher else None,
-        "method": config.method.name,
-        "policy": config.policy.name,
-        "ratio": config.ratio if config.policy.name != "none" else 0.0,
-        "trial": row["trial"],
-        "search_val_top1": row["val_top1"],
-        "confirmed": row.get("confirmed"),  # None: the search's best, which nobody trained again
-        "epochs": config.epochs,
-        "train_on": asked.train_on,
-        "train_images": len(loaded.pixels),
-        "params": row["params"],
-        "macs": row["macs"],
-        "input": [loaded.channels, loaded.size, loaded.size],
-        "classes": list(loaded.training.train.classes),
-        "mean": list(loaded.mean),
-        "std": list(loaded.std),
-        "test": {
-            "images": correct.shape[1],
-            "mean": float(each.mean()),
-            "std": float(each.std(ddof=1)) if len(each) > 1 else 0.0,
-            "low": low,
-            "high": high,
-            "interval": "95 %, bootstrap over test images and seeds"
-            if len(each) > 1
-            else "95 %, bootstrap over test images",
-        },
-        "val": None
-        if validation is None
-        else {
-            "mean": statistics.fmean(validation),
-            "std": statistics.stdev(validation) if len(validation) > 1 else 0.0,
-        },
-        "seeds": [
-            {
-                **one.facts,
-                "test_top1": float(top1),
-                "val_top1": one.facts["val_top1"] if validation is not None else None,
-            }
-            for one, top1 in zip(trained, each, strict=True)
-        ],
-        "failed_seeds": failed,
-        "exported_seed": exported.seed,
-        "exported_because": chosen_by,
-        "saw_validation": bool(config.teacher and config.teacher.saw_validation),
-        "command": command,
-        "versions": _versions(),
-        "machine": {"system": platform.platform(), "device": str(bench.device), "cores": os.cpu_count()},
-    }
-    model = _student(bench, config, exported.path)
-    probe = _normalised(loaded, 16)
-    finals: dict[str, Final] = {}
-    for name in names:
-        place = final / name
-        place.mkdir(parents=True, exist_ok=True)
-        seen = looks(final, name)
-        metrics = {"budget": name, **facts, "test_looks": len(seen), "looks": seen}
-        metrics["weights"] = export_weights(
-            model, lambda: _student(bench, config), place / "student.safetensors", probe
-        )
-        _write(place / "config.json", config.with_(seed=exported.seed).to_dict())
-        _write(place / "metrics.json", metrics)
-        (place / "card.md").write_text(model_card(metrics, config), encoding="utf-8")
-        np.savez_compressed(place / "test_correct.npz", correct=correct, seeds=[one.seed for one in trained])
-        _Voice(say.tell, (name,))(f"test {100 * each.mean():.2f} % (95 % {100 * low:.2f} to {100 * high:.2f})  {place}")
-        finals[name] = Final(name, place, metrics)
-    return finals
-
-
-def _exported(trained: list[Trained], train_on: str) -> tuple[Trained, str]:
-    """The training whose weights are handed out. The test scores have no say in it."""
-    if train_on != "train":
-        return trained[0], "the first seed: nothing was held out to choose by"
-    ranked = sorted(trained, key=lambda one: (one.facts["val_top1"], -one.seed))
-    return ranked[(len(ranked) - 1) // 2], "the seed with the median validation score"
-
-
-def _test(bench: Workshop, config: TrialConfig, loaded: Loaded, trained: list[Trained]) -> np.ndarray:
-    """Which test images each training classifies rightly: bool [seeds, images]. The one place that opens the test split."""
-    import numpy as np
-    import torch
-
-    from autokd.data.held_out import open_test
-    from autokd.methods.build import build_method
-    from autokd.train.evaluate import predict
-
-    images = open_test(config.data.name, root=config.data.root, options=config.data.options)
-    classes = tuple(loaded.training.train.classes)
-    if tuple(images.classes) != classes:
-        raise AutokdError("the test split has other classes than the training split", where=config.data.name)
-    pixels = torch.from_numpy(images.pixels)
-    shown = build_method(config.method.name, config.method.settings).student_images
-    rows = []
-    for one in trained:
-        model = _student(bench, config, one.path)
-        answers = predict(model, pixels, loaded.mean, loaded.std, shown=shown).argmax(dim=1).cpu().numpy()
-        rows.append(answers == images.labels)
-    return np.stack(rows)
-
-
-def _student(bench: Workshop, config: TrialConfig, path: Path | None = None) -> nn.Module:
-    import torch
-
-    from autokd.models.checkpoint import load_weights
-
-    model = bench.model(config.data, config.student, seed=0)
-    if path is not None:
-        load_weights(model, path)
-    return model.to(bench.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def _normalised(loaded: Loaded, count: int) -> Any:
-    from autokd.augment.normalise import normalise
-
-    return normalise(loaded.pixels[:count], loaded.mean, loaded.std)
-
-
 def _workshop(device: str | None, folder: Path) -> Workshop:
     """A bench with the run's own word on the teacher's answers, so that those of the search serve here too."""
     import torch
@@ -313,32 +292,6 @@ def _workshop(device: str | None, folder: Path) -> Workshop:
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Workshop(chosen, threads=1 if chosen == "cpu" else None, **bench_settings(load_space(folder / SPACE)))
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("autokd", *_PACKAGES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    if "autokd" not in found:
-        from autokd import __version__
-
-        found["autokd"] = __version__
-    return found
-
-
-def _write(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _shown(config: TrialConfig) -> str:

@@ -112,10 +112,10 @@ def _page(
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in _rest(summary)]
-    links = [("chosen", "Chosen students"), *(("confirmed", "Confirmed") for _ in confirmed[:1]), *(("tested", "Tested") for _ in finals[:1]),
-             *(("against", "Comparison") for _ in [other] if other), *((part.key, part.title) for part in parts),
-             *((key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary)
-               if "-" not in key)]  # fmt: skip
+    links = [("chosen", "Chosen students")]
+    links += [("confirmed", "Confirmed") for _ in confirmed[:1]] + [("tested", "Tested") for _ in finals[:1]]
+    links += [("against", "Comparison") for _ in [other] if other] + [(part.key, part.title) for part in parts]
+    links += [(key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary) if "-" not in key]
     body = [
         f'<header><h1>{escape(title)}</h1><button id="theme" type="button">Dark page</button></header>',
         f"<p>{escape(_state(summary))}</p>",

@@ -75,3 +75,17 @@ def test_search_status_report_resume_and_finalize_say_what_they_do_and_nothing_e
         assert metrics == final[name] and metrics["test_looks"] == 1
         assert metrics["command"] == f"autokd finalize {folder.name} --json"
         assert (folder / "final" / name / "student.safetensors").stat().st_size == metrics["weights"]["bytes"]
+
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number in range(20):
+        (tmp_path / "photos" / str(digits.target[number])).mkdir(parents=True, exist_ok=True)
+        file = tmp_path / "photos" / str(digits.target[number]) / f"{number}.png"
+        Image.fromarray((digits.images[number] * 15).astype("uint8")).save(file)
+    student = folder / "final" / "any" / "student.int8.onnx"
+    answers = json.loads(autokd("predict", student, "photos", "--json"))
+    score = json.loads(autokd("evaluate", student, "--data", "photos", "--json"))
+    assert score["images"] == len(answers) == 20
+    assert score["top1"] == sum(one["class"] == Path(one["image"]).parent.name for one in answers) / 20

@@ -25,7 +25,7 @@ budgets:
   - {name: tiny, params: 25 k}
   - {name: any}
 search: {trials: 2, epochs: 0.2}
-finalize: {seeds: 2, epochs: 0.2}
+finalize: {seeds: 2, epochs: 0.2, formats: [safetensors]}
 """
 
 
@@ -56,7 +56,9 @@ def folder(tmp_path: Path) -> Path:
     cost = {"params": 19_802, "macs": 193_000}
     config = student_config().to_dict()
     recorder.emit({"event": "trial", "trial": "t00000", "budgets": ["tiny", "any"], **facts, **cost, "config": config})
-    recorder.emit({"event": "report", "trial": "t00000", "rung": 0, "final": True, "images": 9, "epochs": 1, "val_top1": 0.5})
+    recorder.emit(
+        {"event": "report", "trial": "t00000", "rung": 0, "final": True, "images": 9, "epochs": 1, "val_top1": 0.5}
+    )
     recorder.emit({"event": "end", "trial": "t00000", "status": "done"})
     recorder.emit({"event": "close", "status": "finished", "reason": "1 trial"})
     recorder.close()

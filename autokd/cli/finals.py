@@ -1,0 +1,81 @@
+"""What `autokd finalize` prints at its end: the students, their files, and what images from elsewhere say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from autokd.cli.console import echo, print_table
+from autokd.report.words import amount, percent
+
+if TYPE_CHECKING:
+    from autokd.finalize.finish import Final
+
+__all__ = ["print_finals"]
+
+
+def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
+    """page: the report that was written, if one was."""
+    metrics = {name: final.metrics for name, final in finals.items()}
+    alone: dict[str, dict[str, Any]] = {}  # budgets that share a student share its rows
+    for told in metrics.values():
+        names = [name for name, other in metrics.items() if other["trial"] == told["trial"]]
+        alone.setdefault(", ".join(names), told)
+    _students(metrics)
+    echo()
+    _files(alone)
+    _outside(alone)
+    echo()
+    for final in finals.values():
+        echo(f"{final.folder}")
+    if page is not None:
+        echo(f"{page}")
+    echo(f"\nuse it   autokd predict {next(iter(finals.values())).folder}/student.safetensors IMAGES…")
+    if any(told["test_looks"] > 1 for told in metrics.values()):
+        echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")
+
+
+def _students(metrics: Mapping[str, dict[str, Any]]) -> None:
+    rows = []
+    for name, told in metrics.items():
+        test = told["test"]
+        interval = f"{100 * test['low']:.2f} to {100 * test['high']:.2f}"
+        rows.append((name, told["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", interval,
+                     percent(told["calibration"]["ece"]), str(told["test_looks"]), amount(told["params"]),
+                     amount(told["macs"])))  # fmt: skip
+    columns = ("budget", "student", "test top-1", "± std", "95 % interval", "ECE", "looks", "params", "MACs")
+    print_table(columns, rows, title="Final students")
+
+
+def _files(alone: Mapping[str, dict[str, Any]]) -> None:
+    rows = []
+    for names, told in alone.items():
+        for form, one in told["exports"].items():
+            if "failed" in one:
+                rows.append((names, form, "not written", "", "", "", ""))
+                continue
+            took = one["latency"]
+            rows.append((names, one["file"], f"{one['bytes'] / 1e3:,.0f} kB", percent(one["test_top1"]),
+                         f"{-100 * one['test_top1_lost'] + 0.0:+.2f}", f"{one['largest_difference']:.1e}",
+                         f"{took['median_ms']:.3g} ({took['p90_ms']:.3g})"))  # fmt: skip
+    columns = ("budget", "file", "size", "test top-1", "change", "logits by", "ms (p90)")
+    print_table(
+        columns, rows, title="Files of the exported seed, each measured from the disk; ms of one image, one thread"
+    )
+
+
+def _outside(alone: Mapping[str, dict[str, Any]]) -> None:
+    rows = [
+        (names, name, percent(there["mean"]), f"{100 * there['low']:.2f} to {100 * there['high']:.2f}", there["images"],
+         percent(there["calibration"]["ece"]), f"{100 * (there['mean'] - told['test']['mean']):+.2f}")
+        for names, told in alone.items() for name, there in told.get("external", {}).items()
+    ]  # fmt: skip
+    if not rows:
+        return
+    echo()
+    columns = ("budget", "set", "top-1", "95 % interval", "images", "ECE", "points from test")
+    print_table(columns, rows, title="Images from elsewhere")
+    for there in next(iter(alone.values()))["external"].values():
+        echo(fill(there["ranking"]["text"], 100, subsequent_indent="  "))
