@@ -484,7 +484,7 @@ class _Planner:
         differences.append(Difference(more, ((few, 1.0), (few_plain, -1.0), (all_, -1.0), (all_plain, 1.0))))
         claims = (
             Claim(f"{self.policy.name} helps with {shares[0]:.0%} of the data", (differences[0].label,)),
-            Claim("It helps more with few images than with all of them", (more,)),
+            Claim("It helps with few images, and more than with all of them", (differences[0].label, more)),
         )
         notes = (
             "The teacher learned from all of the training split. Epochs are equal, so that a smaller share also means fewer "
