@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ class Task:
     trials: int
     strength: float
     limit: float
+    fraction: float = 1.0  # of the training images
 
 
 TASKS = {
     "digits": Task("digits", "resnet8x0.5", "wrn_16_2", 12, 0.975, 6, 60, 0.5, 900.0),
-    "cifar100": Task("cifar100", "resnet8", "resnet20", 12, 0.28, 9, 40, 1.0, 5400.0),
+    "cifar100": Task("cifar100", "resnet8", "resnet20", 12, 0.09, 8, 40, 1.0, 1800.0, 0.05),
 }
 
 
@@ -126,7 +127,7 @@ def seconds_to_target(task: Task, side: str, seed: int, checkpoint: Path, folder
 
 
 def _data(task: Task, folder: Path) -> DataConfig:
-    return DataConfig("digits", validation=0.2) if task.name == "digits" else cifar100(folder, 0.2)
+    return DataConfig("digits", validation=0.2) if task.name == "digits" else cifar100(folder, task.fraction)
 
 
 def _teacher(task: Task, folder: Path) -> Path:
@@ -135,7 +136,8 @@ def _teacher(task: Task, folder: Path) -> Path:
 
     recipe = RecipeConfig(lr=0.05, schedule="cosine", warmup=0.1)
     teacher = TeacherConfig(task.teacher, task.teacher, training=TeacherTraining(epochs=task.train, recipe=recipe))
-    return train_teacher(_data(task, folder), teacher, folder, workshop=Workshop(threads=os.cpu_count()))
+    data = replace(_data(task, folder), fraction=min(1.0, 4 * task.fraction))  # a teacher has more to learn from
+    return train_teacher(data, teacher, folder, workshop=Workshop(threads=os.cpu_count()))
 
 
 def _ours(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Photograph a run's report in a headless Chromium: `python docs/draw_report.py RUN` (needs playwright and a chromium).
 
-Writes docs/images/report.png (1600 pixels wide, the upper part) and docs/images/report-phone.png (390 pixels wide, dark).
+Writes docs/images/report.png (1600 pixels wide, the upper part) and docs/images/report-phone.png (390 pixels wide, dark); of a
+study's run docs/images/study.png, the verdicts and the first finding.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from autokd.report.run_page import write_report
 
 OUT = Path(__file__).parent / "images"
 SIGHTS = (("report.png", 1600, 1900, "light"), ("report-phone.png", 390, 1200, "dark"))
+STUDY = (("study.png", 1100, 1500, "light"),)
 
 
 def main() -> None:
-    page = write_report(sys.argv[1]).resolve().as_uri()
+    study = Path(sys.argv[1], "study", "report.html")
+    page = (study if study.exists() else write_report(sys.argv[1])).resolve().as_uri()
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        for name, width, height, theme in SIGHTS:
+        for name, width, height, theme in STUDY if study.exists() else SIGHTS:
             sight = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
             sight.goto(page)
-            sight.wait_for_selector("#panel-front-macs .main-svg")
+            sight.wait_for_selector(".main-svg" if study.exists() else "#panel-front-macs .main-svg")
             if width < 500:
                 sight.evaluate("document.getElementById('front').scrollIntoView()")
             _keep(sight.screenshot(), OUT / name)

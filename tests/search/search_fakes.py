@@ -46,7 +46,7 @@ class Space:
     data = DataConfig("digits")
     students = {name: StudentConfig(name) for name in COSTS}
     teachers = {"teacher": TeacherConfig("teacher", "large", checkpoint="large.safetensors")}
-    resources = Resources()
+    resources = Resources(cpus=1)  # nothing to measure
     tracking = Tracking(mlflow=False)
     signals = SignalSettings()
 
