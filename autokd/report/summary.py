@@ -17,6 +17,7 @@ from typing import Any
 
 from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unusual
 from autokd.errors import AutokdError
+from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals, score_rows
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.select.confirmed import confirmed_row, read_confirmed
@@ -83,6 +84,7 @@ class Summary:
     confirmed: dict[str, Any] | None = None  # what RUN/confirm.json says
     stale: tuple[str, ...] = ()  # budgets whose search found a better trial since
     latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
+    finals: tuple[dict[str, Any], ...] = ()  # what RUN/final/*/metrics.json say, but for the long lists
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -138,6 +140,7 @@ def summarise(folder: str | Path) -> Summary:
         },
         confirmed=confirmed,
         stale=tuple(stale),
+        finals=read_finals(folder, [str(one["name"]) for one in budgets]),
     )
 
 
@@ -264,8 +267,12 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     if extra:
         told.append(_costs(summary, extra))
     told += confirmation(summary, short=short)
+    if summary.finals:
+        told.append(Section("Tested: retrained with fresh seeds by autokd finalize", TESTED, tuple(score_rows(summary.finals))))
     if short:
         return told
+    if summary.finals:
+        told.append(Section(MEASURED, FILES, tuple(file_rows(summary.finals)), "none"))
     settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
     told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
     dear = tuple(TITLES[name] for name in extra)
@@ -338,10 +345,10 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for role, one in told["controls"].items()
     )
-    head = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
+    head = ("budget", "control", "student", "val top-1", "gain, in points (95 %)")
     made.append(Section("Against controls, with the same seeds", head, gains, "no control was trained"))
     mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
-    made.append(Section("Which knobs mattered", ("budget", "share of the order of its trials"), mattered))
+    made.append(Section("Which knobs mattered, each by itself", ("budget", "share of the order of its trials"), mattered))
     if short:
         return made
     raced = tuple(
@@ -350,8 +357,8 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for one in told["candidates"]
     )  # fmt: skip
-    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "")
-    made.append(Section("The race", columns, raced))
+    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "to the best")
+    made.append(Section("The race; points to the best mean ± standard error", columns, raced))
     knobs = tuple(
         (name, one["name"], f"{one['share']:.0%}", f"{one['adjusted']:.2g}", "mattered" if one["mattered"] else "not shown")
         for name, told in budgets.items()
@@ -400,11 +407,10 @@ def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
         return f"dropped after {out['seeds']}: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
     if told["chosen"] is None:
         return ""
-    words = ["chosen"] if one["trial"] == told["chosen"] else []
-    words += ["best mean"] if one["trial"] == told["best"] else []
-    if not words:
-        behind = f"{_points(-one['behind']['mean'])} (standard error {100 * one['behind']['se']:.2f})"
-        words = [behind + (", as good" if one["within"] else "")]
+    behind = one["behind"]
+    words = ["best mean"] if one["trial"] == told["best"] or behind is None else []
+    words = words or [f"{_points(-behind['mean'])} ± {100 * behind['se']:.2f}"]
+    words += ["chosen"] if one["trial"] == told["chosen"] else ["as good"] if one["within"] and behind is not None else []
     return ", ".join(words)
 
 
