@@ -112,9 +112,10 @@ def _page(
     title = told.run if other is None else f"{told.run} against {other.run}"
     tables = [_chosen(summary, told.images)]
     confirmed = confirmation(summary)
-    tables += [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED)
+    told_of = [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED, folded=number > 2)
                for number, one in enumerate(confirmed)]  # fmt: skip
-    tables += [f'<div class="figures">{_figures(raced, place)}</div>' for _ in raced.charts[:1]]
+    told_of[2:2] = [f'<div class="figures">{_figures(raced, place)}</div>' for _ in raced.charts[:1]]
+    tables += told_of
     if summary.finals:
         tables.append(_tested(summary.finals, told))
         if files_made := tuple(file_rows(summary.finals)):
@@ -122,7 +123,7 @@ def _page(
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in _rest(summary)]
-    links = [("chosen", "Chosen students")]
+    links = [("chosen", "Best of the search" if summary.confirmed else "Chosen students")]
     links += [("confirmed", "Confirmed") for _ in confirmed[:1]] + [("tested", "Tested") for _ in summary.finals[:1]]
     links += [("against", "Comparison") for _ in [other] if other] + [(part.key, part.title) for part in parts]
     links += [(key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary) if "-" not in key]
@@ -196,8 +197,9 @@ def _figures(part: _Part, place: str) -> str:
 # --- tables
 
 _CONFIRMED = (
-    "The best few of each budget, trained again with fresh seeds by autokd confirm: the first on the one-standard-error rule is "
-    "chosen, controls have its student, length and seeds. Optimism is what the search said above what fresh seeds say, in points."
+    "The best few of each budget, trained again with fresh seeds by autokd confirm: of those that are behind the best mean by "
+    "no more than a standard error the cheapest is chosen (or the best, with --prefer accurate). Controls have its student, "
+    "length and seeds. Optimism is what the search said above what fresh seeds say, in points."
 )
 
 _FILES = (
@@ -220,7 +222,8 @@ def _chosen(summary: Summary, images: int | None) -> str:
         rows.append((name, limits[name], score, pick.student, amount(pick.params), amount(pick.macs), pick.teacher or "-",
                      pick.method, policy_of(pick), f"{pick.trial}: {pick.settings}"))  # fmt: skip
     columns = ("budget", "limits", "val top-1", "student", "params", "MACs", "teacher", "method", "policy", "trial and settings")
-    return _plain("chosen", Section("The student chosen for each budget", columns, tuple(rows), "No budgets."))
+    title = "The search's best student of each budget" if summary.confirmed else "The student chosen for each budget"
+    return _plain("chosen", Section(title, columns, tuple(rows), "No budgets."))
 
 
 def _optimism(one: dict[str, Any], told: Told) -> float | None:
@@ -276,9 +279,12 @@ def _rest(summary: Summary) -> list[tuple[str, Section]]:
     return found
 
 
-def _plain(key: str, one: Section, said: str = "") -> str:
+def _plain(key: str, one: Section, said: str = "", *, folded: bool = False) -> str:
+    """folded: the rows are shown when asked for."""
     none = f"{one.none[:1].upper()}{one.none[1:].rstrip('.')}."
     inner = table(one.columns, one.rows, stack=True) if one.rows else f'<p class="soft">{escape(none)}</p>'
+    if folded and one.rows:
+        inner = f"<details><summary>Show {len(one.rows)}</summary>{inner}</details>"
     said = f'<p class="soft">{escape(said)}</p>' if said else ""
     return f'<section id="{key}"><h2>{escape(one.title)}</h2>{said}{inner}</section>'
 

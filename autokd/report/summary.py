@@ -83,6 +83,7 @@ class Summary:
     leading: dict[str, Pick] = field(default_factory=dict)
     confirmed: dict[str, Any] | None = None  # what RUN/confirm.json says
     stale: tuple[str, ...] = ()  # budgets whose search found a better trial since
+    chosen: dict[str, Pick] = field(default_factory=dict)  # what was confirmed and still holds, by budget
     latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
     finals: tuple[dict[str, Any], ...] = ()  # what RUN/final/*/metrics.json say, but for the long lists
 
@@ -102,11 +103,15 @@ def summarise(folder: str | Path) -> Summary:
     ahead = {name: ranked[0]["trial"] for name, ranked in best(under_way, budgets, admitted).items() if ranked}
     confirmed = read_confirmed(folder)
     stale = []
+    chosen: dict[str, Pick] = {}
     found: dict[str, Pick | None] = {}
     passed: dict[str, tuple[Pick, ...]] = {}
     for name, ranked in best(rows, budgets, admitted).items():
         told_of = (confirmed or {"budgets": {}})["budgets"].get(name)
-        if told_of and told_of["chosen"] and confirmed_row(ranked, told_of) is None:
+        row = confirmed_row(ranked, told_of)
+        if row is not None:
+            chosen[name] = _pick(row)
+        elif told_of and told_of["chosen"]:
             stale.append(name)
         fitting = [_pick(row) for row in ranked]
         found[name] = fitting[0] if fitting else None
@@ -140,6 +145,7 @@ def summarise(folder: str | Path) -> Summary:
         },
         confirmed=confirmed,
         stale=tuple(stale),
+        chosen=chosen,
         finals=read_finals(folder, [str(one["name"]) for one in budgets]),
     )
 
@@ -273,8 +279,10 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
         return told
     if summary.finals:
         told.append(Section(MEASURED, FILES, tuple(file_rows(summary.finals)), "none"))
-    settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
-    told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
+    picks = {name: summary.chosen.get(name, pick) for name, pick in summary.best.items()}
+    settings = tuple((name, pick.trial, policy_of(pick), pick.settings) for name, pick in picks.items() if pick)
+    title = "Settings of the confirmed, or else the best" if summary.chosen else "Their settings"
+    told.append(Section(title, ("budget", "trial", "policy", "settings"), settings, "no trial has finished yet"))
     dear = tuple(TITLES[name] for name in extra)
     columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
@@ -365,7 +373,7 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for one in told["knobs"]["told"]
     )
     if knobs:
-        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", ""), knobs))
+        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", "verdict"), knobs))
     return made
 
 
