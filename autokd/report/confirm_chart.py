@@ -107,4 +107,4 @@ def _rows(budget: str, one: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     after = out["seeds"] if out is not None else None
     facts = (budget, one["arm"], one["kind"], one["student"], one["kind"] == "chosen", after, one.get("search"))
     ends = (one["mean"], one["low"], one["high"])
-    return [(*facts, *ends, seed, score) for seed, score in _scored(one) or [(None, None)]]
+    return [(*facts, *ends, seed, score) for seed, score in _scored(one)] or [(*facts, *ends, None, None)]

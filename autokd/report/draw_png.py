@@ -93,7 +93,7 @@ def _series(axes: Axes, one: Series) -> None:
         style |= {"drawstyle": "steps-post"} if one.form == "steps" else {}
     axes.plot(xs, ys, **style)
     if one.low:
-        ends = {"xerr": _ends(xs, one)} if one.across else {"yerr": _ends(ys, one)}
+        ends: dict[str, Any] = {"xerr": _ends(xs, one)} if one.across else {"yerr": _ends(ys, one)}
         axes.errorbar(xs, ys, **ends, fmt="none", ecolor=colour, elinewidth=1, capsize=3, alpha=alpha)
 
 

@@ -412,7 +412,7 @@ def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
     if out is not None and out["failed"]:
         return f"failed: {out['failed']}"
     if out is not None:
-        return f"dropped after {out['seeds']}: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
+        return f"dropped: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
     if told["chosen"] is None:
         return ""
     behind = one["behind"]
