@@ -143,7 +143,7 @@ def test_another_run_lies_over_the_front_on_a_page_of_its_own(report_runs, tmp_p
     assert made == one / "compare-two.html" and not (one / "report.html").exists()
     page = Page(made)
     names = [trace["name"] for trace in page.charts()["front-macs"]["data"]]
-    assert names == ["finished trial", "front of one", "chosen for a budget", "finished trial of two", "front of two"]
+    assert names == ["finished trial", "front of one", "best of a budget", "finished trial of two", "front of two"]
     assert "against" in page.ids() and page.text.count("+10.00") == 2  # both budgets
     assert (one / "report" / "compare-two" / "front-macs.png").exists()
     assert any(one["href"] == "report/compare-two/front-macs.csv" for one in page.of("a"))
