@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import echo, print_table
+from autokd.report.finals import FILES, MEASURED, file_rows, span
 from autokd.report.words import amount, percent
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
         alone.setdefault(", ".join(names), told)
     _students(metrics)
     echo()
-    _files(alone)
+    print_table(FILES, file_rows(list(metrics.values())), title=MEASURED)
     _outside(alone)
     echo()
     for final in finals.values():
@@ -41,29 +42,11 @@ def _students(metrics: Mapping[str, dict[str, Any]]) -> None:
     rows = []
     for name, told in metrics.items():
         test = told["test"]
-        interval = f"{100 * test['low']:.2f} to {100 * test['high']:.2f}"
-        rows.append((name, told["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", interval,
+        rows.append((name, told["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", span(test),
                      percent(told["calibration"]["ece"]), str(told["test_looks"]), amount(told["params"]),
                      amount(told["macs"])))  # fmt: skip
     columns = ("budget", "student", "test top-1", "± std", "95 % interval", "ECE", "looks", "params", "MACs")
     print_table(columns, rows, title="Final students")
-
-
-def _files(alone: Mapping[str, dict[str, Any]]) -> None:
-    rows = []
-    for names, told in alone.items():
-        for form, one in told["exports"].items():
-            if "failed" in one:
-                rows.append((names, form, "not written", "", "", "", ""))
-                continue
-            took = one["latency"]
-            rows.append((names, one["file"], f"{one['bytes'] / 1e3:,.0f} kB", percent(one["test_top1"]),
-                         f"{-100 * one['test_top1_lost'] + 0.0:+.2f}", f"{one['largest_difference']:.1e}",
-                         f"{took['median_ms']:.3g} ({took['p90_ms']:.3g})"))  # fmt: skip
-    columns = ("budget", "file", "size", "test top-1", "change", "logits by", "ms (p90)")
-    print_table(
-        columns, rows, title="Files of the exported seed, each measured from the disk; ms of one image, one thread"
-    )
 
 
 def _outside(alone: Mapping[str, dict[str, Any]]) -> None:

@@ -38,8 +38,8 @@ class Axis:
 class Series:
     """One legend entry. form: points, line, steps (a value holds until the next) or bars (horizontal, `ys` are places).
 
-    low, high: ends of an interval for each point (along y; along x for bars), both or none. notes: what a pointer over a
-    point is told. A None in `ys` breaks a line.
+    low, high: ends of an interval for each point (along y; along x for bars and where `across`), both or none. notes: what a
+    pointer over a point is told. A None in `ys` breaks a line.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Series:
     high: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     legend: bool = True
+    across: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,9 @@ def _trace(one: Series) -> dict[str, Any]:
     if one.form != "points":
         line = {"color": colour, "width": one.width, "dash": "dash" if one.dash else "solid"}
         found["line"] = line | ({"shape": "hv"} if one.form == "steps" else {})
-    return found | ({"error_y": _ends(one.ys, one, colour)} if one.low else {})
+    if not one.low:
+        return found
+    return found | ({"error_x": _ends(one.xs, one, colour)} if one.across else {"error_y": _ends(one.ys, one, colour)})
 
 
 def _ends(middle: tuple[float | None, ...], one: Series, colour: str) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _series(axes: Axes, one: Series) -> None:
         style |= {"drawstyle": "steps-post"} if one.form == "steps" else {}
     axes.plot(xs, ys, **style)
     if one.low:
-        axes.errorbar(xs, ys, yerr=_ends(ys, one), fmt="none", ecolor=colour, elinewidth=1, capsize=3, alpha=alpha)
+        ends: dict[str, Any] = {"xerr": _ends(xs, one)} if one.across else {"yerr": _ends(ys, one)}
+        axes.errorbar(xs, ys, **ends, fmt="none", ecolor=colour, elinewidth=1, capsize=3, alpha=alpha)
 
 
 def _ends(middle: list[float], one: Series) -> list[list[float]]:

@@ -39,9 +39,9 @@ def _front(told: Told, name: str, other: Told | None) -> Chart | None:
     series = [_dots(done, name, "finished trial", GREY)]
     series += [_line(done, name, "front", 0)]
     picked = [one for one in done if one.trial in chosen]
-    notes = tuple(f"{note}\nchosen for {chosen[one.trial]}" for note, one in zip(_notes(picked), picked, strict=True))
+    notes = tuple(f"{note}\nbest of {chosen[one.trial]}" for note, one in zip(_notes(picked), picked, strict=True))
     low, high = _intervals([one.score or 0.0 for one in picked], told.images)
-    series.append(replace(_dots(picked, name, "chosen for a budget", 1), symbol="star", size=13, notes=notes, low=low,
+    series.append(replace(_dots(picked, name, "best of a budget", 1), symbol="star", size=13, notes=notes, low=low,
                           high=high))  # fmt: skip
     if other is not None and second:
         series = [replace(one, name=f"{one.name} of {told.run}") if one.name == "front" else one for one in series]
@@ -161,7 +161,7 @@ def curves(told: Told) -> list[Chart]:
         ("failed", 1, [one for one in shown if one.status == "failed"]),
         ("running", 4, [one for one in shown if one.status == "running"]),
         ("trained to its end", 0, [one for one in shown if one.status == "done" and one.trial not in best]),
-        ("chosen for a budget", 2, [one for one in shown if one.trial in best]),
+        ("best of a budget", 2, [one for one in shown if one.trial in best]),
     )
     series = []
     for name, colour, mine in groups:
@@ -173,7 +173,7 @@ def curves(told: Told) -> list[Chart]:
     says = "Validation accuracy against the views a student has trained on, a line for each trial; dashed lines are rungs, " \
         "where trials are compared, and a cross is where one was stopped or failed."  # fmt: skip
     if len(shown) < len(some):
-        says += f" {len(shown)} of {len(some)} trials are drawn: those chosen and an even part of the others."
+        says += f" {len(shown)} of {len(some)} trials are drawn: the best of each budget and an even part of the others."
     rows = tuple(
         (one.trial, one.status, one.budget, p.images, p.epochs, _finite(p.val_top1), p.rung, p.final, p.seconds, p.elapsed)
         for one in some

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -17,8 +16,10 @@ from autokd.files import whole, write_text
 from autokd.report import run_charts
 from autokd.report.chart import PALETTE, Chart, csv_text
 from autokd.report.compare import as_section, differences
+from autokd.report.confirm_chart import confirmations
 from autokd.report.courses import Told, read_run
 from autokd.report.draw_page import plotly
+from autokd.report.finals import FILES, TESTED, file_rows, score_rows
 from autokd.report.html import data_block, document, escape, plotly_script, table
 from autokd.report.summary import Section, Summary, confirmation, headline, policy_of, sections, summarise
 from autokd.report.words import amount, percent
@@ -51,15 +52,16 @@ def write_report(folder: str | Path, *, compare: str | Path | None = None) -> Pa
         name = "compare-" + re.sub(r"[^A-Za-z0-9._-]+", "-", other.run)
         page, figures = page.with_name(f"{name}.html"), figures / name
     parts = _parts(told, other)
-    charts = [chart for part in parts for chart in part.charts]
+    raced = _Part("race", "Candidates and controls", tuple(confirmations(summary.confirmed, summary.stale)), "")
+    charts = [chart for part in (raced, *parts) for chart in part.charts]
     for chart in charts:
         _write_figure(figures, chart)
-    for stale in figures.glob("importance-*"):  # of a budget whose knobs no longer tell anything apart
-        if stale.stem not in {chart.key for chart in charts}:
-            stale.unlink()
+    for pattern in ("importance-*", "confirmed-*"):  # of a budget that has none any more
+        for stale in figures.glob(pattern):
+            if stale.stem not in {chart.key for chart in charts}:
+                stale.unlink()
     place = quote(figures.relative_to(page.parent).as_posix())
-    finals = _finals(Path(folder), list(summary.best))
-    write_text(page, _page(told, summary, other, parts, finals, place))
+    write_text(page, _page(told, summary, other, raced, parts, place))
     return page
 
 
@@ -100,20 +102,29 @@ def _parts(told: Told, other: Told | None) -> list[_Part]:
 
 
 def _page(
-    told: Told, summary: Summary, other: Told | None, parts: Sequence[_Part], finals: list[dict[str, Any]], place: str
+    told: Told,
+    summary: Summary,
+    other: Told | None,
+    raced: _Part,
+    parts: Sequence[_Part],
+    place: str,
 ) -> str:
     title = told.run if other is None else f"{told.run} against {other.run}"
     tables = [_chosen(summary, told.images)]
     confirmed = confirmation(summary)
-    tables += [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED)
+    told_of = [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED, folded=number > 2)
                for number, one in enumerate(confirmed)]  # fmt: skip
-    if finals:
-        tables.append(_tested(finals, told))
+    told_of[2:2] = [f'<div class="figures">{_figures(raced, place)}</div>' for _ in raced.charts[:1]]
+    tables += told_of
+    if summary.finals:
+        tables.append(_tested(summary.finals, told))
+        if files_made := tuple(file_rows(summary.finals)):
+            tables.append(_plain("files", Section("Files of the finished students", FILES, files_made), _FILES))
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in _rest(summary)]
-    links = [("chosen", "Chosen students")]
-    links += [("confirmed", "Confirmed") for _ in confirmed[:1]] + [("tested", "Tested") for _ in finals[:1]]
+    links = [("chosen", "Best of the search" if summary.confirmed else "Chosen students")]
+    links += [("confirmed", "Confirmed") for _ in confirmed[:1]] + [("tested", "Tested") for _ in summary.finals[:1]]
     links += [("against", "Comparison") for _ in [other] if other] + [(part.key, part.title) for part in parts]
     links += [(key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary) if "-" not in key]
     body = [
@@ -125,7 +136,7 @@ def _page(
         '<div class="figures">' + "".join(_figures(part, place) for part in parts) + "</div>",
         *rest,
         f"<footer>{escape(_made(summary))}</footer>",
-        data_block("charts", {chart.key: plotly(chart) for part in parts for chart in part.charts}),
+        data_block("charts", {chart.key: plotly(chart) for part in (raced, *parts) for chart in part.charts}),
         data_block("palettes", {name: {f"@{i}": c for i, c in enumerate(PALETTE[name])} | _GREYS[name] for name in PALETTE}),
     ]
     here = files("autokd.report")
@@ -186,8 +197,14 @@ def _figures(part: _Part, place: str) -> str:
 # --- tables
 
 _CONFIRMED = (
-    "The best few of each budget, trained again with fresh seeds by autokd confirm: the first on the one-standard-error rule is "
-    "chosen, controls have its student, length and seeds. Optimism is what the search said above what fresh seeds say, in points."
+    "The best few of each budget, trained again with fresh seeds by autokd confirm: of those that are behind the best mean by "
+    "no more than a standard error the cheapest is chosen (or the best, with --prefer accurate). Controls have its student, "
+    "length and seeds. Optimism is what the search said above what fresh seeds say, in points."
+)
+
+_FILES = (
+    "Of the exported seed, each measured from the disk; ms are of one image in memory, one thread, median and 90th percentile. "
+    "Change is that of test top-1 against the trained module, logits by the largest difference of a logit from the module's."
 )
 
 
@@ -205,21 +222,8 @@ def _chosen(summary: Summary, images: int | None) -> str:
         rows.append((name, limits[name], score, pick.student, amount(pick.params), amount(pick.macs), pick.teacher or "-",
                      pick.method, policy_of(pick), f"{pick.trial}: {pick.settings}"))  # fmt: skip
     columns = ("budget", "limits", "val top-1", "student", "params", "MACs", "teacher", "method", "policy", "trial and settings")
-    return _plain("chosen", Section("The student chosen for each budget", columns, tuple(rows), "No budgets."))
-
-
-def _finals(folder: Path, budgets: Sequence[str]) -> list[dict[str, Any]]:
-    """What autokd finalize measured, in the order of the budgets; a file that cannot be read is passed over."""
-    found = []
-    for path in sorted((folder / "final").glob("*/metrics.json")):
-        try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(metrics, dict) and isinstance(metrics.get("test"), dict):
-            found.append(metrics)
-    order = {name: place for place, name in enumerate(budgets)}
-    return sorted(found, key=lambda one: order.get(str(one.get("budget")), len(order)))
+    title = "The search's best student of each budget" if summary.confirmed else "The student chosen for each budget"
+    return _plain("chosen", Section(title, columns, tuple(rows), "No budgets."))
 
 
 def _optimism(one: dict[str, Any], told: Told) -> float | None:
@@ -233,26 +237,26 @@ def _optimism(one: dict[str, Any], told: Told) -> float | None:
 
 def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
     rows = []
-    for one in finals:
-        test = one["test"]
+    for one, cells in zip(finals, score_rows(finals), strict=True):
         optimism = _optimism(one, told)
+        calibration = one["calibration"] or {}
         rows.append((
-            str(one.get("budget")), str(one.get("student")), percent(test.get("mean")), _range(test.get("low"), test.get("high")),
-            f"{100 * (test.get('std') or 0.0):.2f}", str(len(one.get("seeds") or ())), str(test.get("images")),
-            "-" if optimism is None else f"{optimism:+.2f}", str(one.get("test_looks")), f"{one.get('epochs') or 0:g}",
-            str(one.get("train_on")),
+            *cells[:6], str(one["test"].get("images")), "-" if optimism is None else f"{optimism:+.2f}",
+            *(_number(calibration.get(word)) for word in ("nll", "brier")), *cells[6:],
+            f"{one['epochs'] or 0:g}", str(one["train_on"]),
         ))  # fmt: skip
-    columns = ("budget", "student", "test top-1", "95 % interval", "± std, points", "seeds", "test images",
-               "search minus fresh seeds, points", "test looks", "epochs", "trained on")  # fmt: skip
+    columns = (*TESTED[:6], "test images", "optimism", "NLL", "Brier", *TESTED[6:], "epochs", "trained on")
     said = (
-        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds. What the search "
-        "saw above the validation accuracy of fresh seeds is told where both were trained for as long."
+        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds, ± std over seeds, "
+        "in points. Optimism is what the search saw above the validation accuracy of these seeds, in points, where both were "
+        "trained for as long. ECE (15 bins), NLL (nats), Brier score (0 to 2) and the threshold are of the "
+        "exported seed: kept is the share of test images whose confidence reaches it, right of these."
     )
     return _plain("tested", Section("Tested", columns, tuple(rows)), said)
 
 
-def _range(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{100 * low:.2f} to {100 * high:.2f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _compared(told: Told, other: Told) -> str:
@@ -275,9 +279,12 @@ def _rest(summary: Summary) -> list[tuple[str, Section]]:
     return found
 
 
-def _plain(key: str, one: Section, said: str = "") -> str:
+def _plain(key: str, one: Section, said: str = "", *, folded: bool = False) -> str:
+    """folded: the rows are shown when asked for."""
     none = f"{one.none[:1].upper()}{one.none[1:].rstrip('.')}."
     inner = table(one.columns, one.rows, stack=True) if one.rows else f'<p class="soft">{escape(none)}</p>'
+    if folded and one.rows:
+        inner = f"<details><summary>Show {len(one.rows)}</summary>{inner}</details>"
     said = f'<p class="soft">{escape(said)}</p>' if said else ""
     return f'<section id="{key}"><h2>{escape(one.title)}</h2>{said}{inner}</section>'
 

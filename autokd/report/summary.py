@@ -17,6 +17,7 @@ from typing import Any
 
 from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unusual
 from autokd.errors import AutokdError
+from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals, score_rows
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.select.confirmed import confirmed_row, read_confirmed
@@ -82,7 +83,9 @@ class Summary:
     leading: dict[str, Pick] = field(default_factory=dict)
     confirmed: dict[str, Any] | None = None  # what RUN/confirm.json says
     stale: tuple[str, ...] = ()  # budgets whose search found a better trial since
+    chosen: dict[str, Pick] = field(default_factory=dict)  # what was confirmed and still holds, by budget
     latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
+    finals: tuple[dict[str, Any], ...] = ()  # what RUN/final/*/metrics.json say, but for the long lists
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,11 +103,15 @@ def summarise(folder: str | Path) -> Summary:
     ahead = {name: ranked[0]["trial"] for name, ranked in best(under_way, budgets, admitted).items() if ranked}
     confirmed = read_confirmed(folder)
     stale = []
+    chosen: dict[str, Pick] = {}
     found: dict[str, Pick | None] = {}
     passed: dict[str, tuple[Pick, ...]] = {}
     for name, ranked in best(rows, budgets, admitted).items():
         told_of = (confirmed or {"budgets": {}})["budgets"].get(name)
-        if told_of and told_of["chosen"] and confirmed_row(ranked, told_of) is None:
+        row = confirmed_row(ranked, told_of)
+        if row is not None:
+            chosen[name] = _pick(row)
+        elif told_of and told_of["chosen"]:
             stale.append(name)
         fitting = [_pick(row) for row in ranked]
         found[name] = fitting[0] if fitting else None
@@ -138,6 +145,8 @@ def summarise(folder: str | Path) -> Summary:
         },
         confirmed=confirmed,
         stale=tuple(stale),
+        chosen=chosen,
+        finals=read_finals(folder, [str(one["name"]) for one in budgets]),
     )
 
 
@@ -264,10 +273,16 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     if extra:
         told.append(_costs(summary, extra))
     told += confirmation(summary, short=short)
+    if summary.finals:
+        told.append(Section("Tested: retrained with fresh seeds by autokd finalize", TESTED, tuple(score_rows(summary.finals))))
     if short:
         return told
-    settings = tuple((name, policy_of(pick), pick.settings) for name, pick in summary.best.items() if pick)
-    told.append(Section("Their settings", ("budget", "policy", "settings"), settings, "no trial has finished yet"))
+    if summary.finals:
+        told.append(Section(MEASURED, FILES, tuple(file_rows(summary.finals)), "none"))
+    picks = {name: summary.chosen.get(name, pick) for name, pick in summary.best.items()}
+    settings = tuple((name, pick.trial, policy_of(pick), pick.settings) for name, pick in picks.items() if pick)
+    title = "Settings of the confirmed, or else the best" if summary.chosen else "Their settings"
+    told.append(Section(title, ("budget", "trial", "policy", "settings"), settings, "no trial has finished yet"))
     dear = tuple(TITLES[name] for name in extra)
     columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
@@ -338,10 +353,10 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for role, one in told["controls"].items()
     )
-    head = ("budget", "control", "student", "val top-1", "gain of the choice, in points (95 %)")
+    head = ("budget", "control", "student", "val top-1", "gain, in points (95 %)")
     made.append(Section("Against controls, with the same seeds", head, gains, "no control was trained"))
     mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
-    made.append(Section("Which knobs mattered", ("budget", "share of the order of its trials"), mattered))
+    made.append(Section("Which knobs mattered, each by itself", ("budget", "share of the order of its trials"), mattered))
     if short:
         return made
     raced = tuple(
@@ -350,15 +365,15 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for one in told["candidates"]
     )  # fmt: skip
-    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "")
-    made.append(Section("The race", columns, raced))
+    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "to the best")
+    made.append(Section("The race; points to the best mean ± standard error", columns, raced))
     knobs = tuple(
         (name, one["name"], f"{one['share']:.0%}", f"{one['adjusted']:.2g}", "mattered" if one["mattered"] else "not shown")
         for name, told in budgets.items()
         for one in told["knobs"]["told"]
     )
     if knobs:
-        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", ""), knobs))
+        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", "verdict"), knobs))
     return made
 
 
@@ -397,14 +412,13 @@ def _fate(one: dict[str, Any], told: dict[str, Any]) -> str:
     if out is not None and out["failed"]:
         return f"failed: {out['failed']}"
     if out is not None:
-        return f"dropped after {out['seeds']}: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
+        return f"dropped: {_points(-out['behind'])} to {out['leader']}, p {out['p']:.2g}"
     if told["chosen"] is None:
         return ""
-    words = ["chosen"] if one["trial"] == told["chosen"] else []
-    words += ["best mean"] if one["trial"] == told["best"] else []
-    if not words:
-        behind = f"{_points(-one['behind']['mean'])} (standard error {100 * one['behind']['se']:.2f})"
-        words = [behind + (", as good" if one["within"] else "")]
+    behind = one["behind"]
+    words = ["best mean"] if one["trial"] == told["best"] or behind is None else []
+    words = words or [f"{_points(-behind['mean'])} ± {100 * behind['se']:.2f}"]
+    words += ["chosen"] if one["trial"] == told["chosen"] else ["as good"] if one["within"] and behind is not None else []
     return ", ".join(words)
 
 

@@ -62,6 +62,7 @@ def verdict_of(
         "chosen": choice.chosen if choice is not None else None,
         "best": choice.best if choice is not None else None,
         "rounds": standing.rounds,
+        "validation_images": next((int(arm.shape[1]) for _, arm in arms.values()), None),
         "controls": {},
         "optimism": None,
         "knobs": {"trials": trials, "told": [vars(one) | {"mattered": one.mattered} for one in knobs]},

@@ -20,8 +20,8 @@ def test_the_front_is_the_best_at_no_more_cost_with_limits_and_winners(made_run)
     assert sorted(series(params, "finished trial").ys) == [70.0, 80.0, 90.0]
     assert [(line.at, line.text) for line in params.lines] == [(25_000, "tiny"), (90_000, "small")]
     assert macs.lines == ()  # no budget limits MACs
-    chosen = series(params, "chosen for a budget")
-    assert [note.splitlines()[-1] for note in chosen.notes] == ["chosen for tiny", "chosen for small, any"]
+    chosen = series(params, "best of a budget")
+    assert [note.splitlines()[-1] for note in chosen.notes] == ["best of tiny", "best of small, any"]
     assert [row[-2:] for row in params.rows] == [(True, "tiny"), (True, "small, any"), (False, "")]
 
 

@@ -131,9 +131,10 @@ def test_what_was_tested_stands_with_its_interval_and_the_optimism_of_the_search
     (made_run / "final" / "small").mkdir()
     (made_run / "final" / "small" / "metrics.json").write_text("{", encoding="utf-8")  # being written
     text = Page(write_report(made_run)).text
-    assert "66.50 %61.00 to 72.001.252359+2.001" in text  # mean, interval, std in points, seeds, images, optimism, looks
+    # mean, std in points, interval, seeds, images, optimism; what an earlier autokd did not measure; looks
+    assert "66.50 %1.2561.00 to 72.002359+2.00-----1" in text
     (final / "metrics.json").write_text(json.dumps({**metrics, "epochs": 40}), encoding="utf-8")
-    assert "359-1" in Page(write_report(made_run)).text  # twenty times as long: no word on the search's optimism
+    assert "2359-" in Page(write_report(made_run)).text  # twenty times as long: no word on the search's optimism
 
 
 def test_another_run_lies_over_the_front_on_a_page_of_its_own(report_runs, tmp_path):
@@ -142,7 +143,26 @@ def test_another_run_lies_over_the_front_on_a_page_of_its_own(report_runs, tmp_p
     assert made == one / "compare-two.html" and not (one / "report.html").exists()
     page = Page(made)
     names = [trace["name"] for trace in page.charts()["front-macs"]["data"]]
-    assert names == ["finished trial", "front of one", "chosen for a budget", "finished trial of two", "front of two"]
+    assert names == ["finished trial", "front of one", "best of a budget", "finished trial of two", "front of two"]
     assert "against" in page.ids() and page.text.count("+10.00") == 2  # both budgets
     assert (one / "report" / "compare-two" / "front-macs.png").exists()
     assert any(one["href"] == "report/compare-two/front-macs.csv" for one in page.of("a"))
+
+
+def test_a_confirmation_has_its_figure_beside_its_tables_and_its_race_folded(report_runs, tmp_path):
+    run = report_runs.write(tmp_path / "run", 6)
+    one = {"student": "resnet8", "seeds": [1, 2], "scores": [0.6, 0.62], "mean": 0.61, "low": 0.55, "high": 0.66, "params": 1}
+    first = {**one, "trial": "t00000", "macs": 1, "search": 0.64, "dropped": None, "behind": None, "within": True}
+    gain = {"mean": 0.01, "low": -0.01, "high": 0.03, "se": 0.01}
+    names = dict.fromkeys(("chosen", "best", "search_best"), "t00000")
+    budget = {"candidates": [first], "controls": {"ce": {**one, "same": False, "gain": gain}}, **names, "optimism": 0.03,
+              "verdict": "inconclusive", "why": "", "knobs": {"trials": 2, "told": []}}  # fmt: skip
+    (run / "confirm.json").write_text(json.dumps({"budgets": {"tiny": budget}}), encoding="utf-8")
+    text = write_report(run).read_text(encoding="utf-8")
+    places = [text.index(f'<section id="{key}">') for key in ("confirmed", "confirmed-1", "race", "confirmed-2", "confirmed-3")]
+    assert places == sorted(places) and text.index("<summary>Show 1<") > places[-1]
+    assert 'data-chart="confirmed-0"' in text and "The search's best student" in text.replace("&#x27;", "'")
+    assert (run / "report" / "confirmed-0.png").exists() and (run / "report" / "confirmed-0.csv").exists()
+    (run / "confirm.json").unlink()
+    assert 'id="race"' not in write_report(run).read_text(encoding="utf-8")
+    assert not list((run / "report").glob("confirmed-*"))
