@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "teacher train": ("autokd teacher train my_space.yaml --teacher wide",),
     "teacher check": ("autokd teacher check search_spaces/digits.yaml",),
     "cache info": ("autokd cache info",),
+    "doctor": ("autokd doctor", "autokd doctor --json"),
     "cache clear": ("autokd cache clear signals --yes",),
     "version": ("autokd version --json",),
 }

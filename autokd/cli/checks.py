@@ -1,0 +1,216 @@
+"""What an installation needs, asked one thing at a time: from metadata, so that neither torch nor ray is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+__all__ = ["Check", "all_checks"]
+
+_GB = 1e9
+_HELD = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow")  # what a person asks for first, told one by one
+
+
+@dataclass(frozen=True)
+class Check:
+    """state: ok, warn (it works, but slower or for a shorter time than it could) or fail. fix: what to do about it."""
+
+    name: str
+    state: str
+    found: str
+    fix: str = ""
+
+
+def all_checks(runs: Path, cache: Path, *, port: int = 5000) -> list[Check]:
+    """Every check, in the order in which a person would mend things. runs, cache: folders that need not exist yet."""
+    return [
+        python(sys.version_info[:3]),
+        *packages(_required("autokd"), _version),
+        twins(_version("torch"), _required("torchvision")),
+        compiled(_source("ray"), dont_write="PYTHONDONTWRITEBYTECODE" in os.environ, prefix=sys.pycache_prefix),
+        cores(_cores()),
+        gpu(_asked_nvidia(), _version("torch") or ""),
+        folder("runs", runs, least=2 * _GB),
+        folder("cache", cache, least=5 * _GB),
+        shared_memory(Path("/dev/shm")),
+        open_files(_open_files()),
+        free_port(port),
+    ]
+
+
+def python(version: tuple[int, ...]) -> Check:
+    told = f"{'.'.join(map(str, version))} ({sys.executable})"
+    if version < (3, 11):
+        return Check("python", "fail", told, "autokd needs Python 3.11 or later: make the environment with a newer one")
+    return Check("python", "ok", told)
+
+
+def packages(required: Iterable[str], version: Callable[[str], str | None]) -> list[Check]:
+    """One check for each package that people know by name, one for all others. required: lines as in a wheel's metadata."""
+    wanted = [one for line in required if not (one := Requirement(line)).marker or one.marker.evaluate({"extra": ""})]
+    told, rest = [], []
+    for one in wanted:
+        have = version(one.name)
+        if have is None:
+            told.append(Check(one.name, "fail", "is not installed", f"pip install '{_named(one)}'"))
+        elif not one.specifier.contains(have, prereleases=True):
+            told.append(Check(one.name, "fail", f"{have}, and {one.specifier} is needed", f"pip install '{_named(one)}'"))
+        elif one.name in _HELD:
+            told.append(Check(one.name, "ok", have))
+        else:
+            rest.append(one.name)
+    if rest:
+        told.append(Check("other packages", "ok", f"{len(rest)} as required"))
+    return told
+
+
+def twins(torch: str | None, vision: Iterable[str]) -> Check:
+    """torchvision holds compiled code for one torch. torch: its version. vision: what torchvision's metadata requires."""
+    pinned = [one for line in vision if (one := Requirement(line)).name == "torch"]
+    if torch is None or not pinned:
+        return Check("torch and torchvision", "ok", "nothing to compare")
+    if pinned[0].specifier.contains(torch.split("+")[0], prereleases=True):
+        return Check("torch and torchvision", "ok", "made for each other")
+    found = f"torchvision was built for torch {pinned[0].specifier}, and {torch} is here"
+    return Check("torch and torchvision", "fail", found, "pip install --upgrade torch torchvision, both at once")
+
+
+def compiled(source: Path | None, *, dont_write: bool, prefix: str | None) -> Check:
+    """Whether Python finds compiled files: each Ray worker imports some thousand modules. source: a module of Ray."""
+    if source is None:
+        return Check("compiled files", "ok", "nothing to look at")
+    cached = Path(importlib.util.cache_from_source(str(source)))
+    if cached.exists():
+        return Check("compiled files", "ok", "there")
+    if dont_write and not prefix:
+        found = "PYTHONDONTWRITEBYTECODE is set and nothing is compiled: every worker starts slowly"
+        fix = "install with `uv pip install --compile-bytecode`, run `python -m compileall` on the environment, or unset it"
+        return Check("compiled files", "warn", found, fix)
+    return Check("compiled files", "ok", "written at the first start")
+
+
+def cores(count: int) -> Check:
+    if count < 2:
+        return Check("cores", "warn", "1: trials train one after another", "a machine with more cores, or a GPU")
+    return Check("cores", "ok", f"{count} ({platform.machine()})")
+
+
+def gpu(asked: tuple[bool, str], torch: str) -> Check:
+    """asked: whether nvidia-smi is there, and what it said. torch: its version, whose ending names what it was built for."""
+    there, said = asked
+    if not there:
+        return Check("gpu", "ok", "none: trials run on the CPU")
+    names = [line.strip() for line in said.splitlines() if line.strip()]
+    if not names:
+        return Check("gpu", "fail", "nvidia-smi is here and names no GPU", "reinstall or reload the NVIDIA driver")
+    if torch.endswith("+cpu"):
+        return Check("gpu", "fail", f"{', '.join(names)}, but torch {torch} cannot use it", "pip install torch for CUDA")
+    return Check("gpu", "ok", ", ".join(names))
+
+
+def folder(name: str, path: Path, *, least: float) -> Check:
+    """Whether a folder, or the nearest one above it that exists, can be written and has `least` bytes left."""
+    near = next(one for one in (path, *path.absolute().parents) if one.exists())
+    title = f"{name} folder"
+    if not near.is_dir():
+        return Check(title, "fail", f"{near} is a file", "move it, or name another folder")
+    if not os.access(near, os.W_OK | os.X_OK):
+        return Check(title, "fail", f"{near} cannot be written", "change its rights, or name another folder")
+    free = shutil.disk_usage(near).free
+    told = f"{free / _GB:.3g} GB free at {path}"
+    if free < least:
+        way = "AUTOKD_CACHE moves it, `autokd cache clear` empties it" if name == "cache" else "--runs names another folder"
+        return Check(title, "warn", f"{told}; {least / _GB:.0f} GB are wise", way)
+    return Check(title, "ok", told)
+
+
+def shared_memory(path: Path, least: float = 1 * _GB) -> Check:
+    """Ray keeps its objects there; in a container it is often 64 MB."""
+    if not path.is_dir():
+        return Check("shared memory", "ok", f"no {path} on this system")
+    size = shutil.disk_usage(path).total
+    if size < least:
+        found = f"{path} holds {size / 1e6:.0f} MB; Ray will keep its objects on the disk"
+        return Check("shared memory", "warn", found, "docker run --shm-size=2g, or mount a larger one")
+    return Check("shared memory", "ok", f"{size / _GB:.1f} GB")
+
+
+def open_files(limits: tuple[int, int] | None, least: int = 4096) -> Check:
+    """limits: (soft, hard); Ray raises the soft one itself, as far as the hard one allows."""
+    if limits is None:
+        return Check("open files", "ok", "no limit on this system")
+    soft, hard = limits
+    if 0 <= hard < least:
+        found = f"{hard} at most; Ray wants {least}, more on many cores"
+        return Check("open files", "warn", found, f"ulimit -n {least}, or LimitNOFILE= of the service")
+    return Check("open files", "ok", f"{soft} (up to {'any number' if hard < 0 else hard})")
+
+
+def free_port(port: int) -> Check:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            found = f"port {port} of autokd ui is taken"
+            return Check("port", "warn", found, "autokd ui --port N, or end what listens there")
+    return Check("port", "ok", f"{port} is free for autokd ui")
+
+
+# --- what is here
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _required(name: str) -> list[str]:
+    """Nothing where the package runs from its folder without having been installed."""
+    return metadata.requires(name) or [] if _version(name) is not None else []
+
+
+def _named(one: Requirement) -> str:
+    extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
+    return f"{one.name}{extras}{one.specifier}"
+
+
+def _source(package: str) -> Path | None:
+    found = importlib.util.find_spec(package)  # finds, and does not import
+    return Path(found.origin) if found is not None and found.origin else None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _asked_nvidia() -> tuple[bool, str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return False, ""
+    words = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        return True, subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return True, ""
+
+
+def _open_files() -> tuple[int, int] | None:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
