@@ -11,7 +11,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd search my_space.yaml --trials 50 --set space.ratio=0.5 --name half",
         "autokd search search_spaces/digits.yaml --confirm",
     ),
-    "resume": ("autokd resume", "autokd resume digits-20260101 --trials 100"),
+    "resume": ("autokd resume", "autokd resume digits-20260101 --add-trials 50", "autokd resume --retry-failed"),
     "status": ("autokd status", "autokd status digits-20260101 --json"),
     "show": ("autokd show digits-20260101 t00007",),
     "report": (

@@ -9,6 +9,7 @@ import typer
 
 from autokd.cli.console import echo, print_json
 from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
+from autokd.errors import AutokdError
 
 if TYPE_CHECKING:
     from autokd.search.run import Run
@@ -69,7 +70,9 @@ def resume(
     runs: Runs = Path("runs"),
     changes: Set = None,
     trials: Trials = None,
+    add: Annotated[int | None, typer.Option("--add-trials", min=1, help="So many more than its limit was.")] = None,
     hours: Hours = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run what failed once more.")] = False,
     address: Address = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -77,6 +80,8 @@ def resume(
     """Go on with a search that was cut off, or extend it."""
     folder = find_run(run, runs)
     overrides = list(changes or [])
+    if add is not None:
+        trials = _more(folder, add, trials)
     short = {"search.trials": trials, "search.hours": hours, "resources.address": address}
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
@@ -88,9 +93,23 @@ def resume(
         watch.board.catch_up(read_events(folder / FILE))
         from autokd.search.run import resume as go_on
 
-        return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch))
+        return go_on(folder, overrides=overrides, retry_failed=retry_failed, on_event=watch, at_end=_report(watch))
 
     watched(begin, as_json=as_json, quiet=quiet)
+
+
+def _more(folder: Path, add: int, trials: int | None) -> int:
+    """The limit on trials with `add` to it. Raises AutokdError where there is none, or another one is given as well."""
+    from autokd.config.search_space import load_space
+
+    if trials is not None:
+        raise AutokdError("--trials and --add-trials say two things of one limit", fix="give one of them")
+    limit = load_space(folder / "space.yaml").search.trials
+    if limit is None:
+        raise AutokdError(
+            "this search has no limit on its trials", where=str(folder), fix="its other limits: --hours, or --set search.images="
+        )
+    return limit + add
 
 
 def _report(watch: Any) -> Any:

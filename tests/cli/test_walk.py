@@ -57,7 +57,7 @@ def test_search_status_report_resume_and_finalize_say_what_they_do_and_nothing_e
     trial = status["best"]["tiny"]["trial"]
     assert json.loads(autokd("show", folder.name, trial, "--json"))["config"]["student"]["name"] == "resnet8x0.5"
 
-    longer = autokd("resume", folder.name, "--trials", "4")
+    longer = autokd("resume", folder.name, "--add-trials", "1")
     assert len(re.findall(r"trial t0000\d starts", longer)) == 1
     report = json.loads(autokd("report", "--json"))
     assert sum(report["counts"].values()) == 4
