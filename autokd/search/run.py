@@ -299,6 +299,8 @@ def carry_out(
         if not isinstance(engine, str):
             engine.close()
         recorder.close()
+        if not hasattr(space, "what"):
+            _conclude(import_module("autokd.select.front_file").write_front, folder, tell)  # a room beside this one
         if at_end is not None:
             _conclude(at_end, folder, tell)
         if log is not None:
@@ -520,6 +522,7 @@ def bench_settings(space: Any) -> dict[str, Any]:
 
 
 def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
+    from autokd.track.mlflow_files import files_of
     from autokd.track.mlflow_log import MlflowLog
 
     home = _home(folder, space)
@@ -527,7 +530,7 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         home,
         experiment=space.name,
         run=folder.relative_to(home).as_posix(),
-        artifacts=(folder / SPACE, folder / "environment.json", folder / "report.html", folder / "report"),
+        artifacts=files_of(folder),
         complain=tell.phase,
         wait=True,
     )
