@@ -125,8 +125,14 @@ class Run:
         return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
 
     def report(self, *, compare: str | os.PathLike[str] | None = None) -> Path:
-        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's."""
-        return Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's.
+
+        MLflow's run of the search is given them, too, where no other run is compared.
+        """
+        page = Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+        if compare is None:
+            import_module("autokd.track.mlflow_files").keep_files(self.folder)
+        return page
 
 
 Observer = Callable[[dict[str, Any]], None]

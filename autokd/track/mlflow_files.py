@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -9,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "put_files", "quiet_client", "store_uri"]
+__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "put_files", "quiet_client",
+           "read_front", "store_uri"]  # fmt: skip
 
 RUN_TAG, TRIAL_TAG = "autokd.run", "autokd.trial"
 FILES = (
@@ -49,6 +51,15 @@ def put_files(client: Any, run: str, paths: Iterable[Path]) -> None:
             client.log_artifacts(run, str(path), path.name)
         elif path.exists():
             client.log_artifact(run, str(path))
+
+
+def read_front(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """The lines of the front.csv among these files."""
+    for path in paths:
+        if path.name == "front.csv" and path.exists():
+            with open(path, encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file))
+    return []
 
 
 def find_search(client: Any, run: str) -> tuple[str, str] | None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from autokd.config.limits import COSTS, limits_in
-from autokd.track.mlflow_files import RUN_TAG, TRIAL_TAG, put_files, quiet_client, store_uri
-from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_view, saved_views
+from autokd.track.mlflow_files import RUN_TAG, TRIAL_TAG, put_files, quiet_client, read_front, store_uri
+from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_view, saved_views, search_note
 
 __all__ = ["MlflowLog", "store_uri"]
 
@@ -180,10 +180,10 @@ class _Writer:
             tags |= {f"budget.{one['name']}": _limits(one) for one in event.get("budgets", [])}
             self.parent = self.client.create_run(self.experiment, time, tags=tags, run_name=self.log.run).info.run_id
             put_files(self.client, self.parent, [one for one in self.log.artifacts if one.suffix in (".yaml", ".json")])
-            if "what" not in event:  # not a part of another search
-                self.client.set_experiment_tag(self.experiment, LATEST_TAG, f"{time} {self.log.run}")
         elif event["event"] == "resume":
             self.client.update_run(self.parent, status="RUNNING")
+        if "what" not in event:  # not a part of another search
+            self.client.set_experiment_tag(self.experiment, LATEST_TAG, f"{time} {self.log.run}")
 
     def _trial(self, event: dict[str, Any], time: int) -> None:
         from mlflow.entities import Param
@@ -244,7 +244,8 @@ class _Writer:
 
     def _save_view(self) -> None:
         """What the page shows of this search, and where it is found, as tags of the experiment."""
-        view = saved_view(self.log.run, self.knobs.charts(), columns=list(self.columns), began=self.began)
+        facts: dict[str, Any] = {"columns": list(self.columns), "began": self.began, "parent": self.parent or ""}
+        view = saved_view(self.log.run, self.knobs.charts(), **facts)
         if view is not None:
             self.client.set_experiment_tag(self.experiment, *view)
         tags = self.client.get_experiment(self.experiment).tags
@@ -266,6 +267,8 @@ class _Writer:
                 self.client.set_terminated(child, "KILLED")
         if self.parent:
             put_files(self.client, self.parent, self.log.artifacts)
+            told = (self.experiment, self.log.run, self.parent, read_front(self.log.artifacts), self.children)
+            self.client.set_tag(self.parent, NOTE_TAG, search_note(*told)[:_LONGEST])
             self.client.set_terminated(self.parent, self.outcome)
 
 

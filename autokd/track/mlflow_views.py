@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["LATEST_TAG", "NOTE_TAG", "Knobs", "address", "latest", "note", "parameter", "saved_view", "saved_views"]
+__all__ = [
+    "LATEST_TAG", "NOTE_TAG", "Knobs", "address", "latest", "note", "parameter", "saved_view", "saved_views", "search_note",
+]  # fmt: skip
 
 LATEST_TAG = "autokd.latest"  # of an experiment: "<when its newest search began, ms> <the search>"
 NOTE_TAG = "mlflow.note.content"  # an experiment's description
@@ -84,33 +86,33 @@ def parameter(knob: str, params: Mapping[str, Any]) -> str | None:
 
 
 def saved_view(
-    run: str, charts: Sequence[Sequence[str]], *, columns: Sequence[str] = (), began: int = 0
+    run: str, charts: Sequence[Sequence[str]], *, columns: Sequence[str] = (), began: int = 0, parent: str = ""
 ) -> tuple[str, str] | None:
     """The experiment's tag (its name and value) that saves the view of one search; None where MLflow takes none so long.
 
     charts: the axes of each chart of parallel coordinates (Knobs.charts). columns: of the table, beside the usual ones, by
-    MLflow's names ("params.`ratio`"). began: ms since 1970.
+    MLflow's names ("params.`ratio`"). began: ms since 1970. parent: MLflow's id of the search's own run, for the note.
     """
     for kept in range(len(charts), -1, -1):
         text = json.dumps(_state(run, charts[:kept], columns), separators=(",", ":"))
         packed = "deflate;" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-        value = json.dumps({"name": run, "createdAt": began, "updatedAt": began, "state": packed})
+        value = json.dumps({"name": run, "createdAt": began, "updatedAt": began, "state": packed, "parent": parent})
         if len(value) <= _LONGEST:
             return _SAVED + run, value
     return None
 
 
-def saved_views(tags: Mapping[str, str]) -> list[str]:
-    """The searches that have a view among an experiment's tags, the newest first."""
+def saved_views(tags: Mapping[str, str]) -> dict[str, str]:
+    """MLflow's id of each search that has a view among an experiment's tags, by its name, the newest first."""
     found = []
     for name, value in tags.items():
         if name.startswith(_SAVED):
             try:
                 view = json.loads(value)
-                found.append((view["createdAt"], view["name"], name.removeprefix(_SAVED)))
-            except (ValueError, KeyError, TypeError):  # of another version of the page, or of a person
+                found.append((view["createdAt"], view["name"], view["parent"]))
+            except (ValueError, KeyError, TypeError):  # a person's own, or of another version of the page
                 continue
-    return [key for _, name, key in sorted(found, reverse=True) if name == key]
+    return {name: parent for _, name, parent in sorted(found, reverse=True)}
 
 
 def latest(experiments: Sequence[Mapping[str, Any]], run: str | None = None) -> tuple[str, str] | None:
@@ -132,20 +134,38 @@ def address(experiment: str, run: str, *, charts: bool = False) -> str:
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={quote(run, safe='')}{mode}"
 
 
-def note(experiment: str, runs: Sequence[str], written: str | None = None) -> str | None:
-    """The experiment's description, in Markdown: where each search is looked at. runs: the newest first.
+def note(experiment: str, searches: Mapping[str, str], written: str | None = None) -> str | None:
+    """The experiment's description, in Markdown: where each search is looked at. searches: as `saved_views` gives them.
 
     written: what stands there; None is returned where that is a person's own, or says all of this.
     """
-    told = [f"**{run}**: [trials by budget]({_link(experiment, run)}) · [its knobs]({_link(experiment, run, charts=True)})"
-            for run in runs[:_LISTED]]  # fmt: skip
+    told = [f"**{run}**: {_places(experiment, run, parent)}" for run, parent in list(searches.items())[:_LISTED]]
     if not told or written == (text := "\n".join([f"{_FIRST} is {told[0]}\n", *(f"- {one}" for one in told[1:])])):
         return None
     return text if not written or written.startswith(_FIRST) else None
 
 
-def _link(experiment: str, run: str, *, charts: bool = False) -> str:
-    return address(experiment, run, charts=charts)[1:]
+def search_note(
+    experiment: str, run: str, parent: str, front: Sequence[Mapping[str, str]] = (), trials: Mapping[str, str] | None = None
+) -> str:
+    """The description of a search's own run. front: the lines of front.csv. trials: MLflow's ids by trial, to link them."""
+    lines = [f"A search of autokd: {_places(experiment, run, parent)}"]
+    best = sorted((name, row) for row in front for name in row["best_of"].split())
+    if best:
+        names = ("student", "teacher", "method", "policy", "ratio")
+        lines += ["", f"| best of | trial | val top-1 | {' | '.join(names)} |", "|" + "---|" * (3 + len(names))]
+    for name, row in best:
+        known = (trials or {}).get(row["trial"])
+        trial = f"[{row['trial']}](#/experiments/{experiment}/runs/{known})" if known else row["trial"]
+        lines.append(f"| {name} | {trial} | {float(row['val_top1']):.2%} | {' | '.join(row[key] for key in names)} |")
+    return "\n".join(lines)
+
+
+def _places(experiment: str, run: str, parent: str) -> str:
+    """Links to what is seen of a search, in Markdown."""
+    places = {"trials by budget": address(experiment, run)[1:], "knobs": address(experiment, run, charts=True)[1:]}
+    places |= {"report, front and table": f"#/experiments/{experiment}/runs/{parent}/artifacts"} if parent else {}
+    return " · ".join(f"[{name}]({place})" for name, place in places.items())
 
 
 def _state(run: str, charts: Sequence[Sequence[str]], columns: Sequence[str]) -> dict[str, Any]:
