@@ -22,7 +22,6 @@ from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_v
 __all__ = ["MlflowLog", "store_uri"]
 
 STATUS_TAG = "autokd.status"
-_GROUP = "the search"  # where the parent stands among the budgets' groups
 _TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CLOSED = {"failed": "FAILED", "cancelled": "KILLED"}  # of a search; a paused one has done what it was to do so far
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with training runs
@@ -128,7 +127,7 @@ class _Writer:
         self.waiting: dict[str, list[Any]] = {}  # MLflow's id: metrics not yet sent
         self.knobs = Knobs()
         self.columns: dict[str, None] = {}
-        self.began = 0
+        self.began, self.what = 0, "search"
         self._stale = False  # whether the view that the page opens with is to be written again
         self._find()
 
@@ -175,8 +174,9 @@ class _Writer:
     def _begin(self, event: dict[str, Any], time: int) -> None:
         if event["event"] == "begin":
             self.began, self._stale = time, True
+            self.what = event.get("what", "search")
         if self.parent is None:
-            tags = {RUN_TAG: self.log.run, "budget": _GROUP}
+            tags = {RUN_TAG: self.log.run, "budget": f"the {self.what}"}  # its place among the groups
             tags |= {f"budget.{one['name']}": _limits(one) for one in event.get("budgets", [])}
             self.parent = self.client.create_run(self.experiment, time, tags=tags, run_name=self.log.run).info.run_id
             put_files(self.client, self.parent, [one for one in self.log.artifacts if one.suffix in (".yaml", ".json")])
@@ -267,8 +267,9 @@ class _Writer:
                 self.client.set_terminated(child, "KILLED")
         if self.parent:
             put_files(self.client, self.parent, self.log.artifacts)
-            told = (self.experiment, self.log.run, self.parent, read_front(self.log.artifacts), self.children)
-            self.client.set_tag(self.parent, NOTE_TAG, search_note(*told)[:_LONGEST])
+            facts: dict[str, Any] = {"front": read_front(self.log.artifacts), "trials": self.children, "what": self.what}
+            told = search_note(self.experiment, self.log.run, self.parent, **facts)
+            self.client.set_tag(self.parent, NOTE_TAG, told[:_LONGEST])
             self.client.set_terminated(self.parent, self.outcome)
 
 

@@ -30,7 +30,7 @@ _AXES = 10  # of one chart; more cannot be read
 _SOME = 4  # charts of knobs that only some trials have
 _WIDTHS = {"attributes.`Run Name`": 200, "metrics.`val_top1`": 190, "tags.`autokd.status`": 110}
 _HIGH = 400  # pixels of a chart
-_METRICS = ("val_top1", "images", "macs", "params", "seconds", "signal_hits", "signal_misses")
+_METRICS = ("val_top1", "epochs", "macs", "params", "seconds", "signal_hits", "signal_misses")
 
 
 class Knobs:
@@ -103,7 +103,10 @@ def saved_view(
 
 
 def saved_views(tags: Mapping[str, str]) -> dict[str, str]:
-    """MLflow's id of each search that has a view among an experiment's tags, by its name, the newest first."""
+    """MLflow's id of each search that has a view among an experiment's tags, by its name, the newest first.
+
+    Confirmations, which are parts of searches, come last.
+    """
     found = []
     for name, value in tags.items():
         if name.startswith(_SAVED):
@@ -112,7 +115,8 @@ def saved_views(tags: Mapping[str, str]) -> dict[str, str]:
                 found.append((view["createdAt"], view["name"], view["parent"]))
             except (ValueError, KeyError, TypeError):  # a person's own, or of another version of the page
                 continue
-    return {name: parent for _, name, parent in sorted(found, reverse=True)}
+    whole = [one for one in found if "/" not in one[1]]  # the others are parts of them: a confirmation is run/confirm
+    return {name: parent for some in (whole, found) for _, name, parent in sorted(some, reverse=True)}
 
 
 def latest(experiments: Sequence[Mapping[str, Any]], run: str | None = None) -> tuple[str, str] | None:
@@ -146,10 +150,16 @@ def note(experiment: str, searches: Mapping[str, str], written: str | None = Non
 
 
 def search_note(
-    experiment: str, run: str, parent: str, front: Sequence[Mapping[str, str]] = (), trials: Mapping[str, str] | None = None
+    experiment: str,
+    run: str,
+    parent: str,
+    *,
+    what: str = "search",
+    front: Sequence[Mapping[str, str]] = (),
+    trials: Mapping[str, str] | None = None,
 ) -> str:
     """The description of a search's own run. front: the lines of front.csv. trials: MLflow's ids by trial, to link them."""
-    lines = [f"A search of autokd: {_places(experiment, run, parent)}"]
+    lines = [f"A {what} of autokd: {_places(experiment, run, parent)}"]
     best = sorted((name, row) for row in front for name in row["best_of"].split())
     if best:
         names = ("student", "teacher", "method", "policy", "ratio")
@@ -164,7 +174,8 @@ def search_note(
 def _places(experiment: str, run: str, parent: str) -> str:
     """Links to what is seen of a search, in Markdown."""
     places = {"trials by budget": address(experiment, run)[1:], "knobs": address(experiment, run, charts=True)[1:]}
-    places |= {"report, front and table": f"#/experiments/{experiment}/runs/{parent}/artifacts"} if parent else {}
+    files = "files" if "/" in run else "report, front and table"
+    places |= {files: f"#/experiments/{experiment}/runs/{parent}/artifacts"} if parent else {}
     return " · ".join(f"[{name}]({place})" for name, place in places.items())
 
 
