@@ -1,4 +1,4 @@
-"""Photograph what `autokd ui RUN` opens, in a headless Chromium: `python docs/draw_mlflow.py RUN` (needs playwright and a chromium).
+"""Photograph what `autokd ui RUN` opens: `python docs/draw_mlflow.py RUN` (needs playwright and a chromium).
 
 Writes docs/images/mlflow-runs.png (the trials by budget) and docs/images/mlflow-parallel.png (the charts of the knobs).
 """
@@ -24,8 +24,8 @@ def main() -> None:
     with served(Path(sys.argv[1])) as (runs, charts), chromium() as browser:
         sight = browser.new_page(viewport={"width": 1600, "height": 1000})
         sight.add_init_script(CLOSED)
-        _photograph(sight, runs, "[role=gridcell] >> text=/^Group: /", "mlflow-runs.png")
-        _photograph(sight, charts, "svg.marginals, .parcoords canvas", "mlflow-parallel.png")
+        _photograph(sight, runs, "text=/^Group: the/", "mlflow-runs.png")
+        _photograph(sight, charts, "div.parcoords canvas", "mlflow-parallel.png")
 
 
 @contextmanager

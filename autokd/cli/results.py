@@ -321,6 +321,8 @@ def ui(
                     echo(f"ready: {page}")
                     if charts:
                         echo(f"knobs: {charts}")
+            elif server.poll() is None and not quiet:
+                echo(f"slow to answer; it will be at {page}")
             if browser and server.poll() is None:
                 import webbrowser
 

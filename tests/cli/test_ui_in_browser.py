@@ -55,8 +55,11 @@ def addresses(run, repository) -> Iterator[dict[str, str]]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stdout is not None
-        told = [server.stdout.readline().strip() for _ in range(4)]
-        yield dict(line.partition(": ")[::2] for line in told)
+        told: dict[str, str] = {}
+        while "knobs" not in told and (line := server.stdout.readline()):
+            assert not line.startswith("slow"), line
+            told |= dict([line.strip().partition(": ")[::2]])
+        yield told
     finally:
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""The views that MLflow's page opens with. That the page understands them is tested in a browser: tests/cli/test_ui_in_browser.py."""
+"""The views that MLflow's page opens with. That the page understands them is tested in tests/cli/test_ui_in_browser.py."""
 
 from __future__ import annotations
 
