@@ -38,7 +38,11 @@ def served(run: Path) -> Iterator[tuple[str, str]]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
-        told = dict(line.strip().partition(": ")[::2] for line in (server.stdout.readline() for _ in range(4)))
+        told: dict[str, str] = {}
+        while "knobs" not in told and (line := server.stdout.readline()):
+            told |= dict([line.strip().partition(": ")[::2]])
+            if line.startswith("slow"):
+                break
         yield told["ready"], told["knobs"]
     finally:
         server.send_signal(signal.SIGINT)
