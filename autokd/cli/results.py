@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -74,15 +75,23 @@ def report(
         echo(render(summary, form, [as_section(one, two, found)]))
 
 
-def keep_report(folder: Path) -> Path | None:
-    """Write report.html at the end of a command; where that cannot be done, say so and go on, since the run is kept."""
+def keep_report(folder: Path, *, again: bool = False) -> Path | None:
+    """Write report.html at the end of a command; where that cannot be done, say so and go on, since the run is kept.
+
+    again: MLflow has the files of this search already, and is given the new ones.
+    """
     from autokd.report.run_page import write_report
 
+    page = None
     try:
-        return write_report(folder)
+        page = write_report(folder)
     except (AutokdError, OSError) as fault:
         typer.echo(f"report.html could not be written: {fault}", err=True)
-        return None
+    if again:
+        from autokd.track.mlflow_files import keep_files
+
+        keep_files(folder, complain=lambda told: typer.echo(told, err=True))
+    return page
 
 
 def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Section] = ()) -> None:
@@ -262,7 +271,7 @@ def finalize(
     except KeyboardInterrupt:
         typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
         raise typer.Exit(130) from None
-    page = keep_report(folder)
+    page = keep_report(folder, again=True)
     if as_json:
         print_json({name: final.metrics for name, final in finals.items()})
         return
@@ -275,12 +284,18 @@ def finalize(
 
 
 def ui(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="The search to open; the one that began or was resumed last where left out."),
+    ] = None,
     runs: Runs = Path("runs"),
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser once it answers.")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Browse every trial in MLflow, on this machine only."""
+    """Browse every trial in MLflow, on this machine only: it opens on a search's trials, grouped by budget."""
+    folder = find_run(run, runs) if run is not None else None
+    runs = folder.parent if folder is not None else runs
     store = runs.resolve() / "mlflow.db"
     if not store.exists():
         raise AutokdError(
@@ -289,8 +304,6 @@ def ui(
     if not _free(port):
         raise AutokdError(f"port {port} is in use", fix="another one: --port N")
     address = f"http://127.0.0.1:{port}"
-    # without the word MLflow 3 opens on its pages for language models
-    page = f"{address}/#/experiments?workflowType=machine_learning"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
                "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
@@ -301,8 +314,15 @@ def ui(
         server = subprocess.Popen(command, env={**os.environ, **calm}, stdout=said, stderr=said, start_new_session=True)
         previous = signal.signal(signal.SIGTERM, _as_interrupt)
         try:
-            if _answers(server, address) and not quiet:
-                echo(f"ready: {page}")
+            page = address
+            if _answers(server, address):
+                page, charts = _pages(address, folder.name if folder is not None else None)
+                if not quiet:
+                    echo(f"ready: {page}")
+                    if charts:
+                        echo(f"knobs: {charts}")
+            elif server.poll() is None and not quiet:
+                echo(f"slow to answer; it will be at {page}")
             if browser and server.poll() is None:
                 import webbrowser
 
@@ -349,6 +369,23 @@ def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0
         except (URLError, OSError):
             time.sleep(0.3)
     return False
+
+
+def _pages(address: str, run: str | None) -> tuple[str, str]:
+    """Where a search's trials and the charts of its knobs are seen; MLflow's list of experiments where it knows no search."""
+    from urllib.request import urlopen
+
+    from autokd.track.mlflow_views import address as place_of
+    from autokd.track.mlflow_views import latest
+
+    try:
+        with urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=10) as answer:
+            found = latest(json.load(answer).get("experiments", []), run)
+    except (OSError, ValueError):  # the list of experiments serves too
+        found = None
+    if found is None:  # without the word MLflow 3 opens on its pages for language models
+        return f"{address}/#/experiments?workflowType=machine_learning", ""
+    return address + place_of(*found), address + place_of(*found, charts=True)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -146,6 +146,10 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     if run is None:
         _interrupted(watch.board.run, again)
     folder = Path(run.folder)
+    if _newer(folder / "confirm.json", folder / "report.html"):
+        from autokd.cli.results import keep_report
+
+        keep_report(folder, again=True)
     if as_json:
         from autokd.report.summary import summarise
 
@@ -169,6 +173,10 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     echo(f"finish   autokd finalize {folder}")
     if watch.board.ended in ("paused", "cancelled"):
         _interrupted(str(folder), again)
+
+
+def _newer(path: Path, than: Path) -> bool:
+    return path.exists() and (not than.exists() or path.stat().st_mtime > than.stat().st_mtime)
 
 
 def _interrupted(folder: str, again: str) -> None:

@@ -27,7 +27,10 @@ COSTS: dict[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """One report. rung: None between rungs. images, seconds: of this trial so far; elapsed: of the search, s."""
+    """One report. rung: None between rungs. images, seconds: of this trial so far; elapsed: of the search, s.
+
+    hits, misses: the teacher's answers so far that lay in kept files, and the others; None where they were not counted.
+    """
 
     images: int
     epochs: float
@@ -37,6 +40,8 @@ class Point:
     elapsed: float
     rung: int | None
     final: bool
+    hits: int | None = None
+    misses: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def _point(event: Mapping[str, Any]) -> Point:
         elapsed=float(event.get("elapsed") or 0.0),
         rung=event.get("rung"),
         final=bool(event.get("final")),
+        hits=event.get("signal_hits"),
+        misses=event.get("signal_misses"),
     )
 
 

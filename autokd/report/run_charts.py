@@ -505,7 +505,11 @@ def _clock(seconds: float) -> tuple[float, str]:
 
 
 def cost(told: Told) -> list[Chart]:
-    """What each trial's training took, and how much of it went to the teacher's answers."""
+    """What each trial's training took, how much of it went to the teacher's answers, and how many of these were kept."""
+    return [*_times(told), *_kept(told)]
+
+
+def _times(told: Told) -> list[Chart]:
     some = [one for one in told.courses.values() if one.points and one.points[-1].images]
     if not any(one.points[-1].teacher_seconds for one in some):
         return []
@@ -533,4 +537,31 @@ def cost(told: Told) -> list[Chart]:
     )
     columns = ("trial", "student", "teacher", "images", "train_seconds", "teacher_seconds")
     y = Axis("seconds for a million views")
-    return [Chart("cost", "cost", says, Axis("trial, by its number"), y, columns, tuple(rows), tuple(series))]
+    return [Chart("cost", "time", says, Axis("trial, by its number"), y, columns, tuple(rows), tuple(series))]
+
+
+def _kept(told: Told) -> list[Chart]:
+    """The share of the teacher's answers that lay in kept files: of each trial, and over the search so far."""
+    asked = [(float(number), one, one.points[-1]) for number, one in enumerate(told.courses.values()) if one.points]
+    rows, hits, total = [], 0, 0
+    for number, one, end in asked:
+        if end.hits is None or end.misses is None or not end.hits + end.misses:
+            continue  # a trial without a teacher, or of a version that did not count
+        hits, total = hits + end.hits, total + end.hits + end.misses
+        rows.append((one.trial, number, one.teacher, one.policy, end.hits, end.misses,
+                     end.hits / (end.hits + end.misses), hits / total))  # fmt: skip
+    if not rows:
+        return []
+    xs = tuple(row[1] for row in rows)
+    notes = tuple(f"{row[0]}: {amount(row[4])} of {amount(row[4] + row[5])} answers\n{row[2]}, {row[3]}" for row in rows)
+    series = (
+        Series("of each trial", xs, tuple(100 * row[6] for row in rows), notes=notes),
+        Series("over the search so far", xs, tuple(100 * row[7] for row in rows), "steps", INK, size=0),
+    )
+    says = (
+        f"Of the {amount(total)} answers that the trials had of their teachers, {hits / total:.0%} lay in kept files: another "
+        "trial had asked for the same views before, under whatever method, ratio and student. The others were computed."
+    )
+    columns = ("trial", "number", "teacher", "policy", "signal_hits", "signal_misses", "share_of_trial", "share_so_far")
+    y = Axis("answers that were kept already, %", low=-4.0, high=104.0)
+    return [Chart("kept", "kept answers", says, Axis("trial, by its number"), y, columns, tuple(rows), series)]

@@ -125,8 +125,14 @@ class Run:
         return import_module("autokd.finalize.retrain").finalize(self.folder, **settings)
 
     def report(self, *, compare: str | os.PathLike[str] | None = None) -> Path:
-        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's."""
-        return Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+        """Write report.html with its figures, and return its path; `compare` lays another run's front over this one's.
+
+        MLflow's run of the search is given them, too, where no other run is compared.
+        """
+        page = Path(import_module("autokd.report.run_page").write_report(self.folder, compare=compare))
+        if compare is None:
+            import_module("autokd.track.mlflow_files").keep_files(self.folder)
+        return page
 
 
 Observer = Callable[[dict[str, Any]], None]
@@ -299,6 +305,8 @@ def carry_out(
         if not isinstance(engine, str):
             engine.close()
         recorder.close()
+        if not hasattr(space, "what"):
+            _conclude(import_module("autokd.select.front_file").write_front, folder, tell)  # a room beside this one
         if at_end is not None:
             _conclude(at_end, folder, tell)
         if log is not None:
@@ -520,6 +528,7 @@ def bench_settings(space: Any) -> dict[str, Any]:
 
 
 def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
+    from autokd.track.mlflow_files import files_of
     from autokd.track.mlflow_log import MlflowLog
 
     home = _home(folder, space)
@@ -527,7 +536,7 @@ def _mlflow(folder: Path, space: Any, tell: _Teller) -> Any:
         home,
         experiment=space.name,
         run=folder.relative_to(home).as_posix(),
-        artifacts=(folder / SPACE, folder / "environment.json", folder / "report.html", folder / "report"),
+        artifacts=files_of(folder),
         complain=tell.phase,
         wait=True,
     )

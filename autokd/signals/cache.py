@@ -21,6 +21,7 @@ from autokd.models.features import Features
 from autokd.signals import sparse
 from autokd.signals.filling import CHUNK, Columns
 from autokd.signals.store import Held, Store
+from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 
 __all__ = ["CachedSignals", "MANY_CLASSES", "TOP"]
@@ -44,7 +45,7 @@ class CachedSignals:
     top: keep so many of the largest logits (0: all; None: all up to MANY_CLASSES classes, else TOP).
     pooled: keep the vectors that the classifier reads beside them, in files of their own.
     model: what else the answers depend on that the weights do not tell (the network's name and options).
-    Where nothing can be written it asks the teacher instead, after one warning.
+    Where nothing can be written it asks the teacher instead, after one warning. `tally` counts for whoever asks now.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class CachedSignals:
         self._views: dict[tuple[int, bool], _View] = {}
         self._failed = False
         self._trusted: set[bool] = set()
+        self.tally = Tally()
 
     @property
     def wants_pixels(self) -> bool:
@@ -112,7 +114,9 @@ class CachedSignals:
         brief = until is not None and until - view < _BRIEF
         kept = None if brief else self._view(view, augmented)
         if kept is not None:
+            self.tally.read(len(rows), view, augmented)
             return self.unpack(kept.take(rows))
+        self.tally.asked(len(rows))
         answers = self.ask(self.render(rows, view, augmented) if pixels is None else pixels)
         return answers if self._failed else self._rounded(answers)
 
@@ -269,6 +273,7 @@ class CachedSignals:
         )
 
     def _computed(self, first: int, last: int, view: int, augmented: bool) -> Mapping[str, np.ndarray]:
+        self.tally.computed(view, augmented)
         return self.pack(self._answer(torch.arange(first, last), view, augmented))
 
     def _answer(self, rows: Tensor, view: int, augmented: bool) -> Tensor:

@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from autokd.config.limits import COSTS, limits_in
+from autokd.track.mlflow_files import RUN_TAG, TRIAL_TAG, put_files, quiet_client, read_front, store_uri
+from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_view, saved_views, search_note
 
 __all__ = ["MlflowLog", "store_uri"]
 
-RUN_TAG, TRIAL_TAG, STATUS_TAG = "autokd.run", "autokd.trial", "autokd.status"
+STATUS_TAG = "autokd.status"
 _TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CLOSED = {"failed": "FAILED", "cancelled": "KILLED"}  # of a search; a paused one has done what it was to do so far
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with training runs
-_CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds")
+_CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds", "signal_hits", "signal_misses")
 _LONGEST = 6000  # characters of a parameter; MLflow refuses more
-
-
-def store_uri(runs: str | os.PathLike[str]) -> str:
-    """The tracking URI of a folder of runs: sqlite in `mlflow.db`."""
-    return f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
 
 
 class MlflowLog:
@@ -111,17 +108,10 @@ class _Writer:
     """What the thread does. Metrics gather by child until `flush`."""
 
     def __init__(self, log: MlflowLog) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("DO_NOT_TRACK", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-        from mlflow.tracking import MlflowClient
-
-        for noisy in ("mlflow", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)  # after the import, which sets levels of its own
-        self.log = log
+        client, self.log = quiet_client(), log
         if log.uri == store_uri(log.runs):
             _make_store(log.runs)
-        self.client = MlflowClient(tracking_uri=log.uri)
+        self.client = client(tracking_uri=log.uri)
         found = self.client.get_experiment_by_name(log.experiment)
         if found is None:
             where = None if not log.uri.startswith("sqlite:") else (log.runs / "mlartifacts").resolve().as_uri()
@@ -135,6 +125,10 @@ class _Writer:
         self.children: dict[str, str] = {}  # trial: MLflow's id of the child
         self.known: dict[str, str | None] = {}  # trial: the status its child ended with, where it did
         self.waiting: dict[str, list[Any]] = {}  # MLflow's id: metrics not yet sent
+        self.knobs = Knobs()
+        self.columns: dict[str, None] = {}
+        self.began, self.what = 0, "search"
+        self._stale = False  # whether the view that the page opens with is to be written again
         self._find()
 
     def _find(self) -> None:
@@ -178,17 +172,27 @@ class _Writer:
             self.client.set_tag(self.parent, STATUS_TAG, str(event.get("status")))
 
     def _begin(self, event: dict[str, Any], time: int) -> None:
+        if event["event"] == "begin":
+            self.began, self._stale = time, True
+            self.what = event.get("what", "search")
         if self.parent is None:
-            tags = {RUN_TAG: self.log.run}
+            tags = {RUN_TAG: self.log.run, "budget": f"the {self.what}"}  # its place among the groups
             tags |= {f"budget.{one['name']}": _limits(one) for one in event.get("budgets", [])}
             self.parent = self.client.create_run(self.experiment, time, tags=tags, run_name=self.log.run).info.run_id
+            put_files(self.client, self.parent, [one for one in self.log.artifacts if one.suffix in (".yaml", ".json")])
         elif event["event"] == "resume":
             self.client.update_run(self.parent, status="RUNNING")
+        if "what" not in event:  # not a part of another search
+            self.client.set_experiment_tag(self.experiment, LATEST_TAG, f"{time} {self.log.run}")
 
     def _trial(self, event: dict[str, Any], time: int) -> None:
         from mlflow.entities import Param
 
         trial = event["trial"]
+        params = {"teacher.name": "none", **_flat(event.get("config", {}))}
+        more = [f"tags.`{name}`" for name in event.get("tags", {}) if name not in self.columns]
+        self._stale |= self.knobs.see(trial, event.get("values") or {}, params) or bool(more)
+        self.columns |= dict.fromkeys(more)
         if trial in self.children:
             if self.known.get(trial) is None:
                 self.client.update_run(self.children[trial], status="RUNNING")
@@ -199,7 +203,7 @@ class _Writer:
         tags |= event.get("tags", {})
         child = self.client.create_run(self.experiment, time, tags=tags, run_name=trial).info.run_id
         self.children[trial] = child
-        params = {**_flat(event.get("config", {})), "trial": trial, "source": event.get("source")}
+        params |= {"trial": trial, "source": event.get("source")}
         for name in COSTS:
             if event.get(name) is not None:
                 self._metric(child, name, event[name], time, 0)
@@ -234,6 +238,20 @@ class _Writer:
     def flush(self) -> None:
         for run in list(self.waiting):
             self._send(run)
+        if self._stale:
+            self._stale = False
+            self._save_view()
+
+    def _save_view(self) -> None:
+        """What the page shows of this search, and where it is found, as tags of the experiment."""
+        facts: dict[str, Any] = {"columns": list(self.columns), "began": self.began, "parent": self.parent or ""}
+        view = saved_view(self.log.run, self.knobs.charts(), **facts)
+        if view is not None:
+            self.client.set_experiment_tag(self.experiment, *view)
+        tags = self.client.get_experiment(self.experiment).tags
+        told = note(self.experiment, saved_views(tags), tags.get(NOTE_TAG))
+        if told is not None:
+            self.client.set_experiment_tag(self.experiment, NOTE_TAG, told)
 
     def _send(self, run: str, **more: Any) -> None:
         """A run's waiting metrics, with `params` or `tags`, in as few transactions as MLflow allows."""
@@ -248,11 +266,10 @@ class _Writer:
             if self.known.get(trial) is None:
                 self.client.set_terminated(child, "KILLED")
         if self.parent:
-            for path in self.log.artifacts:
-                if path.is_dir():
-                    self.client.log_artifacts(self.parent, str(path), path.name)
-                elif path.exists():
-                    self.client.log_artifact(self.parent, str(path))
+            put_files(self.client, self.parent, self.log.artifacts)
+            facts: dict[str, Any] = {"front": read_front(self.log.artifacts), "trials": self.children, "what": self.what}
+            told = search_note(self.experiment, self.log.run, self.parent, **facts)
+            self.client.set_tag(self.parent, NOTE_TAG, told[:_LONGEST])
             self.client.set_terminated(self.parent, self.outcome)
 
 

@@ -141,5 +141,6 @@ _OF_TRIAL = (
     "trial", "budget", "teacher", "student", "method", "policy", "ratio", "seed", *COSTS, "latencies",
 )  # fmt: skip
 _OF_REPORT = (
-    "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds", "final", "checkpoint",
+    "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds",
+    "signal_hits", "signal_misses", "final", "checkpoint",
 )  # fmt: skip

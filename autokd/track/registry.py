@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from autokd.errors import AutokdError
-from autokd.track.mlflow_log import RUN_TAG, TRIAL_TAG, _make_store, store_uri
+from autokd.track.mlflow_files import find_search, store_uri
+from autokd.track.mlflow_log import _make_store
 
 __all__ = ["FINAL_TAG", "alias", "register"]
 
@@ -109,11 +110,9 @@ def alias(budget: str) -> str:
 
 def _home(client: Any, folder: Path) -> tuple[str, str | None]:
     """The experiment of the search and the id of its run; an experiment of the run's name where it was not tracked."""
-    experiments = client.search_experiments()
-    found = client.search_runs([one.experiment_id for one in experiments], f"tags.`{RUN_TAG}` = '{folder.name}'")
-    for run in found:
-        if TRIAL_TAG not in run.data.tags:
-            return run.info.experiment_id, run.info.run_id
+    found = find_search(client, folder.name)
+    if found is not None:
+        return found
     known = client.get_experiment_by_name(folder.name)
     if known is not None:
         return known.experiment_id, None

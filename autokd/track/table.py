@@ -48,6 +48,8 @@ COLUMNS: dict[str, str] = {
     "latencies": "string",  # JSON: ms by conditions
     "seconds": "float64",
     "teacher_seconds": "float64",
+    "signal_hits": "int64",  # the teacher's answers that lay in kept files
+    "signal_misses": "int64",  # and those that were computed for this trial
     "final": "bool",  # measured at full length
     "reason": "string",
     "checkpoint": "string",

@@ -15,7 +15,8 @@ class Report:
     images: views the student has trained on. epochs: images / training images. passes: how often each original was read.
     val_top1: share of the validation split, scored with the moving average of the weights where there is one. Losses are
     in nats. seconds: training and scoring since the trial began, over all its resumes; teacher_seconds: the part of it
-    that waited for the teacher.
+    that waited for the teacher. signal_hits, signal_misses: the teacher's answers so far that lay in kept files, and
+    those that were computed for this trial (autokd.signals.tally).
     """
 
     images: int
@@ -27,6 +28,8 @@ class Report:
     lr: float
     seconds: float
     teacher_seconds: float = 0.0
+    signal_hits: int = 0
+    signal_misses: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -22,6 +22,7 @@ from autokd.files import whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
+from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
 from autokd.train.average import Average
@@ -96,6 +97,8 @@ class Trial:
             raise AutokdError(
                 f"the method {config.method.name!r} needs a teacher", fix="name one, or use the method ce"
             )
+        self.tally, self._asked_before = Tally(), [0, 0]
+        self.asked = [0, 0]  # answers that were kept, and that were computed, over all resumes and workers
         self.weights = self._weights()
         self.step = 0
         self.seconds = 0.0
@@ -144,6 +147,7 @@ class Trial:
         if not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
         self.right = result.right
+        self.asked = self._all_asked()
         self.seconds += time.perf_counter() - start
         return Report(
             images=self.images,
@@ -155,6 +159,8 @@ class Trial:
             lr=learning_rate(self.config.recipe, self.step / self.total_steps),
             seconds=self.seconds,
             teacher_seconds=self.teacher_seconds,
+            signal_hits=self.asked[0],
+            signal_misses=self.asked[1],
         )
 
     @property
@@ -273,6 +279,13 @@ class Trial:
         rows = sum(len(range(count)[mine]) for count in (self.division.plain, self.division.augmented))
         return rows * self.world / (self.division.plain + self.division.augmented)
 
+    def _all_asked(self) -> list[int]:
+        """What the teacher was asked for, in sum over the workers: answers kept, answers computed."""
+        now = torch.tensor([self.tally.hits, self.tally.misses], device=self.device)
+        if self.world > 1:
+            torch.distributed.all_reduce(now)
+        return [before + more for before, more in zip(self._asked_before, now.tolist(), strict=True)]
+
     def _agree(self) -> None:
         """Give every worker the first one's batch statistics: weights are the same already."""
         if self.world > 1:
@@ -299,7 +312,9 @@ class Trial:
     def _ask(self, known: dict[str, Any], views: Sequence[Part], pixels: Tensor) -> None:
         """Put the teacher's answers, row by row beside the student's, into `known`. `pixels`: all rows, turned ones too."""
         assert self.signals is not None
+        self.signals.tally = self.tally  # trials of one process share their signals
         if "teacher_features" in self.reads:  # one pass answers for both
+            self.tally.asked(len(pixels))
             features = self.signals.features(pixels) if self.tuned is None else self.tuned.features(pixels)
             known["teacher_features"], known["teacher_logits"] = features, features.logits.float()
             known["teacher_pooled"] = features.pooled.float()
@@ -381,6 +396,7 @@ class Trial:
             "step": self.step,
             "seconds": self.seconds,
             "teacher_seconds": self.teacher_seconds,
+            "asked": self.asked,
             "losses": self._losses,
             "counted": self._counted,
             "student": self.student.state_dict(),
@@ -407,6 +423,7 @@ class Trial:
         if state.get("key") != self.config.key:
             raise AutokdError("the checkpoint belongs to another configuration", where=str(path))
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
+        self.asked = self._asked_before = list(state.get("asked", [0, 0]))
         self._losses.copy_(state["losses"])
         self._counted = state["counted"]
         pace = Pace(**state["pace"])  # that of the machine it began on: another one would round in another way

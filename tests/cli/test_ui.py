@@ -43,8 +43,10 @@ def test_it_serves_the_store_of_the_runs_on_this_machine_only_and_ends(runs: Pat
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stdout is not None
-        told = [server.stdout.readline() for _ in range(3)]
-        assert told[2].startswith(f"ready: http://127.0.0.1:{port}/")
+        told = [server.stdout.readline() for _ in range(4)]
+        assert told[2].startswith(f"ready: http://127.0.0.1:{port}/#/experiments/1/runs?")
+        assert "viewStateShareKey=digits-1" in told[2]  # the search itself, not the list of experiments
+        assert told[3].startswith("knobs: ") and "viewStateShareKey=digits-1&compareRunsMode=CHART" in told[3]
         with urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
             assert page.status == 200 and b"MLflow" in page.read()
         search = Request(

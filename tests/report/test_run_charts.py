@@ -7,6 +7,7 @@ import pytest
 from autokd.report import run_charts
 from autokd.report.chart import csv_text
 from autokd.report.courses import read_run
+from autokd.track.recorder import Recorder
 
 
 def series(chart, name):
@@ -89,6 +90,24 @@ def test_time_is_told_for_a_million_views_and_the_teachers_part_of_it(report_run
     assert set(series(chart, "taught: all of it").ys) == {10_000.0}  # a second for a hundred views
     asked = series(chart, "the teacher's answers")
     assert dict(zip(asked.xs, asked.ys)) == {1.0: 1000.0, 2.0: 0.0}  # 2 s of 2000 views; trials 0 and 3 have no teacher
+
+
+def test_kept_answers_are_told_of_each_trial_and_over_the_search(tmp_path):
+    told = [(0, 400), (300, 100), (0, 0), (200, 0)]  # the third has no teacher
+    (tmp_path / "run").mkdir()
+    recorder = Recorder(tmp_path / "run")
+    recorder.emit({"event": "begin", "run": "run", "name": "made", "budgets": [{"name": "all", "params": 9}], "seed": 0})
+    for number, (hits, misses) in enumerate(told):
+        recorder.emit({"event": "trial", "trial": f"t{number}", "budget": "all", "student": "s", "method": "kd", "policy": "p",
+                       "teacher": "big" if hits + misses else None})  # fmt: skip
+        recorder.emit({"event": "report", "trial": f"t{number}", "images": 400, "val_top1": 0.5, "mark": 0, "rung": 0,
+                       "signal_hits": hits, "signal_misses": misses})  # fmt: skip
+    recorder.close()
+    (chart,) = run_charts.cost(read_run(tmp_path / "run"))
+    assert series(chart, "of each trial").xs == (0.0, 1.0, 3.0)
+    assert series(chart, "of each trial").ys == (0.0, 75.0, 100.0)
+    assert series(chart, "over the search so far").ys == (0.0, 37.5, 50.0)  # 300 of 800, 500 of 1000
+    assert "Of the 1 k answers" in chart.says and "50% lay in kept files" in chart.says
 
 
 def test_a_cell_is_no_formula():

@@ -1,0 +1,102 @@
+"""The files of a search in MLflow: its parent run holds what a person would carry away from the run folder."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "put_files", "quiet_client",
+           "read_front", "store_uri"]  # fmt: skip
+
+RUN_TAG, TRIAL_TAG = "autokd.run", "autokd.trial"
+FILES = (
+    "report.html", "report", "front.csv", "confirm.json", "space.yaml", "trials.parquet", "environment.json",
+)  # fmt: skip
+
+
+def store_uri(runs: str | os.PathLike[str]) -> str:
+    """The tracking URI of a folder of runs: sqlite in `mlflow.db`."""
+    return f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
+
+
+def quiet_client() -> Any:
+    """MLflow's class of clients, imported so that it neither prints nor sends anything."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    from mlflow.tracking import MlflowClient
+
+    for noisy in ("mlflow", "mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # after the import, which sets levels of its own
+    return MlflowClient
+
+
+def files_of(folder: Path) -> tuple[Path, ...]:
+    """What the parent run holds of a run folder, where it is there."""
+    return tuple(folder / name for name in FILES)
+
+
+def put_files(client: Any, run: str, paths: Iterable[Path]) -> None:
+    """Copy files and folders beside an MLflow run, over what an earlier session left there. The table becomes one file."""
+    for path in paths:
+        if path.name == "trials.parquet" and path.is_dir():
+            with TemporaryDirectory() as aside:
+                client.log_artifact(run, str(_one_table(path, Path(aside) / path.name)))
+        elif path.is_dir():
+            client.log_artifacts(run, str(path), path.name)
+        elif path.exists():
+            client.log_artifact(run, str(path))
+
+
+def read_front(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """The lines of the front.csv among these files."""
+    for path in paths:
+        if path.name == "front.csv" and path.exists():
+            with open(path, encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file))
+    return []
+
+
+def find_search(client: Any, run: str) -> tuple[str, str] | None:
+    """The experiment of a search and the id of its parent run; None where it was not tracked."""
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    oldest = ["attributes.start_time ASC"]  # the parent began before its children, of which there may be thousands
+    for found in client.search_runs(experiments, f"tags.`{RUN_TAG}` = '{run}'", max_results=100, order_by=oldest):
+        if TRIAL_TAG not in found.data.tags:
+            return found.info.experiment_id, found.info.run_id
+    return None
+
+
+def keep_files(folder: Path, complain: Callable[[str], None] | None = None) -> bool:
+    """Bring the files beside a search's parent run up to date, after more was made of it. Returns whether they are.
+
+    Where the search was not tracked there is nothing to do; what MLflow cannot write is told to `complain`, not raised.
+    """
+    if not (folder.parent / "mlflow.db").exists():
+        return False
+    try:
+        client = quiet_client()(tracking_uri=store_uri(folder.parent))
+        found = find_search(client, folder.name)
+        if found is None:
+            return False
+        put_files(client, found[1], files_of(folder))
+    except Exception as fault:  # MLflow is a view: nothing else may suffer from it
+        told = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
+        (complain or logging.getLogger("autokd").warning)(f"MLflow does not have the newest files ({told})")
+        return False
+    return True
+
+
+def _one_table(folder: Path, path: Path) -> Path:
+    """A table in parts as one file of Parquet."""
+    import pyarrow.parquet as pq
+
+    from autokd.track.table import read_table
+
+    pq.write_table(read_table(folder), path, compression="zstd")
+    return path
