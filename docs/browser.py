@@ -25,6 +25,6 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def keep(drawn: bytes, path: Path) -> None:
-    """A hundred and twenty-eight colours do for lines and letters, in a third of the bytes."""
-    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+def keep(drawn: bytes, path: Path, colours: int = 128) -> None:
+    """So many colours do for lines and letters, in a third of the bytes."""
+    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)

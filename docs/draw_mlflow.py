@@ -54,7 +54,7 @@ def _photograph(sight: Any, address: str, when: str, name: str) -> None:
     sight.goto(address)
     sight.wait_for_selector(when, timeout=60_000)
     sight.wait_for_timeout(2000)  # charts are drawn one after the other
-    keep(sight.screenshot(), OUT / name)
+    keep(sight.screenshot(), OUT / name, colours=256)
 
 
 if __name__ == "__main__":
