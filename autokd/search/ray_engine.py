@@ -81,14 +81,14 @@ class RayEngine:
                 quiet["object_store_memory"] = _STORE_BYTES
             try:
                 ray.init(address=address or "local", **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as fault:
-                where = f"the Ray cluster at {address}" if address else "Ray"
+            except Exception as fault:  # a start that takes too long is told as a bare Exception
+                where = f"the Ray cluster at {address} could not be reached" if address else "Ray did not start"
                 fix = (
                     "check the address, and that the cluster runs the same Ray and Python"
                     if address
-                    else "see autokd doctor"
+                    else "a busy machine starts it slowly: try again; autokd doctor looks for what else it may be"
                 )
-                raise AutokdError(f"{where} could not be reached: {fault}", fix=fix) from fault
+                raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
             self._mine = True
         logging.getLogger("ray").setLevel(logging.ERROR)
         there = ray.cluster_resources()

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from autokd.errors import AutokdError
+
+
+@pytest.mark.parametrize(
+    ("address", "fault", "what", "way_out"),
+    [
+        (None, Exception("it timed out\nduring startup"), "Ray did not start: it timed out during startup", "try again"),
+        ("head:6379", ConnectionError("nobody there"), "the Ray cluster at head:6379 could not be reached: nobody", "the address"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch, address, fault, what, way_out):
+    import ray
+
+    from autokd.search.ray_engine import RayEngine
+
+    def init(**_):
+        raise fault
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(AutokdError) as told:
+        RayEngine(address=address).open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+    assert what in str(told.value) and way_out in told.value.fix
