@@ -11,7 +11,7 @@ from autokd.errors import AutokdError
     ("address", "fault", "what", "way_out"),
     [
         (None, Exception("it timed out\nduring startup"), "Ray did not start: it timed out during startup", "try again"),
-        ("head:6379", ConnectionError("nobody there"), "the Ray cluster at head:6379 could not be reached: nobody", "the address"),
+        ("head:1", ConnectionError("nobody there"), "the Ray cluster at head:1 could not be reached: nobody", "address"),
     ],
 )
 def test_a_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch, address, fault, what, way_out):
