@@ -71,6 +71,16 @@ def resume(
     trials: Trials = None,
     hours: Hours = None,
     address: Address = None,
+    add_trials: Annotated[int, typer.Option("--add-trials", min=0, help="So many trials more than were to be tried.")] = 0,
+    add_budget: Annotated[
+        list[str] | None,
+        typer.Option("--add-budget", metavar="NAME:macs=20M", help="One more budget; what was tried counts for it. Repeatable."),
+    ] = None,
+    longer: Annotated[
+        float | None,
+        typer.Option("--longer", metavar="EPOCHS", min=0, help="A greater full length; the best go on from where they ended."),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -81,14 +91,17 @@ def resume(
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
     def begin(watch: Any) -> Run:
-        from autokd.config.search_space import load_space
+        from autokd.search.run import extended
+        from autokd.search.run import resume as go_on
         from autokd.track.ledger import FILE, read_events
 
-        watch.board.plan(**planned(load_space(folder / "space.yaml", overrides=overrides)))
-        watch.board.catch_up(read_events(folder / FILE))
-        from autokd.search.run import resume as go_on
-
-        return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch))
+        past = list(read_events(folder / FILE))
+        more: dict[str, Any] = {"add_trials": add_trials, "add_budgets": add_budget or []}
+        length = [f"search.epochs={longer:g}"] if longer is not None else []
+        watch.board.plan(**planned(extended(folder, [*overrides, *length], past=past, **more)))
+        watch.board.catch_up(past)
+        more |= {"longer": longer, "retry_failed": retry_failed}
+        return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch), **more)
 
     watched(begin, as_json=as_json, quiet=quiet)
 

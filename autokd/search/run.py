@@ -92,6 +92,7 @@ class Run:
         counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
         status: dict[str, str] = {}
         images: dict[str, int] = {}
+        behind: dict[str, int] = {}  # images of a shorter training that a trial went on from
         state, reason, elapsed = "running", "", 0.0
         for event in read_events(self.folder / FILE):
             elapsed = max(elapsed, event.get("elapsed", 0.0))
@@ -99,7 +100,8 @@ class Run:
             if kind in ("trial", "again"):
                 status[event["trial"]] = "running"
             elif kind == "report":
-                images[event["trial"]] = event["images"]
+                behind.setdefault(event["trial"], (event.get("behind") or {}).get("images", 0))
+                images[event["trial"]] = event["images"] - behind[event["trial"]]
             elif kind == "end":
                 status[event["trial"]] = event["status"]
             elif kind == "close":
@@ -180,26 +182,32 @@ def resume(
     observer: Any = None,
     engine: Any = "ray",
     retry_failed: bool = False,
+    add_trials: int = 0,
+    longer: float | None = None,
+    add_budgets: Sequence[str] = (),
     feasible: Feasible | None = None,
     space: Any = None,
     at_end: AtEnd | None = None,
 ) -> Run:
     """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
 
-    overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. Raises AutokdError
-    where another process writes the run, or where the changed space does not allow what was already tried.
+    overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. add_trials: so many more
+    than were to be tried. longer: the new full length in epochs; finished trials keep their rows, and the best of each budget
+    go on from their last checkpoint to the new length. add_budgets: "NAME:macs=20M,params=…"; what was tried counts for
+    them at once. Raises AutokdError where another process writes the run, where the changed space does not allow what was
+    already tried, and where it would be made shorter.
     """
     run = Run(folder)
     folder = run.folder
     with FolderLock(folder):
-        space = space or _kept(folder, overrides)
         past = list(read_events(folder / FILE))
+        overrides = [*overrides, *([f"search.epochs={longer:g}"] if longer is not None else [])]
+        space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
+        overrides += [*([f"{add_trials} more trials"] if add_trials else []), *(f"budget {one}" for one in add_budgets)]
         observers = observers_of(on_event, observer)
         feasible = feasible or fit(space, past, _Teller(observers).phase)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
-        if overrides:
-            _write(folder / SPACE, space.to_yaml())
     return _confirmed(made, space, feasible, engine, observers)
 
 
@@ -264,11 +272,10 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
+            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs)},
             **({"what": space.what} if hasattr(space, "what") else {}),
         }
-        if past:
-            recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
-        else:
+        if not past:
             recorder.emit({"event": "begin", **facts})
         for text in told_of(feasible):
             tell.phase(text)
@@ -285,6 +292,16 @@ def carry_out(
             teachers=known_teachers(past),
         )
         brain.start(past)
+        if past:
+            if plan.epochs < brain.plan.epochs:
+                raise AutokdError(
+                    f"the search has gone on to {brain.plan.epochs:g} epochs and cannot be made shorter",
+                    where=str(folder),
+                    fix=f"ask for {brain.plan.epochs:g} or more, or start a new run",
+                )
+            if overrides:
+                _write(folder / SPACE, space.to_yaml())  # before anything is recorded that the old one would not allow
+            brain.lengthen(recorder.emit({"event": "resume", **facts, "changes": list(overrides)}))
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
@@ -491,6 +508,50 @@ def _kept(folder: Path, overrides: Sequence[str]) -> Any:
     if overrides:
         raise AutokdError("what a study trains was decided when it began", where=str(folder), fix="start a new study")
     return study.kept_study(folder)[1]
+
+
+def extended(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    add_trials: int = 0,
+    add_budgets: Sequence[str] = (),
+    past: Sequence[Mapping[str, Any]] = (),
+) -> Any:
+    """The space that a run goes on with. Raises AutokdError or Faults where it cannot be extended so."""
+    if not add_budgets:
+        space = _kept(folder, overrides)
+    else:
+        from autokd.search import study
+        from autokd.space.document import Document
+
+        if (folder / study.FILE).exists():
+            raise AutokdError("what a study trains was decided when it began", where=str(folder), fix="start a new study")
+        values = Document.read(folder / SPACE).values
+        more = list(overrides)
+        for text in add_budgets:
+            name, limits = _budget_of(text)
+            if any(one.get("name") == name for one in values["budgets"]):
+                raise AutokdError(f"there is a budget {name!r} already", where=text, fix="give the new one another name")
+            values["budgets"].append({"name": name})
+            more += [f"budgets.{name}.{limit}" for limit in limits]
+        space = _loaded(values, more)
+    if add_trials:
+        from dataclasses import replace
+
+        tried = sum(event["event"] == "trial" and event.get("of") is None for event in past)
+        trials = (space.search.trials if space.search.trials is not None else tried) + add_trials
+        space = replace(space, search=space.search.model_copy(update={"trials": trials}))
+    return space
+
+
+def _budget_of(text: str) -> tuple[str, list[str]]:
+    """ "tiny:macs=20M,params=1M" as ("tiny", ["macs=20M", "params=1M"])."""
+    name, _, rest = text.partition(":")
+    limits = [one.strip() for one in rest.split(",") if one.strip()]
+    if not name.strip() or "." in name or not limits or not all("=" in one for one in limits):
+        raise AutokdError("this is no budget", where=f"--add-budget {text}", fix="for example --add-budget small:macs=20M,params=1M")
+    return name.strip(), limits
 
 
 def _engine(engine: Any, space: Any) -> Any:

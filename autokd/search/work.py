@@ -42,6 +42,7 @@ def order_of(proposal: Proposal, run: str | os.PathLike[str], bench: dict[str, A
         "run": str(Path(run).resolve()),
         "bench": bench or {},
         "answers": proposal.answers,
+        "start": proposal.start,
     }
 
 
@@ -77,6 +78,8 @@ class Job:
         self.bench = bench
         self.parallel = parallel
         self.answers = f"{ANSWERS}/{order['trial']}.npy" if order.get("answers") else ""
+        self.start = order.get("start")
+        self.behind: dict[str, Any] = {}  # what the first report says of a shorter training that was gone on from
         self.trial: Any = None
         self.next = 0
 
@@ -127,7 +130,21 @@ class Job:
             return told
         self.trial = self.bench.trial(self.config, **self.parallel)
         self.next = 0
+        if self.start is not None and self.start["checkpoint"]:
+            self._go_on()
         return None
+
+    def _go_on(self) -> None:
+        """From the end of a shorter training, where its checkpoint is still there; else from the beginning."""
+        path = self.run / self.start["checkpoint"]
+        try:
+            told = json.loads((path / "report.json").read_text(encoding="utf-8"))
+            self.trial.load(path, epochs=self.start["epochs"])
+        except Exception:  # deleted, or damaged
+            self.trial = self.bench.trial(self.config, **self.parallel)
+            return
+        self.behind = {"images": told["images"], "seconds": told["seconds"]}
+        self.next = next(at for at, mark in enumerate(self.marks) if mark["epochs"] > self.start["epochs"] * 1.001)
 
     def _advance(self) -> dict[str, Any]:
         mark, total = self.marks[self.next], self.trial.total_images
@@ -135,6 +152,8 @@ class Job:
         report = self.trial.advance(images).to_dict()
         name = f"mark-{self.next:04d}"
         told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}", "pid": os.getpid()}
+        if self.behind:
+            told["behind"] = self.behind
         if self.parallel.get("rank", 0) == 0:
             if mark["final"] and self.answers:
                 told |= {"answers": self.answers, "val_images": write_answers(self.run / self.answers, self.trial.right)}
