@@ -13,7 +13,7 @@ from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
 if TYPE_CHECKING:
     from autokd.search.run import Run
 
-__all__ = ["planned", "resume", "search", "status", "watched"]
+__all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
@@ -104,6 +104,31 @@ def resume(
         return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch), **more)
 
     watched(begin, as_json=as_json, quiet=quiet)
+
+
+def pause(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """Pause the search that another terminal runs: its trials stop at their next checkpoint."""
+    _ask("pause", run, runs)
+
+
+def stop(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """End the search that another terminal runs, once the trials that have begun are finished."""
+    _ask("stop", run, runs)
+
+
+def cancel(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """End the search that another terminal runs at once; each trial keeps its last checkpoint."""
+    _ask("cancel", run, runs)
+
+
+def _ask(word: str, run: str | None, runs: Path) -> None:
+    from autokd.search.control import WORDS, ask
+
+    folder = find_run(run, runs)
+    ask(folder, word)
+    echo(f"asked {folder} to {word}: {WORDS[word]}")
+    echo(f"look     autokd status {folder}")
+    echo(f"go on    autokd resume {folder}")
 
 
 def _report(watch: Any) -> Any:

@@ -115,6 +115,7 @@ class Brain:
         self.rungs: dict[tuple[str, int], list[float]] = {}  # (budget, rung): scores, worst first
         self.exhausted: set[str] = set()
         self.pausing = False
+        self.stopping = False
         self.images = 0
         self.seconds = 0.0
         self.failed = 0
@@ -160,7 +161,7 @@ class Brain:
 
     def propose(self) -> Proposal | None:
         """The next trial, or None where there is none now: everything is running, or the search is over."""
-        if self.pausing or self.over:
+        if self.pausing or self.over or (self.stopping and not self._again):
             return None
         if self._again:
             trial = self.running[self._again.popleft()]
@@ -214,6 +215,10 @@ class Brain:
         """Propose nothing more, and let running trials stop at their next mark."""
         self.pausing = True
 
+    def stop(self) -> None:
+        """Propose nothing new; what has begun goes on to its end."""
+        self.stopping = True
+
     def close(self, *, cancelled: bool = False) -> tuple[str, str]:
         """End the search: (status, reason). Where a limit is hit, trials still running are stopped for it."""
         status, reason = ("cancelled", "stopped at once") if cancelled else self.outcome()
@@ -233,7 +238,8 @@ class Brain:
             return "finished", f"{len(self.trials)} trials"
         if len(self.exhausted) == len(self._studies):
             return "finished", "every configuration of the space has been tried"
-        return "paused", "stopped before a limit was reached"
+        asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
+        return "paused", asked
 
     @property
     def over(self) -> bool:
@@ -247,6 +253,8 @@ class Brain:
             return True
         if self.pausing:
             return not self._issued
+        if self.stopping:
+            return not self.running
         return not self.running and not self._more() and not self._to_go_further()
 
     # --- decisions

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
 from autokd.files import cache_root, write_text
+from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
@@ -117,6 +118,10 @@ class Run:
             "images": sum(images.values()),
             "elapsed": elapsed,
         }
+
+    def ask(self, word: str) -> None:
+        """pause, stop or cancel the search that works on this run in another process (autokd.search.control.WORDS)."""
+        import_module("autokd.search.control").ask(self.folder, word)
 
     def confirm(self, **settings: Any) -> dict[str, Any]:
         """Train the best few of each budget again with fresh seeds, and choose (autokd.search.confirm)."""
@@ -301,13 +306,17 @@ def carry_out(
                 )
             if overrides:
                 _write(folder / SPACE, space.to_yaml())  # before anything is recorded that the old one would not allow
-            brain.lengthen(recorder.emit({"event": "resume", **facts, "changes": list(overrides)}))
+            known = {one["name"] for event in past for one in event.get("budgets", ()) if event["event"] in ("begin", "resume")}
+            new = {name: [list(pair) for pair in pairs] for name, pairs in feasible.pairs.items() if name not in known}
+            more = {"changes": list(overrides), **({"added": new} if known and new else {})}
+            brain.lengthen(recorder.emit({"event": "resume", **facts, **more}))
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
         if not brain.finished:
-            with _interruptible(brain, engine, tell) as arm:
-                _session(folder, space, feasible, engine, brain, recorder, tell, arm)
+            heard = _Heard(brain, engine)
+            with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
+                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard)
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
         _broken_off(recorder, fault)
@@ -366,6 +375,7 @@ def _session(
     recorder: Recorder,
     tell: _Teller,
     arm: Callable[[], None],
+    heard: _Heard,
 ) -> None:
     from dataclasses import asdict, replace
 
@@ -403,7 +413,15 @@ def _session(
     decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
     tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
     brain.plan = replace(brain.plan, gpus=engine.gpus)
-    engine.run(brain, folder, recorder.tick)
+
+    def tick() -> None:
+        recorder.tick()
+        heard.tick(tell)
+
+    try:
+        engine.run(brain, folder, tick)
+    finally:
+        heard.tick(tell)
 
 
 def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
@@ -449,6 +467,33 @@ class _Sweeper:
             from autokd.search.work import CHECKPOINTS
 
             shutil.rmtree(self.folder / CHECKPOINTS / event["trial"], ignore_errors=True)
+
+
+class _Heard:
+    """What another process asked for is done at once, from the thread that heard it, and told by the search's own."""
+
+    def __init__(self, brain: Any, engine: Any) -> None:
+        self.brain, self.engine = brain, engine
+        self.said: list[str] = []
+
+    def __call__(self, word: str) -> None:
+        if word == "cancel":
+            self.engine.cancel()
+        elif word == "stop":
+            self.brain.stop()
+        else:
+            self.brain.pause()
+        self.said.append(f"asked to {word}: {WORDS[word]}")
+
+    def tick(self, tell: _Teller) -> None:
+        while self.said:
+            tell.phase(self.said.pop(0))
+
+
+def _watched(folder: Path, space: Any) -> list[Path]:
+    """Where a request for this session may lie: its own folder, and that of the run it is a part of."""
+    home = _home(folder, space)
+    return [folder, *(one for one in folder.parents if one != home and one.is_relative_to(home))]
 
 
 @contextmanager

@@ -153,7 +153,7 @@ class Job:
         name = f"mark-{self.next:04d}"
         told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}", "pid": os.getpid()}
         if self.behind:
-            told["behind"] = self.behind
+            told["behind"], self.behind = self.behind, {}
         if self.parallel.get("rank", 0) == 0:
             if mark["final"] and self.answers:
                 told |= {"answers": self.answers, "val_images": write_answers(self.run / self.answers, self.trial.right)}
