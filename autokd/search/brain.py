@@ -56,6 +56,7 @@ class Proposal:
     answers: bool = False  # keep which validation images it is right on at its end
     start: dict[str, Any] | None = None  # `checkpoint` and `epochs` of the shorter training that it goes on from
     share: float = 1.0  # of the machine, against what others get: more after it ran out of memory
+    seconds: float | None = None  # the longest that it may take
 
 
 @dataclass
@@ -176,7 +177,8 @@ class Brain:
         if trial.of is not None and trial.checkpoint is None:
             start = {"checkpoint": self.trials[trial.of].checkpoint, "epochs": self.trials[trial.of].config.epochs}
         told = (trial.trial, trial.number, trial.budget, config, trial.marks, trial.done, trial.checkpoint)
-        return Proposal(*told, start=start, share=trial.share)
+        limit = None if self.plan.trial_hours is None else 3600 * self.plan.trial_hours
+        return Proposal(*told, start=start, share=trial.share, seconds=limit)
 
     def report(self, trial: str, report: dict[str, Any]) -> str:
         """A trial has reached its mark number `report["mark"]`. Returns "go on" or "stop".
@@ -206,6 +208,19 @@ class Brain:
         known = self.trials[trial]
         if known.status == "running":
             self._record({"event": "end", "trial": trial, "status": "failed", "reason": reason, "machine": machine})
+
+    def out_of_memory(self, trial: str, reason: str, peak: int | None = None) -> None:
+        """The trial did not fit: once more with twice the share, then it fails. peak: bytes that were measured."""
+        known = self.trials[trial]
+        if known.status != "running":
+            return
+        told = f"{reason} (its process had taken {peak / 2**20:,.0f} MiB)" if peak else reason
+        if known.share > 1 or self.over or self.pausing:
+            self.fail(trial, f"{told}, also with {known.share:g} times the share" if known.share > 1 else told, machine=True)
+            return
+        self._record({"event": "requeue", "trial": trial, "reason": told, "peak": peak, "share": 2.0})
+        self._issued.discard(trial)
+        self._again.append(trial)
 
     def release(self, trial: str) -> None:
         """An engine lays a trial down unfinished (a pause); a resume takes it up at its last checkpoint."""
@@ -240,6 +255,11 @@ class Brain:
             return "finished", "every configuration of the space has been tried"
         asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
         return "paused", asked
+
+    @property
+    def requeued(self) -> bool:
+        """Trials wait to be run once more."""
+        return bool(self._again)
 
     @property
     def over(self) -> bool:
@@ -563,6 +583,9 @@ class Brain:
             for budget in trial.budgets:
                 if budget != trial.budget:
                     self._teach(budget, trial)
+
+    def _on_requeue(self, event: dict[str, Any]) -> None:
+        self.trials[event["trial"]].share = event["share"]
 
     def _on_again(self, event: dict[str, Any]) -> None:
         """An ended trial is taken up once more, from its last checkpoint."""

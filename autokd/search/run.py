@@ -595,7 +595,8 @@ def _budget_of(text: str) -> tuple[str, list[str]]:
     name, _, rest = text.partition(":")
     limits = [one.strip() for one in rest.split(",") if one.strip()]
     if not name.strip() or "." in name or not limits or not all("=" in one for one in limits):
-        raise AutokdError("this is no budget", where=f"--add-budget {text}", fix="for example --add-budget small:macs=20M,params=1M")
+        fix = "for example --add-budget small:macs=20M,params=1M"
+        raise AutokdError("this is no budget", where=f"--add-budget {text}", fix=fix)
     return name.strip(), limits
 
 

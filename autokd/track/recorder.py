@@ -7,10 +7,13 @@ Events and what they carry (all have `event`, `time` in seconds since 1970 and `
     resume   changes, added                   a later session goes on; added: the (teacher, student) pairs of new budgets.
                                               As `begin`, with length: `epochs` of a whole trial and where the rungs lie
     teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
-    trial    of: the shorter trial that it takes further; trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, source, config,
-             macs, params, file_size, memory, latency_ms, latencies (ms by conditions)
+    trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, source, config,
+             macs, params, file_size, memory, latency_ms, latencies (ms by conditions),
+             of (the shorter trial that it takes further)
     repeat   budget, of                       a proposal that had been made before; nothing is trained
-    report   behind: images and seconds of that shorter trial; trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision
+    report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision, behind (images and seconds that
+             were the shorter trial's)
+    requeue  trial, reason, peak, share       out of memory: once more, with `share` of what others get; peak: bytes
     end      trial, status (done | stopped | failed), reason
     close    status (finished | paused | cancelled | failed), reason
     confirm  status, trainings, images, seconds, choices    what a confirmation took, in a ledger of its own, so far
