@@ -92,7 +92,8 @@ def kill_workers(space: str, options: list[str], count: int, draw: random.Random
         wrong += len(last) != len(set(last)) or {trial for trial, _ in last} != known or ended != Counter(known)
         failed += sum(e["event"] == "end" and e["status"] == "failed" for e in events)
         trials += len(known)
-    told = f"{killed} kills in {searches} searches of {trials} trials, all completed: {wrong} with a trial not just once in the table"
+    told = f"{killed} kills in {searches} searches of {trials} trials, all completed: "
+    told += f"{wrong} with a trial not just once in the table"
     return not wrong, f"{told}; {failed} trials failed"
 
 

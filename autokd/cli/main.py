@@ -19,7 +19,10 @@ from autokd.errors import AutokdError
 __all__ = ["app", "main"]
 
 _SECTIONS = {
-    "Search": ("search", "resume", "status", "pause", "stop", "cancel", "show", "report", "confirm", "finalize", "ui", "study", "simulate"),
+    "Search": (
+        *("search", "resume", "status", "pause", "stop", "cancel", "show"),
+        "report", "confirm", "finalize", "ui", "study", "simulate",
+    ),
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),

@@ -37,9 +37,8 @@ def ask(folder: str | os.PathLike[str], word: str) -> None:
     if word not in WORDS:
         raise AutokdError(f"no request {word!r}", fix=f"one of {', '.join(WORDS)}")
     if not runs_now(folder):
-        raise AutokdError(
-            f"nothing to {word}: no process is working on this run", where=str(folder), fix=f"go on with it: autokd resume {folder}"
-        )
+        told = f"nothing to {word}: no process is working on this run"
+        raise AutokdError(told, where=str(folder), fix=f"go on with it: autokd resume {folder}")
     write_text(folder / FILE, word + "\n")
 
 
