@@ -11,7 +11,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd search my_space.yaml --trials 50 --set space.ratio=0.5 --name half",
         "autokd search search_spaces/digits.yaml --confirm",
     ),
-    "resume": ("autokd resume", "autokd resume digits-20260101 --add-trials 50", "autokd resume --retry-failed"),
+    "resume": (
+        "autokd resume",
+        "autokd resume digits-20260101 --trials 100",
+        "autokd resume digits-20260101 --add-trials 20 --add-budget small:macs=20M,params=1M",
+        "autokd resume digits-20260101 --longer 240 --retry-failed",
+    ),
+    "pause": ("autokd pause", "autokd pause digits-20260101"),
+    "stop": ("autokd stop digits-20260101",),
+    "cancel": ("autokd cancel digits-20260101",),
     "status": ("autokd status", "autokd status digits-20260101 --json"),
     "show": ("autokd show digits-20260101 t00007",),
     "report": (

@@ -19,7 +19,10 @@ from autokd.errors import AutokdError
 __all__ = ["app", "main"]
 
 _SECTIONS = {
-    "Search": ("search", "resume", "status", "show", "report", "confirm", "finalize", "ui", "study", "simulate"),
+    "Search": (
+        *("search", "resume", "status", "pause", "stop", "cancel", "show"),
+        "report", "confirm", "finalize", "ui", "study", "simulate",
+    ),
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
@@ -70,7 +73,7 @@ def version(as_json: Json = False) -> None:
 
 
 for _command in (
-    *(searching.search, searching.resume, searching.status),
+    *(searching.search, searching.resume, searching.status, searching.pause, searching.stop, searching.cancel),
     *(results.show, results.report, confirming.confirm, results.finalize, results.ui),
     *(studying.study, simulating.simulate, using.evaluate, using.predict),
     *(spaces.validate, spaces.schema),

@@ -14,7 +14,7 @@ from autokd.errors import AutokdError
 if TYPE_CHECKING:
     from autokd.search.run import Run
 
-__all__ = ["planned", "resume", "search", "status", "watched"]
+__all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
@@ -70,46 +70,68 @@ def resume(
     runs: Runs = Path("runs"),
     changes: Set = None,
     trials: Trials = None,
-    add: Annotated[int | None, typer.Option("--add-trials", min=1, help="So many more than its limit was.")] = None,
     hours: Hours = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run what failed once more.")] = False,
     address: Address = None,
+    add_trials: Annotated[int, typer.Option("--add-trials", min=0, help="So many trials more than were to be tried.")] = 0,
+    add_budget: Annotated[
+        list[str] | None,
+        typer.Option("--add-budget", metavar="NAME:macs=20M", help="One more budget; what was tried counts for it. Repeatable."),
+    ] = None,
+    longer: Annotated[
+        float | None,
+        typer.Option("--longer", metavar="EPOCHS", min=0, help="A greater full length; the best go on from where they ended."),
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a search that was cut off, or extend it."""
     folder = find_run(run, runs)
     overrides = list(changes or [])
-    if add is not None:
-        trials = _more(folder, add, trials)
+    if add_trials and trials is not None:
+        raise AutokdError("--trials and --add-trials say two things of one limit", fix="give one of them")
     short = {"search.trials": trials, "search.hours": hours, "resources.address": address}
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
     def begin(watch: Any) -> Run:
-        from autokd.config.search_space import load_space
+        from autokd.search.run import extended
+        from autokd.search.run import resume as go_on
         from autokd.track.ledger import FILE, read_events
 
-        watch.board.plan(**planned(load_space(folder / "space.yaml", overrides=overrides)))
-        watch.board.catch_up(read_events(folder / FILE))
-        from autokd.search.run import resume as go_on
-
-        return go_on(folder, overrides=overrides, retry_failed=retry_failed, on_event=watch, at_end=_report(watch))
+        past = list(read_events(folder / FILE))
+        more: dict[str, Any] = {"add_trials": add_trials, "add_budgets": add_budget or []}
+        length = [f"search.epochs={longer:g}"] if longer is not None else []
+        watch.board.plan(**planned(extended(folder, [*overrides, *length], past=past, **more)))
+        watch.board.catch_up(past)
+        more |= {"longer": longer, "retry_failed": retry_failed}
+        return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch), **more)
 
     watched(begin, as_json=as_json, quiet=quiet)
 
 
-def _more(folder: Path, add: int, trials: int | None) -> int:
-    """The limit on trials with `add` to it. Raises AutokdError where there is none, or another one is given as well."""
-    from autokd.config.search_space import load_space
+def pause(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """Pause the search that another terminal runs: its trials stop at their next checkpoint."""
+    _ask("pause", run, runs)
 
-    if trials is not None:
-        raise AutokdError("--trials and --add-trials say two things of one limit", fix="give one of them")
-    limit = load_space(folder / "space.yaml").search.trials
-    if limit is None:
-        raise AutokdError(
-            "this search has no limit on its trials", where=str(folder), fix="its other limits: --hours, or --set search.images="
-        )
-    return limit + add
+
+def stop(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """End the search that another terminal runs, once the trials that have begun are finished."""
+    _ask("stop", run, runs)
+
+
+def cancel(run: RunName = None, runs: Runs = Path("runs")) -> None:
+    """End the search that another terminal runs at once; each trial keeps its last checkpoint."""
+    _ask("cancel", run, runs)
+
+
+def _ask(word: str, run: str | None, runs: Path) -> None:
+    from autokd.search.control import WORDS, ask
+
+    folder = find_run(run, runs)
+    ask(folder, word)
+    echo(f"asked {folder} to {word}: {WORDS[word]}")
+    echo(f"look     autokd status {folder}")
+    echo(f"go on    autokd resume {folder}")
 
 
 def _report(watch: Any) -> Any:

@@ -54,6 +54,9 @@ class Proposal:
     done: int = 0  # marks that lie behind
     checkpoint: str | None = None
     answers: bool = False  # keep which validation images it is right on at its end
+    start: dict[str, Any] | None = None  # `checkpoint` and `epochs` of the shorter training that it goes on from
+    share: float = 1.0  # of the machine, against what others get: more after it ran out of memory
+    seconds: float | None = None  # the longest that it may take
 
 
 @dataclass
@@ -74,6 +77,11 @@ class _Trial:
     reason: str = ""
     verdict: tuple[str, str | None] | None = None  # what the last report decided: the status and reason to end with
     scores: dict[int, float] = field(default_factory=dict)  # rung: validation score
+    bars: dict[tuple[str, int], list[float]] = field(default_factory=dict)  # what it is compared with: (budget, rung)
+    era: int = 0  # how often the search had been made longer when it began
+    of: str | None = None  # the shorter training that it goes on from
+    ignored: bool = False  # the sampler learns nothing of it
+    share: float = 1.0
 
 
 class Brain:
@@ -108,6 +116,7 @@ class Brain:
         self.rungs: dict[tuple[str, int], list[float]] = {}  # (budget, rung): scores, worst first
         self.exhausted: set[str] = set()
         self.pausing = False
+        self.stopping = False
         self.images = 0
         self.seconds = 0.0
         self.failed = 0
@@ -132,6 +141,9 @@ class Brain:
         }
         self._ids = {name: self._storage.get_study_id_from_name(name) for name in self._studies}
         self._generations: dict[str, int] = {}  # NSGA-II's latest, by budget
+        self._era = 0  # how often the search was made longer
+        self._further: dict[str, str] = {}  # trials of a shorter search: those that take them further
+        self._taken = 0
         self._live = False
 
     # --- the life of a search
@@ -150,18 +162,23 @@ class Brain:
 
     def propose(self) -> Proposal | None:
         """The next trial, or None where there is none now: everything is running, or the search is over."""
-        if self.pausing or self.over:
+        if self.pausing or self.over or (self.stopping and not self._again):
             return None
         if self._again:
             trial = self.running[self._again.popleft()]
         else:
-            drawn = self._draw()
+            drawn = self._go_further() or self._draw()
             if drawn is None:
                 return None
             trial = drawn
         self._issued.add(trial.trial)
         config = self._resolved(trial.config)
-        return Proposal(trial.trial, trial.number, trial.budget, config, trial.marks, trial.done, trial.checkpoint)
+        start = None
+        if trial.of is not None and trial.checkpoint is None:
+            start = {"checkpoint": self.trials[trial.of].checkpoint, "epochs": self.trials[trial.of].config.epochs}
+        told = (trial.trial, trial.number, trial.budget, config, trial.marks, trial.done, trial.checkpoint)
+        limit = None if self.plan.trial_hours is None else 3600 * self.plan.trial_hours
+        return Proposal(*told, start=start, share=trial.share, seconds=limit)
 
     def report(self, trial: str, report: dict[str, Any]) -> str:
         """A trial has reached its mark number `report["mark"]`. Returns "go on" or "stop".
@@ -192,6 +209,19 @@ class Brain:
         if known.status == "running":
             self._record({"event": "end", "trial": trial, "status": "failed", "reason": reason, "machine": machine})
 
+    def out_of_memory(self, trial: str, reason: str, peak: int | None = None) -> None:
+        """The trial did not fit: once more with twice the share, then it fails. peak: bytes that were measured."""
+        known = self.trials[trial]
+        if known.status != "running":
+            return
+        told = f"{reason} (its process had taken {peak / 2**20:,.0f} MiB)" if peak else reason
+        if known.share > 1 or self.over or self.pausing:
+            self.fail(trial, f"{told}, also with {known.share:g} times the share" if known.share > 1 else told, machine=True)
+            return
+        self._record({"event": "requeue", "trial": trial, "reason": told, "peak": peak, "share": 2.0})
+        self._issued.discard(trial)
+        self._again.append(trial)
+
     def release(self, trial: str) -> None:
         """An engine lays a trial down unfinished (a pause); a resume takes it up at its last checkpoint."""
         self._issued.discard(trial)
@@ -199,6 +229,10 @@ class Brain:
     def pause(self) -> None:
         """Propose nothing more, and let running trials stop at their next mark."""
         self.pausing = True
+
+    def stop(self) -> None:
+        """Propose nothing new; what has begun goes on to its end."""
+        self.stopping = True
 
     def close(self, *, cancelled: bool = False) -> tuple[str, str]:
         """End the search: (status, reason). Where a limit is hit, trials still running are stopped for it."""
@@ -215,11 +249,17 @@ class Brain:
             return limit
         if self.running:
             return "paused", f"{len(self.running)} trials are unfinished"
-        if self.plan.trials is not None and len(self.trials) >= self.plan.trials:
+        if self.plan.trials is not None and self._proposed >= self.plan.trials and not self._to_go_further():
             return "finished", f"{len(self.trials)} trials"
         if len(self.exhausted) == len(self._studies):
             return "finished", "every configuration of the space has been tried"
-        return "paused", "stopped before a limit was reached"
+        asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
+        return "paused", asked
+
+    @property
+    def requeued(self) -> bool:
+        """Trials wait to be run once more."""
+        return bool(self._again)
 
     @property
     def over(self) -> bool:
@@ -233,12 +273,19 @@ class Brain:
             return True
         if self.pausing:
             return not self._issued
-        return not self.running and not self._more()
+        if self.stopping:
+            return not self.running
+        return not self.running and not self._more() and not self._to_go_further()
 
     # --- decisions
 
+    @property
+    def _proposed(self) -> int:
+        """Trials without those that only take another one further."""
+        return len(self.trials) - self._taken
+
     def _more(self) -> bool:
-        if self.plan.trials is not None and len(self.trials) >= self.plan.trials:
+        if self.plan.trials is not None and self._proposed >= self.plan.trials:
             return False
         return len(self.exhausted) < len(self._studies)
 
@@ -272,7 +319,7 @@ class Brain:
             return None
         told = []
         for budget in trial.budgets:
-            others = self.rungs.get((budget, mark.rung), [])
+            others = trial.bars.get((budget, mark.rung), [])
             if stays(others, score, self.plan.eta):
                 return None
             told.append(f"{len(others) - bisect_right(others, score) + 1} of {len(others) + 1} in {budget}")
@@ -322,13 +369,18 @@ class Brain:
             told = {"event": "repeat", "budget": budget, "of": twin, "values": values, "seed": config.seed}
             self._record({**told, "asked": asked.number, **self._evolution(budget, asked)})
             return None
+        self._begin(budget, config, values, asked.number, source, self._evolution(budget, asked))
+        return self.trials[f"t{number:05d}"]
+
+    def _begin(
+        self, budget: str, config: TrialConfig, values: dict[str, Any], asked: int, source: str, more: dict[str, Any]
+    ) -> None:
         config = self._resolved(config)
-        pair = self._pair(config)
-        trial = f"t{number:05d}"
+        pair, number = self._pair(config), len(self.trials)
         self._record(
             {
                 "event": "trial",
-                "trial": trial,
+                "trial": f"t{number:05d}",
                 "number": number,
                 "budget": budget,
                 "budgets": list(self.feasible.admitting(pair)),
@@ -340,14 +392,91 @@ class Brain:
                 "seed": config.seed,
                 **self.feasible.told(pair[1], self.space.budgets),
                 "source": source,
-                "asked": asked.number,
+                "asked": asked,
                 "values": values,
                 **({"tags": self._tags(values)} if self._tags else {}),
-                **self._evolution(budget, asked),
+                **more,
                 "config": config.to_dict(),
             }
         )
-        return self.trials[trial]
+
+    # --- a search that is made longer
+
+    def lengthen(self, event: dict[str, Any]) -> None:
+        """Take up the length that a `begin` or `resume` event tells. Trials that ended keep what they are; the sampler is told
+        all of them again, those of a shorter length as stopped; the best of each budget will go further."""
+        told = event.get("length")
+        if told is None:
+            return
+        epochs, rungs = told["epochs"], tuple(told["rungs"])
+        changed = (epochs, rungs) != (self.plan.epochs, self.plan.rungs)
+        self.plan = replace(self.plan, epochs=epochs, rungs=rungs)
+        if not changed or not self.trials:
+            return
+        self._era += 1
+        self.rungs = {}
+        for name in self._studies:
+            again = f"{name} ({self._era}: {epochs:g} epochs)"
+            self._studies[name] = optuna.create_study(storage=self._storage, study_name=again, direction="maximize")
+            self._ids[name] = self._storage.get_study_id_from_name(again)
+        self._generations = {}
+        self.exhausted.clear()
+        for trial in self.trials.values():
+            if trial.status == "failed" or trial.config.epochs != epochs:
+                continue
+            for rung, score in self._steps(trial).items():  # rungs that lie where they lay
+                for budget in trial.budgets:
+                    insort(self.rungs.setdefault((budget, rung), []), score)
+        for trial in self.trials.values():
+            if trial.status != "running" and not trial.ignored:
+                for budget in trial.budgets:
+                    self._teach(budget, trial)
+
+    def _to_go_further(self) -> tuple[str, _Trial] | None:
+        """A budget and one of its trials that ended at a shorter length and is among those that go further."""
+        if not self._era:
+            return None
+        for budget in self._studies:
+            ended = [
+                one for one in self.trials.values()
+                if one.era < self._era and one.status == "done" and budget in one.budgets
+                and one.config.epochs < self.plan.epochs
+            ]  # fmt: skip
+            ended.sort(key=lambda one: -one.scores[max(one.scores)])
+            room = max(1, int(len(ended) / self.plan.eta)) if self.plan.rungs else len(ended)
+            for one in ended[:room]:
+                if one.trial not in self._further:
+                    return budget, one
+        return None
+
+    def _go_further(self) -> _Trial | None:
+        found = self._to_go_further()
+        while found is not None:
+            trial = found[1]
+            config = replace(trial.config, epochs=self.plan.epochs)
+            twin = self._seen.get(self._key(config))
+            if twin is None:
+                self._reask(trial.budget, {"values": trial.values}, config)
+                asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
+                number = len(self.trials)
+                self._begin(trial.budget, config, trial.values, asked, "longer", {"of": trial.trial})
+                return self.trials[f"t{number:05d}"]
+            self._further[trial.trial] = twin  # at its full length already
+            found = self._to_go_further()
+        return None
+
+    def _steps(self, trial: _Trial) -> dict[int, float]:
+        """A trial's scores by the rungs of now; a shorter trial's last ones count at the last rung that it reached."""
+        if trial.era == self._era:
+            return trial.scores
+        at = {mark.rung: mark.epochs for mark in trial.marks if mark.rung is not None}
+        if trial.config.epochs == self.plan.epochs:
+            now = {mark.epochs: mark.rung for mark in self.plan.marks(trial.config.epochs) if mark.rung is not None}
+            return {now[at[rung]]: score for rung, score in sorted(trial.scores.items()) if at[rung] in now}
+        found = {}
+        for rung, score in sorted(trial.scores.items()):
+            found[max(0, bisect_right(self.plan.rungs, at[rung] * 1.001) - 1)] = score
+        return found
 
     # --- events
 
@@ -361,6 +490,12 @@ class Brain:
         take = getattr(self, f"_on_{event['event']}", None)
         if take is not None:
             take(event)
+
+    def _on_begin(self, event: dict[str, Any]) -> None:
+        self.lengthen(event)
+
+    def _on_resume(self, event: dict[str, Any]) -> None:
+        self.lengthen(event)
 
     def _on_trial(self, event: dict[str, Any]) -> None:
         config, budget = TrialConfig.from_dict(event["config"]), event["budget"]
@@ -380,9 +515,16 @@ class Brain:
             event["values"],
             self.plan.marks(config.epochs),
             event["asked"],
+            bars=self.rungs,
+            era=self._era,
+            of=event.get("of"),
         )
         self.trials[trial.trial] = self.running[trial.trial] = trial
         self._seen.setdefault(self._key(config), trial.trial)
+        if trial.of is not None:
+            self._further[trial.of] = trial.trial
+            self._taken += 1
+            return
         self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
         self._asks[budget] += 1
         self._own[budget] += 1
@@ -402,6 +544,8 @@ class Brain:
 
     def _on_report(self, event: dict[str, Any]) -> None:
         trial = self.trials[event["trial"]]
+        behind = event.get("behind") or {}  # what a shorter training had done already
+        trial.images, trial.seconds = max(trial.images, behind.get("images", 0)), max(trial.seconds, behind.get("seconds", 0.0))
         self.images += max(0, event["images"] - trial.images)
         self.seconds += max(0.0, (event.get("seconds") or 0.0) - trial.seconds)
         trial.images, trial.seconds = event["images"], event.get("seconds") or 0.0
@@ -413,7 +557,7 @@ class Brain:
             score = event["val_top1"]
             trial.scores[event["rung"]] = score
             for budget in trial.budgets:
-                insort(self.rungs.setdefault((budget, event["rung"]), []), score)
+                insort(trial.bars.setdefault((budget, event["rung"]), []), score)
 
     def _on_end(self, event: dict[str, Any]) -> None:
         trial = self.running.pop(event["trial"], None)
@@ -428,13 +572,20 @@ class Brain:
             trial.reason = event.get("reason") or ""
             for budget in trial.budgets:  # what a trial scored before it broke sets no bar for others
                 for rung, score in trial.scores.items():
-                    self.rungs[budget, rung].remove(score)
+                    trial.bars[budget, rung].remove(score)
         ignored = event.get("machine", False) or (trial.status == "stopped" and not trial.scores)
-        self._tell(trial.budget, trial.asked, trial, ignored=ignored)
+        trial.ignored = ignored
+        if trial.era == self._era:
+            self._tell(trial.budget, trial.asked, trial, ignored=ignored)
+        elif not ignored:
+            self._teach(trial.budget, trial)
         if not ignored:
             for budget in trial.budgets:
                 if budget != trial.budget:
                     self._teach(budget, trial)
+
+    def _on_requeue(self, event: dict[str, Any]) -> None:
+        self.trials[event["trial"]].share = event["share"]
 
     def _on_again(self, event: dict[str, Any]) -> None:
         """An ended trial is taken up once more, from its last checkpoint."""
@@ -447,9 +598,11 @@ class Brain:
             self._reasons[trial.reason] -= 1
             for budget in trial.budgets:
                 for rung, score in trial.scores.items():
-                    insort(self.rungs.setdefault((budget, rung), []), score)
+                    insort(trial.bars.setdefault((budget, rung), []), score)
         trial.status, trial.verdict = "running", None
         self.running[trial.trial] = trial
+        if trial.era != self._era:  # of a shorter search: told when it ends
+            return
         self._reask(trial.budget, {"values": trial.values}, trial.config)
         trial.asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
 
@@ -516,15 +669,15 @@ class Brain:
             made.system_attrs = {_GENERATION: self._generations.get(budget, 0)}
         self._studies[budget].add_trial(made)
 
-    @staticmethod
-    def _lesson(trial: _Trial, ignored: bool) -> tuple[TrialState, float | None, dict[int, float]]:
+    def _lesson(self, trial: _Trial, ignored: bool) -> tuple[TrialState, float | None, dict[int, float]]:
         """A trial stopped early is PRUNED, never COMPLETE with a score of another length. One that diverged is PRUNED
         without a score, which TPE ranks last; FAIL would teach it nothing. FAIL is for what was the machine's fault."""
         if ignored:
             return TrialState.FAIL, None, {}
-        if trial.status == "done":
-            return TrialState.COMPLETE, trial.scores[max(trial.scores)], trial.scores
-        return TrialState.PRUNED, None, {} if trial.status == "failed" else trial.scores
+        scores = self._steps(trial)
+        if trial.status == "done" and (trial.era == self._era or trial.config.epochs == self.plan.epochs):
+            return TrialState.COMPLETE, trial.scores[max(trial.scores)], scores
+        return TrialState.PRUNED, None, {} if trial.status == "failed" else scores
 
     def _told(
         self, budget: str, values: dict[str, Any], config: TrialConfig, tries: int = 200
@@ -547,7 +700,7 @@ class Brain:
                 )  # the likely ones are taken first
                 todo.extend({**recall.values, missing.path: option} for option in options)
                 continue
-            if self._key(found) == self._key(config):
+            if self._key(replace(found, epochs=config.epochs)) == self._key(config):  # the search may be longer by now
                 return recall.params, recall.distributions
         return None
 

@@ -231,6 +231,9 @@ class Race(Brain):
             return "paused", f"{len(self.running)} trainings are unfinished"
         return "finished", f"{len(self.trials)} trainings"
 
+    def _to_go_further(self) -> None:
+        return None
+
     def _more(self) -> bool:
         return self._next() is not None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autokd.search.brain import STOP, Brain
-from autokd.search.work import Job, bench_of, order_of, prepare_teacher
+from autokd.search.work import Job, bench_of, full_disk, order_of, prepare_teacher
 
 __all__ = ["InlineEngine"]
 
@@ -44,6 +44,11 @@ class InlineEngine:
             while not self.cancelled and not brain.over:
                 told = job.step()
                 tick()
+                if "full" in told:
+                    raise full_disk(told, run)
+                if "memory" in told:
+                    brain.out_of_memory(proposal.trial, told["failed"], told["memory"])
+                    break
                 if "failed" in told:
                     brain.fail(proposal.trial, told["failed"], machine=told["machine"])
                     break

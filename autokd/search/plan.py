@@ -50,8 +50,9 @@ class Plan:
     images: float | None = None
     gpu_hours: float | None = None
     gpus: float = 0.0  # of one trial
+    trial_hours: float | None = None  # of one trial
     failures: float = 0.5
-    failures_after: int = 20
+    failures_after: int = 5
     failures_first: int = 5
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
@@ -90,4 +91,6 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         images=limit_of(search.images, own),
         gpu_hours=limit_of(search.gpu_hours, own),
         gpus=gpus,
+        failures=getattr(search, "max_failures", 0.5),
+        trial_hours=getattr(search, "trial_hours", None),
     )

@@ -40,10 +40,11 @@ from ray.tune.stopper import Stopper  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
 from autokd.errors import AutokdError  # noqa: E402
+from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
-from autokd.search.work import Job, bench_of, order_of, prepare_teacher  # noqa: E402
+from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
 
 __all__ = ["RayEngine", "Student", "share_of"]
 
@@ -197,9 +198,25 @@ class RayEngine:
             bridge.extra = {**each, "verdicts": bridge.verdicts}
             bridge.patient = not self._mine
         folder = Path(run).resolve() / "ray"
-        shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
-        resources = {"cpu": self.cpus, "gpu": self.gpus} if self.gpus else {"cpu": self.cpus}
+        there = ray.cluster_resources()
+
+        def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            """More for a trial that ran out of memory, so that fewer others stand beside it."""
+            share = config.get("share", 1.0)
+            asked = {"CPU": min(self.cpus * share, max(self.cpus, there.get("CPU", 1)))}
+            if self.gpus:
+                asked["GPU"] = self.gpus if self.gpus >= 1 else min(1.0, self.gpus * share)
+            return tune.PlacementGroupFactory([asked])
+
         alone = self.workers == 1
+        self._fit(bridge, brain, resources, folder, alone)
+        while bridge.fault is None and brain.requeued and not (self.cancelled or brain.over or brain.pausing):
+            self._fit(bridge, brain, resources, folder, alone)  # Tune had heard already that there is nothing more
+        if bridge.fault is not None:
+            raise bridge.fault
+
+    def _fit(self, bridge: _Bridge, brain: Brain, resources: Any, folder: Path, alone: bool) -> None:
+        shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
         tuner = tune.Tuner(
             # several workers are Ray Train's, which asks for what they need itself
             tune.with_resources(Student, resources) if alone else tune.with_resources(parallel_student, {"memory": 1}),
@@ -225,8 +242,6 @@ class RayEngine:
             ),
         )
         tuner.fit()
-        if bridge.fault is not None:
-            raise bridge.fault
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -256,6 +271,7 @@ class Student(tune.Trainable):
         if self.job is None:
             order = json.loads(self.order)
             self.job = Job(order, bench_of(_placed(order["bench"])))
+            self.job.watch()
         return {"told": json.dumps(self.job.step())}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -278,6 +294,7 @@ class _Bridge:
         self.brain, self.run, self.bench, self.tick, self.cancelled = brain, run, bench, tick, cancelled
         self.names: dict[str, str] = {}  # Ray's id of a trial: ours
         self.reasons: dict[str, str] = {}
+        self.errors: dict[str, str] = {}  # all that Ray told, for the trial's log
         self.fault: BaseException | None = None
         self.extra: dict[str, Any] = {}  # of a trial's configuration, for Ray
         self.verdicts: Any = None  # where workers of one trial ask whether to go on
@@ -300,10 +317,16 @@ class _Bridge:
         if proposal is None:
             return None if self.brain.waiting else Searcher.FINISHED
         self.names[ray_id] = proposal.trial
-        return {"order": json.dumps(order_of(proposal, self.run, self.bench)), **self.extra}
+        order = order_of(proposal, self.run, self.bench)
+        return {"order": json.dumps(order), "share": proposal.share, **self.extra}
 
     def report(self, ray_id: str, told: dict[str, Any]) -> str:
         trial = self.names[ray_id]
+        if "full" in told:
+            raise full_disk(told, self.run)
+        if "memory" in told:
+            self.brain.out_of_memory(trial, told["failed"], told["memory"])
+            return TrialScheduler.STOP
         if "failed" in told:
             self.brain.fail(trial, told["failed"], machine=told["machine"])
             return TrialScheduler.STOP
@@ -313,7 +336,16 @@ class _Bridge:
         return TrialScheduler.CONTINUE
 
     def broken(self, ray_id: str) -> None:
-        self.brain.fail(self.names[ray_id], self.reasons.get(ray_id, "its worker ended"), machine=True)
+        trial, reason = self.names[ray_id], self.reasons.get(ray_id, "its worker ended")
+        if ray_id in self.errors:
+            try:
+                write_text(self.run / CHECKPOINTS / trial / "error.txt", self.errors[ray_id])
+            except (OSError, AutokdError):
+                pass
+        if "OutOfMemory" in self.errors.get(ray_id, "") or "OutOfMemory" in reason:
+            self.brain.out_of_memory(trial, f"out of memory: {reason}")
+        else:
+            self.brain.fail(trial, reason, machine=True)
 
     def stop_all(self) -> bool:
         self.tick()
@@ -365,6 +397,7 @@ class _Scheduler(_Adapter, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         fault = trial.get_error() if hasattr(trial, "get_error") else None
         lines = str(fault).strip().splitlines() if fault is not None else []
+        self.bridge.errors[trial.trial_id] = f"{type(fault).__name__}\n{fault}\n"
         self.bridge.reasons[trial.trial_id] = lines[-1][:300] if lines else "its worker ended"
 
 

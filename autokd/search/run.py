@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
 from autokd.files import cache_root, write_text
+from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
@@ -92,6 +93,7 @@ class Run:
         counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
         status: dict[str, str] = {}
         images: dict[str, int] = {}
+        behind: dict[str, int] = {}  # images of a shorter training that a trial went on from
         state, reason, elapsed = "running", "", 0.0
         for event in read_events(self.folder / FILE):
             elapsed = max(elapsed, event.get("elapsed", 0.0))
@@ -99,7 +101,8 @@ class Run:
             if kind in ("trial", "again"):
                 status[event["trial"]] = "running"
             elif kind == "report":
-                images[event["trial"]] = event["images"]
+                behind.setdefault(event["trial"], (event.get("behind") or {}).get("images", 0))
+                images[event["trial"]] = event["images"] - behind[event["trial"]]
             elif kind == "end":
                 status[event["trial"]] = event["status"]
             elif kind == "close":
@@ -115,6 +118,10 @@ class Run:
             "images": sum(images.values()),
             "elapsed": elapsed,
         }
+
+    def ask(self, word: str) -> None:
+        """pause, stop or cancel the search that works on this run in another process (autokd.search.control.WORDS)."""
+        import_module("autokd.search.control").ask(self.folder, word)
 
     def confirm(self, **settings: Any) -> dict[str, Any]:
         """Train the best few of each budget again with fresh seeds, and choose (autokd.search.confirm)."""
@@ -186,26 +193,32 @@ def resume(
     observer: Any = None,
     engine: Any = "ray",
     retry_failed: bool = False,
+    add_trials: int = 0,
+    longer: float | None = None,
+    add_budgets: Sequence[str] = (),
     feasible: Feasible | None = None,
     space: Any = None,
     at_end: AtEnd | None = None,
 ) -> Run:
     """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
 
-    overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. Raises AutokdError
-    where another process writes the run, or where the changed space does not allow what was already tried.
+    overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. add_trials: so many more
+    than were to be tried. longer: the new full length in epochs; finished trials keep their rows, and the best of each budget
+    go on from their last checkpoint to the new length. add_budgets: "NAME:macs=20M,params=…"; what was tried counts for
+    them at once. Raises AutokdError where another process writes the run, where the changed space does not allow what was
+    already tried, and where it would be made shorter.
     """
     run = Run(folder)
     folder = run.folder
     with FolderLock(folder):
-        space = space or _kept(folder, overrides)
         past = list(read_events(folder / FILE))
+        overrides = [*overrides, *([f"search.epochs={longer:g}"] if longer is not None else [])]
+        space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
+        overrides += [*([f"{add_trials} more trials"] if add_trials else []), *(f"budget {one}" for one in add_budgets)]
         observers = observers_of(on_event, observer)
         feasible = feasible or fit(space, past, _Teller(observers).phase)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
-        if overrides:
-            _write(folder / SPACE, space.to_yaml())
     return _confirmed(made, space, feasible, engine, observers)
 
 
@@ -270,11 +283,10 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
+            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs)},
             **({"what": space.what} if hasattr(space, "what") else {}),
         }
-        if past:
-            recorder.emit({"event": "resume", **facts, "changes": list(overrides)})
-        else:
+        if not past:
             recorder.emit({"event": "begin", **facts})
         for text in told_of(feasible):
             tell.phase(text)
@@ -291,12 +303,26 @@ def carry_out(
             teachers=known_teachers(past),
         )
         brain.start(past)
+        if past:
+            if plan.epochs < brain.plan.epochs:
+                raise AutokdError(
+                    f"the search has gone on to {brain.plan.epochs:g} epochs and cannot be made shorter",
+                    where=str(folder),
+                    fix=f"ask for {brain.plan.epochs:g} or more, or start a new run",
+                )
+            if overrides:
+                _write(folder / SPACE, space.to_yaml())  # before anything is recorded that the old one would not allow
+            known = {one["name"] for event in past for one in event.get("budgets", ()) if event["event"] in ("begin", "resume")}
+            new = {name: [list(pair) for pair in pairs] for name, pairs in feasible.pairs.items() if name not in known}
+            more = {"changes": list(overrides), **({"added": new} if known and new else {})}
+            brain.lengthen(recorder.emit({"event": "resume", **facts, **more}))
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
         if not brain.finished:
-            with _interruptible(brain, engine, tell) as arm:
-                _session(folder, space, feasible, engine, brain, recorder, tell, arm)
+            heard = _Heard(brain, engine)
+            with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
+                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard)
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
         _broken_off(recorder, fault)
@@ -357,6 +383,7 @@ def _session(
     recorder: Recorder,
     tell: _Teller,
     arm: Callable[[], None],
+    heard: _Heard,
 ) -> None:
     from dataclasses import asdict, replace
 
@@ -394,7 +421,15 @@ def _session(
     decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
     tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
     brain.plan = replace(brain.plan, gpus=engine.gpus)
-    engine.run(brain, folder, recorder.tick)
+
+    def tick() -> None:
+        recorder.tick()
+        heard.tick(tell)
+
+    try:
+        engine.run(brain, folder, tick)
+    finally:
+        heard.tick(tell)
 
 
 def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
@@ -440,6 +475,33 @@ class _Sweeper:
             from autokd.search.work import CHECKPOINTS
 
             shutil.rmtree(self.folder / CHECKPOINTS / event["trial"], ignore_errors=True)
+
+
+class _Heard:
+    """What another process asked for is done at once, from the thread that heard it, and told by the search's own."""
+
+    def __init__(self, brain: Any, engine: Any) -> None:
+        self.brain, self.engine = brain, engine
+        self.said: list[str] = []
+
+    def __call__(self, word: str) -> None:
+        if word == "cancel":
+            self.engine.cancel()
+        elif word == "stop":
+            self.brain.stop()
+        else:
+            self.brain.pause()
+        self.said.append(f"asked to {word}: {WORDS[word]}")
+
+    def tick(self, tell: _Teller) -> None:
+        while self.said:
+            tell.phase(self.said.pop(0))
+
+
+def _watched(folder: Path, space: Any) -> list[Path]:
+    """Where a request for this session may lie: its own folder, and that of the run it is a part of."""
+    home = _home(folder, space)
+    return [folder, *(one for one in folder.parents if one != home and one.is_relative_to(home))]
 
 
 @contextmanager
@@ -499,6 +561,51 @@ def _kept(folder: Path, overrides: Sequence[str]) -> Any:
     if overrides:
         raise AutokdError("what a study trains was decided when it began", where=str(folder), fix="start a new study")
     return study.kept_study(folder)[1]
+
+
+def extended(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    add_trials: int = 0,
+    add_budgets: Sequence[str] = (),
+    past: Sequence[Mapping[str, Any]] = (),
+) -> Any:
+    """The space that a run goes on with. Raises AutokdError or Faults where it cannot be extended so."""
+    if not add_budgets:
+        space = _kept(folder, overrides)
+    else:
+        from autokd.search import study
+        from autokd.space.document import Document
+
+        if (folder / study.FILE).exists():
+            raise AutokdError("what a study trains was decided when it began", where=str(folder), fix="start a new study")
+        values = Document.read(folder / SPACE).values
+        more = list(overrides)
+        for text in add_budgets:
+            name, limits = _budget_of(text)
+            if any(one.get("name") == name for one in values["budgets"]):
+                raise AutokdError(f"there is a budget {name!r} already", where=text, fix="give the new one another name")
+            values["budgets"].append({"name": name})
+            more += [f"budgets.{name}.{limit}" for limit in limits]
+        space = _loaded(values, more)
+    if add_trials:
+        from dataclasses import replace
+
+        tried = sum(event["event"] == "trial" and event.get("of") is None for event in past)
+        trials = (space.search.trials if space.search.trials is not None else tried) + add_trials
+        space = replace(space, search=space.search.model_copy(update={"trials": trials}))
+    return space
+
+
+def _budget_of(text: str) -> tuple[str, list[str]]:
+    """ "tiny:macs=20M,params=1M" as ("tiny", ["macs=20M", "params=1M"])."""
+    name, _, rest = text.partition(":")
+    limits = [one.strip() for one in rest.split(",") if one.strip()]
+    if not name.strip() or "." in name or not limits or not all("=" in one for one in limits):
+        fix = "for example --add-budget small:macs=20M,params=1M"
+        raise AutokdError("this is no budget", where=f"--add-budget {text}", fix=fix)
+    return name.strip(), limits
 
 
 def _engine(engine: Any, space: Any) -> Any:

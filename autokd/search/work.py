@@ -7,6 +7,8 @@ one, tells its report once more (the brain knows whether it has heard it) and go
 
 from __future__ import annotations
 
+import errno
+import faulthandler
 import gc
 import hashlib
 import importlib
@@ -14,10 +16,12 @@ import json
 import os
 import shutil
 import sys
+import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
@@ -26,10 +30,11 @@ from autokd.files import whole, write_text
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "known_teacher", "order_of", "prepare_teacher",
+__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "prepare_teacher",
            "read_answers", "teacher_from", "write_answers"]
 
 CHECKPOINTS = "ray/checkpoints"  # below the run folder
+HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
 ANSWERS = "answers"  # likewise: which validation images a trial is right on, where that is asked for
 
 
@@ -42,6 +47,8 @@ def order_of(proposal: Proposal, run: str | os.PathLike[str], bench: dict[str, A
         "run": str(Path(run).resolve()),
         "bench": bench or {},
         "answers": proposal.answers,
+        "start": proposal.start,
+        "seconds": proposal.seconds,
     }
 
 
@@ -77,15 +84,46 @@ class Job:
         self.bench = bench
         self.parallel = parallel
         self.answers = f"{ANSWERS}/{order['trial']}.npy" if order.get("answers") else ""
+        self.start: Any = order.get("start")
+        self.behind: dict[str, Any] = {}  # what the first report says of a shorter training that was gone on from
+        self.limit: Any = order.get("seconds")
+        self.hung: IO[str] | None = None  # where the watchdog writes
+        self.began = time.monotonic()
         self.trial: Any = None
         self.next = 0
+
+    def watch(self) -> None:
+        """End this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
+        left = self.folder / HUNG  # of the process before: told first
+        if self.limit is not None and self.hung is None and not (left.exists() and left.stat().st_size):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.hung = open(left, "w", encoding="utf-8")  # noqa: SIM115
+            faulthandler.dump_traceback_later(self.limit, exit=True, file=self.hung)
+
+    def _unwatch(self) -> None:
+        if self.hung is not None:
+            faulthandler.cancel_dump_traceback_later()
+            self.hung.close()
+            (self.folder / HUNG).unlink(missing_ok=True)
+            self.hung = None
+
+    def _too_long(self) -> str:
+        return f"it took longer than a trial may (search.trial_hours: {self.limit / 3600:g})"
+
+    def _was_hung(self) -> dict[str, Any] | None:
+        """Of a trial whose last process the watchdog ended; what that process did stands in the log."""
+        found = self.folder / HUNG
+        if self.limit is None or not found.exists() or not found.stat().st_size:
+            return None
+        os.replace(found, self.folder / "error.txt")
+        return {"failed": self._too_long(), "machine": True, "log": f"{self.place}/error.txt"}
 
     def step(self) -> dict[str, Any]:
         """To the next mark. Returns the report with `mark` and `checkpoint`; or `failed`, the reason, with `machine`,
         whether it was no fault of the configuration."""
         try:
             if self.trial is None:
-                told = self._open()
+                told = self._was_hung() or self._open()
                 if told is not None:
                     return told
             return self._advance()
@@ -94,15 +132,19 @@ class Job:
         except AutokdError as fault:
             return self._failed(str(fault))
         except MemoryError:
-            return self._failed("out of memory", machine=True)
+            return self._failed("out of memory", machine=True) | {"memory": _peak()}
         except Exception as fault:
+            if _disk_is_full(fault, self.run):
+                return self._failed(f"the disk is full: {_first_line(fault)}", machine=True) | {"full": True}
             if "CUDA error" in str(fault):  # the process cannot use its GPU any more: let it end, and another try
                 raise
             kind = "out of GPU memory" if type(fault).__name__ == "OutOfMemoryError" else type(fault).__name__
-            return self._failed(f"{kind}: {_first_line(fault)}", machine=True)
+            told = self._failed(f"{kind}: {_first_line(fault)}", machine=True)
+            return told | {"memory": _peak()} if kind == "out of GPU memory" else told
 
     def close(self) -> None:
         """Free what the trial held."""
+        self._unwatch()
         self.trial = None  # frees it: a trial stands in no cycle (tests/train/test_freed.py)
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
@@ -127,7 +169,21 @@ class Job:
             return told
         self.trial = self.bench.trial(self.config, **self.parallel)
         self.next = 0
+        if self.start is not None and self.start["checkpoint"]:
+            self._go_on()
         return None
+
+    def _go_on(self) -> None:
+        """From the end of a shorter training, where its checkpoint is still there; else from the beginning."""
+        path = self.run / self.start["checkpoint"]
+        try:
+            told = json.loads((path / "report.json").read_text(encoding="utf-8"))
+            self.trial.load(path, epochs=self.start["epochs"])
+        except Exception:  # deleted, or damaged
+            self.trial = self.bench.trial(self.config, **self.parallel)
+            return
+        self.behind = {"images": told["images"], "seconds": told["seconds"]}
+        self.next = next(at for at, mark in enumerate(self.marks) if mark["epochs"] > self.start["epochs"] * 1.001)
 
     def _advance(self) -> dict[str, Any]:
         mark, total = self.marks[self.next], self.trial.total_images
@@ -135,21 +191,31 @@ class Job:
         report = self.trial.advance(images).to_dict()
         name = f"mark-{self.next:04d}"
         told = {**report, "mark": self.next, "checkpoint": f"{self.place}/{name}", "pid": os.getpid()}
+        if self.behind:
+            told["behind"], self.behind = self.behind, {}
         if self.parallel.get("rank", 0) == 0:
             if mark["final"] and self.answers:
                 told |= {"answers": self.answers, "val_images": write_answers(self.run / self.answers, self.trial.right)}
             self._keep(name, told)
         self.next += 1
+        if mark["final"]:
+            self._unwatch()
+        elif self.limit is not None and time.monotonic() - self.began > self.limit:
+            return self._failed(self._too_long(), machine=True)
         news = self.bench.news() if hasattr(self.bench, "news") else []
         return {**told, "decisions": news} if news else told
 
     def _keep(self, name: str, told: dict[str, Any]) -> None:
         aside = self.folder / f".{name}.{os.getpid()}"
         shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        self.trial.save(aside)
-        (aside / "report.json").write_text(json.dumps(told), encoding="utf-8")
-        _sync(aside)
+        try:
+            aside.mkdir(parents=True)
+            self.trial.save(aside)
+            (aside / "report.json").write_text(json.dumps(told), encoding="utf-8")
+            _sync(aside)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
@@ -169,6 +235,31 @@ class Job:
                 pass
         self.close()
         return told
+
+
+def full_disk(told: Mapping[str, Any], run: str | os.PathLike[str]) -> AutokdError:
+    """What ends a search whose trial could not write: the trial stays unfinished, and a resume takes it up."""
+    return AutokdError(
+        str(told["failed"]), where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
+    )
+
+
+def _disk_is_full(fault: Exception, folder: Path) -> bool:
+    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "PytorchStreamWriter" not in str(fault) and "file write failed" not in str(fault):  # torch does not say why
+        return False
+    return shutil.disk_usage(folder).free < 16 * 2**20
+
+
+def _peak() -> int:
+    """Bytes of this process at its largest: of GPU memory where it uses a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 def write_answers(path: Path, right: Any) -> int:
@@ -204,8 +295,6 @@ def prepare_teacher(
     val_loss, ece, saw_validation, seconds.
     Raises AutokdError where it is not to be had.
     """
-    import time
-
     start = time.perf_counter()
     values = TrialConfig.from_dict({"data": data, "student": {"name": ""}, "teacher": teacher})
     asked: DataConfig = values.data

@@ -135,5 +135,16 @@ def limits_of_run(folder: str | os.PathLike[str], events: Iterable[Row]) -> list
 
 
 def admitted_of(events: Iterable[Row]) -> dict[str, list[str]]:
-    """Which budgets admit each trial's student, by trial, as the search found before it began."""
-    return {e["trial"]: list(e["budgets"]) for e in events if e["event"] == "trial" and e.get("budgets") is not None}
+    """Which budgets admit each trial's student, by trial, as the search found before it began, or when one was added."""
+    found: dict[str, list[str]] = {}
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for event in events:
+        if event["event"] == "trial" and event.get("budgets") is not None:
+            found[event["trial"]] = list(event["budgets"])
+            pairs[event["trial"]] = (event.get("teacher"), event.get("student"))
+        for name, some in (event.get("added") or {}).items():
+            there = {tuple(pair) for pair in some}
+            for trial, pair in pairs.items():
+                if pair in there and name not in found[trial]:
+                    found[trial].append(name)
+    return found

@@ -4,12 +4,16 @@ Events and what they carry (all have `event`, `time` in seconds since 1970 and `
 
     begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation;
                                               latencies: what was timed, where, and what is marginal
-    resume   changes                          a later session goes on
+    resume   changes, added                   a later session goes on; added: the (teacher, student) pairs of new budgets.
+                                              As `begin`, with length: `epochs` of a whole trial and where the rungs lie
     teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
     trial    trial, number, budget, budgets, teacher, student, method, policy, ratio, seed, source, config,
-             macs, params, file_size, memory, latency_ms, latencies (ms by conditions)
+             macs, params, file_size, memory, latency_ms, latencies (ms by conditions),
+             of (the shorter trial that it takes further)
     repeat   budget, of                       a proposal that had been made before; nothing is trained
-    report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision
+    report   trial, mark, rung, final, images, epochs, val_top1, …, checkpoint, decision, behind (images and seconds that
+             were the shorter trial's)
+    requeue  trial, reason, peak, share       out of memory: once more, with `share` of what others get; peak: bytes
     end      trial, status (done | stopped | failed), reason
     close    status (finished | paused | cancelled | failed), reason
     confirm  status, trainings, images, seconds, choices    what a confirmation took, in a ledger of its own, so far

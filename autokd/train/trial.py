@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -411,8 +411,9 @@ class Trial:
             torch.save(state, file)
         return path
 
-    def load(self, folder: str | os.PathLike[str]) -> None:
-        """Go on from what `save` wrote. Raises AutokdError where the file is damaged or of another configuration."""
+    def load(self, folder: str | os.PathLike[str], *, epochs: float | None = None) -> None:
+        """Go on from what `save` wrote. epochs: the length it was to have, where this trial is the same but longer. Raises
+        AutokdError where the file is damaged or of another configuration."""
         path = Path(folder) / "trial.pt"
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
@@ -420,7 +421,8 @@ class Trial:
             raise AutokdError(
                 "the checkpoint cannot be read", where=str(path), fix="delete it: the trial starts over"
             ) from error
-        if state.get("key") != self.config.key:
+        config = self.config if epochs is None else replace(self.config, epochs=epochs)
+        if state.get("key") != config.key:
             raise AutokdError("the checkpoint belongs to another configuration", where=str(path))
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
         self.asked = self._asked_before = list(state.get("asked", [0, 0]))

@@ -225,25 +225,20 @@ def test_the_package_is_a_room_and_a_function():
         autokd.nothing  # noqa: B018
 
 
-def test_a_search_is_extended_by_so_many_trials_and_may_run_again_what_failed(made_run, monkeypatch, run):
-    asked: list[tuple[list[str], bool]] = []
+def test_a_search_is_extended_and_may_run_again_what_failed(made_run, monkeypatch, run):
+    asked = []
 
-    def go_on(folder, *, overrides, retry_failed, **_):
-        asked.append((list(overrides), retry_failed))
+    def go_on(folder, **more):
+        asked.append({key: more[key] for key in ("overrides", "add_trials", "add_budgets", "longer", "retry_failed")})
         return autokd.search.run.Run(folder)
 
     import autokd.search.run
-    from autokd.config.search_space import load_space
 
     monkeypatch.setattr(autokd.search.run, "resume", go_on)
-    limit = load_space(made_run / "space.yaml").search.trials
-    assert limit is not None
     assert run("resume", made_run, "--add-trials", 7, "-q")[0] == 0
-    assert run("resume", made_run, "--retry-failed", "-q")[0] == 0
-    assert asked == [([f"search.trials={limit + 7}"], False), ([], True)]
+    assert run("resume", made_run, "--retry-failed", "--longer", 9, "--add-budget", "new:macs=20M", "-q")[0] == 0
+    nothing = {"overrides": [], "add_trials": 0, "add_budgets": [], "longer": None, "retry_failed": False}
+    more = {"add_budgets": ["new:macs=20M"], "longer": 9.0, "retry_failed": True}
+    assert asked == [{**nothing, "add_trials": 7}, {**nothing, **more}]
     code, _, err = run("resume", made_run, "--add-trials", 7, "--trials", 50)
     assert code == 2 and "give one of them" in err
-    text = (made_run / "space.yaml").read_text(encoding="utf-8")
-    (made_run / "space.yaml").write_text(re.sub(r"\btrials: \d+", "trials: null, hours: 1", text), encoding="utf-8")
-    code, _, err = run("resume", made_run, "--add-trials", 7)
-    assert code == 2 and "no limit on its trials" in err

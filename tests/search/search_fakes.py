@@ -122,7 +122,7 @@ class FakeTrial:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "trial.json").write_text(json.dumps({"images": self.images}))
 
-    def load(self, folder):
+    def load(self, folder, epochs=None):
         self.images = json.loads((Path(folder) / "trial.json").read_text())["images"]
 
 

@@ -1,0 +1,164 @@
+"""Searches on digits that are killed at random moments, for true, and resumed: what is left when they have ended.
+
+    python -m benchmarks.reliability --driver 50 --worker 20 [--space search_spaces/digits.yaml] [--seed 0]
+
+Prints rows of the table in docs/reliability.md. Ends with 1 where one does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from autokd.track.ledger import FILE, read_events
+from autokd.track.table import read_table
+
+AUTOKD = (sys.executable, "-m", "autokd.cli.main")
+
+
+def start(*words: str, log: Path) -> subprocess.Popen[bytes]:
+    """autokd with these words, in a group of its own, so that Ray's processes are known by it."""
+    with open(log, "ab") as file:
+        return subprocess.Popen([*AUTOKD, *words, "--quiet"], stdout=file, stderr=file, start_new_session=True)
+
+
+def ledger(runs: Path) -> list[dict[str, Any]]:
+    return [event for path in runs.glob(f"*/{FILE}") for event in read_events(path)]
+
+
+def kill_drivers(space: str, options: list[str], count: int, draw: random.Random, folder: Path) -> tuple[bool, str]:
+    """Kill the driver so many times in all, over as many searches as it takes; each is brought to its end."""
+    killed = lost = running = torn = searches = trials = unlike = 0
+    while killed < count:
+        runs, log = folder / f"driver{searches}", folder / f"driver{searches}.log"
+        searches += 1
+        process = start("search", space, "--runs", str(runs), *options, log=log)
+        wait_for_begin(process, runs, log)
+        while killed < count:
+            until = time.monotonic() + draw.uniform(0.0, 8.0)
+            while time.monotonic() < until and process.poll() is None:
+                time.sleep(0.02)
+            if process.poll() is not None:
+                break
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+            before = {e["trial"]: e for e in ledger(runs) if e["event"] == "end"}
+            process = start("resume", "--runs", str(runs), log=log)
+            wait_for_resume(process, runs, log, sum(e["event"] == "resume" for e in ledger(runs)))
+            after = {e["trial"]: e for e in ledger(runs) if e["event"] == "end"}
+            lost += sum(after.get(trial) != event for trial, event in before.items())
+        finish(process, log)
+        events, (run,) = ledger(runs), [path.parent for path in runs.glob(f"*/{FILE}")]
+        rows, known = read_table(run).to_pylist(), {e["trial"] for e in events if e["event"] == "trial"}
+        ended = Counter(e["trial"] for e in events if e["event"] == "end")
+        torn += len(known - set(ended)) + sum(times > 1 for times in ended.values()) + ({r["trial"] for r in rows} != known)
+        states = children(runs, run)
+        running += sum(state == "RUNNING" for _, state in states)
+        unlike += Counter(trial for trial, _ in states if trial) != Counter(known)
+        trials += len(known)
+    told = f"{killed} kills in {searches} searches of {trials} trials: {lost} finished trials lost, {torn} not ended just once, "
+    told += f"{unlike} searches whose MLflow children differ, {running} RUNNING"
+    return not (lost or torn or unlike or running), told
+
+
+def kill_workers(space: str, options: list[str], count: int, draw: random.Random, folder: Path) -> tuple[bool, str]:
+    """Kill a process that trains, so many times in all."""
+    killed = searches = trials = wrong = failed = 0
+    while killed < count:
+        runs, log = folder / f"worker{searches}", folder / f"worker{searches}.log"
+        searches += 1
+        process, seen = start("search", space, "--runs", str(runs), *options, log=log), 0
+        while process.poll() is None:
+            time.sleep(draw.uniform(0.2, 2.0))
+            reports = [e for e in ledger(runs) if e["event"] == "report"]
+            if killed < count and len(reports) > seen and alive(pid := reports[-1]["pid"]):
+                os.kill(pid, signal.SIGKILL)
+                killed, seen = killed + 1, len(reports)
+        finish(process, log)
+        events, (run,) = ledger(runs), [path.parent for path in runs.glob(f"*/{FILE}")]
+        known = {e["trial"] for e in events if e["event"] == "trial"}
+        last = [(row["trial"], row["rung"]) for row in read_table(run).to_pylist()]
+        ended = Counter(e["trial"] for e in events if e["event"] == "end")
+        wrong += len(last) != len(set(last)) or {trial for trial, _ in last} != known or ended != Counter(known)
+        failed += sum(e["event"] == "end" and e["status"] == "failed" for e in events)
+        trials += len(known)
+    told = f"{killed} kills in {searches} searches of {trials} trials, all completed: "
+    told += f"{wrong} with a trial not just once in the table"
+    return not wrong, f"{told}; {failed} trials failed"
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is still a worker of Ray's: a number may belong to another one by now."""
+    try:
+        return b"ray" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def children(runs: Path, run: Path) -> list[tuple[str | None, str]]:
+    """(trial, state) of every MLflow run of a folder; None for the parent."""
+    from mlflow.tracking import MlflowClient
+
+    from autokd.track.mlflow_log import store_uri
+
+    client = MlflowClient(tracking_uri=store_uri(runs))
+    found = client.search_runs([one.experiment_id for one in client.search_experiments()], max_results=5000)
+    mine = [one for one in found if one.data.tags.get("autokd.run") == run.name]
+    return [(one.data.tags.get("autokd.trial"), one.info.status) for one in mine]
+
+
+def wait_for_begin(process: subprocess.Popen[bytes], runs: Path, log: Path) -> None:
+    while not ledger(runs):
+        _alive(process, log)
+
+
+def wait_for_resume(process: subprocess.Popen[bytes], runs: Path, log: Path, before: int) -> None:
+    while process.poll() is None and sum(e["event"] == "resume" for e in ledger(runs)) <= before:
+        time.sleep(0.05)
+
+
+def _alive(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.poll() is not None:
+        raise SystemExit(log.read_text(errors="replace"))
+    time.sleep(0.05)
+
+
+def finish(process: subprocess.Popen[bytes], log: Path) -> None:
+    if process.wait() != 0:
+        raise SystemExit(log.read_text(errors="replace"))
+
+
+def main(args: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--driver", type=int, default=50, help="kills of the driver")
+    parser.add_argument("--worker", type=int, default=20, help="kills of a worker")
+    parser.add_argument("--space", default="search_spaces/digits.yaml")
+    parser.add_argument("--set", action="append", default=[], help="as autokd search has it")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(args)
+    draw, options = random.Random(asked.seed), [word for one in asked.set for word in ("--set", one)]
+    holds = True
+    with tempfile.TemporaryDirectory() as folder:
+        for what, must, kill, count in (
+            ("driver killed", "0 finished trials lost, trials = MLflow children, 0 RUNNING", kill_drivers, asked.driver),
+            ("worker killed", "search completes; each trial once in the table", kill_workers, asked.worker),
+        ):
+            if count:
+                good, told = kill(asked.space, options, count, draw, Path(folder))
+                print(f"| {what} at {count} random moments | {must} | {told} |", flush=True)
+                holds &= good
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
