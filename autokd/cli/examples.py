@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
         "autokd finalize digits-20260101 --formats onnx,int8 --external scans=scans/ --register digits",
     ),
+    "doctor": ("autokd doctor", "autokd doctor --gpu", "autokd doctor --runs /data/runs --json"),
     "evaluate": (
         "autokd evaluate student.onnx --data photos/ --per-class",
         "autokd evaluate student.int8.onnx --data test.parquet --label fine_label --json",

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from autokd import __version__
-from autokd.cli import caching, confirming, lists, results, searching, simulating, spaces, teachers, using
+from autokd.cli import caching, confirming, doctor, lists, results, searching, simulating, spaces, teachers, using
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
@@ -23,7 +23,7 @@ _SECTIONS = {
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
-    "Around it": ("teacher", "cache", "version"),
+    "Around it": ("doctor", "teacher", "cache", "version"),
 }
 
 
@@ -75,6 +75,7 @@ for _command in (
     *(studying.study, simulating.simulate, using.evaluate, using.predict),
     *(spaces.validate, spaces.schema),
     *(lists.models, lists.methods, lists.policies, lists.datasets),
+    doctor.doctor,
     version,
 ):
     app.command(epilog=epilog(_command.__name__))(_command)
