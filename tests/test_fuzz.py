@@ -61,7 +61,9 @@ def changed(values: Any, chance: random.Random) -> Any:
         if how == "delete":
             del parent[key]
         elif how == "rename" and isinstance(parent, dict):
-            parent[chance.choice((f"{key}x", str(key)[:-1], "", "\u00df", "choose", str(key).upper()))] = parent.pop(key)
+            parent[chance.choice((f"{key}x", str(key)[:-1], "", "\u00df", "choose", str(key).upper()))] = parent.pop(
+                key
+            )
         elif how == "wrap":
             parent[key] = chance.choice(([parent[key]], {"choose": [parent[key]]}, {str(key): parent[key]}))
         elif how == "move":
@@ -177,7 +179,9 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_nothing_of_it_runs(tmp_
     path.write_bytes(pickle.dumps(content))
     assert refused_in_words(lambda: load_weights(model, path))
     assert not sign.exists()
-    torch.load(io.BytesIO(b"".join([_saved(content)])), weights_only=False)  # the bomb is one: unsafe loading sets it off
+    torch.load(
+        io.BytesIO(b"".join([_saved(content)])), weights_only=False
+    )  # the bomb is one: unsafe loading sets it off
     assert sign.exists()
 
 
@@ -214,10 +218,13 @@ def files(count: int, seed: int, folder: Path) -> int:
         (folder / "a.pt", lambda: load_weights(model, folder / "a.pt")),
         (folder / "a.safetensors", lambda: load_weights(model, folder / "a.safetensors")),
         (place / "train.parquet", lambda: open_training("table", root=str(place), split_seed=0, validation=0.34)),
-        (tree / "train" / "a" / "0.png", lambda: open_training("folder", root=str(tree), split_seed=0, validation=0.34)),
+        (
+            tree / "train" / "a" / "0.png",
+            lambda: open_training("folder", root=str(tree), split_seed=0, validation=0.34),
+        ),
     ]
     refused = 0
-    for path, read in kinds:  # whole, each of them is read: a refusal is of the damage
+    for _, read in kinds:  # whole, each of them is read: a refusal is of the damage
         read()
     for number in range(count):
         path, read = kinds[number % len(kinds)]

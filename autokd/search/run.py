@@ -43,6 +43,7 @@ __all__ = [
     "observers_of",
     "resume",
     "search",
+    "without_secrets",
 ]
 
 SPACE = "space.yaml"
@@ -568,9 +569,18 @@ def environment(space: Any) -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
         "commit": _commit(),
         "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_secrets, sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+_ACCOUNT = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of an address
+_SECRET = re.compile(r"((?:token|password|passwd|secret|api[-_]?key)[\w.-]*\s*[=:]\s*)\S+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """The words of a command line with accounts in addresses and values of keys named as secrets put out."""
+    return _SECRET.sub(r"\1***", _ACCOUNT.sub("***@", text))
 
 
 def _version(package: str) -> str | None:
