@@ -27,13 +27,15 @@ from autokd.models.checkpoint import load_weights
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 ODD: list[Any] = [
-    None, True, "", " ", "x", "choose", "\u202eabc", "\u00e9\u0301\U0001f600", "a" * 5000, "../../x", "1e999", "nan", "5 Q", "-3 M",
+    None, True, "", " ", "x", "choose", "\u202eabc", "\u00e9\u0301\U0001f600", "a" * 5000, "../../x",
+    "1e999", "nan", "5 Q", "-3 M",
     0, -1, 1, 10**30, -(10**30), 1e308, -0.0, 0.5, float("nan"), float("inf"), float("-inf"),
     [], {}, [[]], [None], [1, 2, 3], {"choose": []}, {"choose": {}}, {"uniform": [1, 0]}, {"log": [0, 1]}, {"int": [1, "b"]},
     {"uniform": [float("nan"), 1]}, {"choose": [1, 1]}, {"": 1}, {"log": [1, float("inf")]}, {"int": [0, 10**30]},
 ]  # fmt: skip
 TEXT = [
-    "\x00", "\ufeff", "\t", "\u2028", "&a [*a]", "*nowhere", "!!python/object/apply:os.system ['true']", "!x y", "%YAML 9.9\n---\n",
+    "\x00", "\ufeff", "\t", "\u2028", "&a [*a]", "*nowhere",
+    "!!python/object/apply:os.system ['true']", "!x y", "%YAML 9.9\n---\n",
     "---\n", "...\n", "{{{{", "]]]]", "'", '"', "|\n", "<<: 3\n", "? [a, b]\n: c\n", "!!binary x", "!!int abc", "!!float q",
     "2026-99-99", "0o9", "1_000", "0x", "!!timestamp 1", "!!set {a}", "!!omap [a]", "!!null x",
 ]  # fmt: skip
@@ -136,7 +138,7 @@ def test_five_thousand_changed_spaces_are_read_or_refused_in_words(tmp_path):
     assert spaces(5000, 2, tmp_path) > 2500
 
 
-@pytest.mark.parametrize("depth", [50, 3000])
+@pytest.mark.parametrize("depth", [50, 1500])
 def test_deep_nesting_and_alias_bombs_are_refused_in_words(tmp_path, depth: int):
     path = tmp_path / "space.yaml"
     for text in ("a: " + "[" * depth + "]" * depth, "a: " + "{b: " * depth + "1" + "}" * depth):
@@ -257,8 +259,10 @@ def test_a_checkpoint_of_other_shapes_is_refused(tmp_path):
 
 
 ARGUMENTS = [
-    "search", "status", "report", "show", "validate", "evaluate", "predict", "--set", "--set=", "--set=a", "--set=.=1", "--set=space=[",
-    "--runs", "--json", "--trials", "-1", "nan", "1e99", "--hours", "", "\u202e", "--", "--name", "../x", "no.yaml", "--port", "0",
+    "search", "status", "report", "show", "validate", "evaluate", "predict",
+    "--set", "--set=", "--set=a", "--set=.=1", "--set=space=[",
+    "--runs", "--json", "--trials", "-1", "nan", "1e99", "--hours", "", "\u202e", "--", "--name", "../x", "no.yaml",
+    "--port", "0",
     "/", "~", "\ud800", "--seed", "--top", "99999999999999999999", "--device", "quantum",
 ]  # fmt: skip
 
@@ -266,7 +270,7 @@ ARGUMENTS = [
 def test_a_command_line_of_chance_words_ends_with_zero_or_two_and_makes_no_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     chance = random.Random(5)
-    for number in range(150):
+    for number in range(80):
         words = [chance.choice(ARGUMENTS) for _ in range(chance.randint(1, 4))]
         try:
             main(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,18 @@ from autokd.search.run import without_secrets
 FILES = sorted(Path(autokd.__file__).parent.rglob("*.py"))
 
 
+@cache
+def trees() -> list[tuple[Path, list[ast.Call]]]:
+    parsed = [(path, ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in FILES]
+    return [(path, [node for node in nodes if isinstance(node, ast.Call)]) for path, nodes in parsed]
+
+
 def calls(name: str) -> list[tuple[Path, ast.Call]]:
     """Every call of something written `name(...)` or `x.name(...)`, by its dotted end."""
     found = []
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and f".{ast.unparse(node.func)}".endswith(f".{name}"):
+    for path, tree in trees():
+        for node in tree:
+            if f".{ast.unparse(node.func)}".endswith(f".{name}"):
                 found.append((path, node))
     return found
 

@@ -155,13 +155,13 @@ def search(
     Ctrl-C pauses: running trials go on to their next checkpoint; a second one stops at once. Raises AutokdError or Faults
     before anything is written where the space cannot be searched, and SearchFailed where too many trials failed.
     """
+    if name is not None and not _NAME.fullmatch(name):
+        raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     space = _loaded(space, overrides)
     if feasible is None:
         tell = _Teller(observers_of(on_event, observer)).phase
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
-    if name is not None and not _NAME.fullmatch(name):
-        raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     folder = _new_folder(Path(runs), name or space.name)
     with FolderLock(folder):
         _write(folder / "environment.json", json.dumps(environment(space), indent=2) + "\n")
