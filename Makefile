@@ -1,6 +1,6 @@
 PYTHON ?= .venv/bin/python
 
-.PHONY: check test lint types slow bench
+.PHONY: check test lint types slow bench audit
 check: lint types test
 
 lint:
@@ -17,3 +17,6 @@ slow:
 
 bench:
 	$(PYTHON) -m benchmarks
+
+audit:  # known faults of the packages installed beside autokd; needs the network
+	$(PYTHON) -m pip_audit --local

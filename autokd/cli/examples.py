@@ -39,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
         "autokd finalize digits-20260101 --formats onnx,int8 --external scans=scans/ --register digits",
     ),
+    "doctor": ("autokd doctor", "autokd doctor --runs /data/runs --json"),
     "evaluate": (
         "autokd evaluate student.onnx --data photos/ --per-class",
         "autokd evaluate student.int8.onnx --data test.parquet --label fine_label --json",
@@ -67,7 +68,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "teacher train": ("autokd teacher train my_space.yaml --teacher wide",),
     "teacher check": ("autokd teacher check search_spaces/digits.yaml",),
     "cache info": ("autokd cache info",),
-    "doctor": ("autokd doctor", "autokd doctor --json"),
     "cache clear": ("autokd cache clear signals --yes",),
     "version": ("autokd version --json",),
 }

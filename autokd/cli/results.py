@@ -289,11 +289,17 @@ def ui(
         typer.Argument(metavar="RUN", help="The search to open; the one that began or was resumed last where left out."),
     ] = None,
     runs: Runs = Path("runs"),
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 5000,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; other than 127.0.0.1, others can read and delete.")
+    ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser once it answers.")] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Browse every trial in MLflow, on this machine only: it opens on a search's trials, grouped by budget."""
+    """Browse every trial in MLflow, on this machine only unless --host says otherwise.
+
+    It opens on a search's trials, grouped by budget.
+    """
     folder = find_run(run, runs) if run is not None else None
     runs = folder.parent if folder is not None else runs
     store = runs.resolve() / "mlflow.db"
@@ -301,12 +307,16 @@ def ui(
         raise AutokdError(
             f"no MLflow store in {runs}", fix="start a search first, or name the folder of the runs: --runs DIR"
         )
-    if not _free(port):
+    _check_host(host)
+    if not _free(port, host):
         raise AutokdError(f"port {port} is in use", fix="another one: --port N")
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    if host not in _OWN:
+        warning = f"warning: whoever reaches {host}:{port} can read and delete every trial: no password stands before it"
+        print(warning, file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
-               "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
+               "--host", host, "--port", str(port), "--workers", "1"]  # fmt: skip
     calm = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}  # half the memory and the start
     if not quiet:
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
@@ -343,13 +353,27 @@ def _as_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _free(port: int) -> bool:
+_OWN = ("127.0.0.1", "localhost")
+
+
+def _check_host(host: str) -> None:
+    """An IPv4 address of this machine, or its name."""
+    import socket
+
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except (OSError, UnicodeError):
+        raise AutokdError(f"{host!r} is no address of this machine", fix="127.0.0.1, or 0.0.0.0 for all of them") from None
+
+
+def _free(port: int, host: str = "127.0.0.1") -> bool:
     import socket
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -54,8 +55,9 @@ def _count(value: object) -> Any:
             found = amount(value)
         except ValueError:
             return value
-        return value if found.share or found.flops or found.value != int(found.value) else int(found.value)
-    return int(value) if isinstance(value, float) and value == int(value) else value
+        whole = math.isfinite(found.value) and found.value == int(found.value)
+        return int(found.value) if whole and not found.share and not found.flops else value
+    return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
 
 
 def _told(text: str) -> PydanticCustomError:

@@ -306,7 +306,7 @@ def fixed_recipe(value: Mapping[str, Any], place: Place, tell: Tell) -> RecipeCo
         at = (*place, key)
         if key in ("optimizer", "schedule"):
             names = OPTIMIZERS if key == "optimizer" else SCHEDULES
-            if item not in names:
+            if not isinstance(item, str) or item not in names:
                 near = did_you_mean(str(item), names)
                 tell(at, f"{key} is one of {', '.join(names)}, not {item!r}", f"write one of them{near}")
             else:

@@ -44,6 +44,7 @@ __all__ = [
     "observers_of",
     "resume",
     "search",
+    "without_secrets",
 ]
 
 SPACE = "space.yaml"
@@ -167,13 +168,13 @@ def search(
     Ctrl-C pauses: running trials go on to their next checkpoint; a second one stops at once. Raises AutokdError or Faults
     before anything is written where the space cannot be searched, and SearchFailed where too many trials failed.
     """
+    if name is not None and not _NAME.fullmatch(name):
+        raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     space = _loaded(space, overrides)
     if feasible is None:
         tell = _Teller(observers_of(on_event, observer)).phase
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
-    if name is not None and not _NAME.fullmatch(name):
-        raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     folder = _new_folder(Path(runs), name or space.name)
     with FolderLock(folder):
         _write(folder / "environment.json", json.dumps(environment(space), indent=2) + "\n")
@@ -684,9 +685,18 @@ def environment(space: Any) -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
         "commit": _commit(),
         "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(without_secrets, sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+_ACCOUNT = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of an address
+_SECRET = re.compile(r"((?:token|password|passwd|secret|api[-_]?key)[\w.-]*\s*[=:]\s*)\S+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """The words of a command line with accounts in addresses and values of keys named as secrets put out."""
+    return _SECRET.sub(r"\1***", _ACCOUNT.sub("***@", text))
 
 
 def _version(package: str) -> str | None:

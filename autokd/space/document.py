@@ -201,6 +201,10 @@ class _Builder:
             )
         except YAMLError as error:
             self._tell(0, f"not YAML: {' '.join(str(error).split())}", "save it as plain UTF-8 text")
+        except RecursionError:
+            self._tell(0, "lists and mappings stand too deep in one another", "a space needs about ten levels")
+        except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # ruamel.yaml's own, of odd tags
+            self._tell(0, f"not YAML: {' '.join(str(error).split()) or type(error).__name__}", "save it as plain UTF-8 text")
         raise Faults(self.faults)
 
     def values(self, node: Node | None, place: Place = ()) -> Any:

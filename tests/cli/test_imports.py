@@ -19,7 +19,17 @@ def python(code: str, repository: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["search", "--help"], ["models"], ["methods"], ["policies"], ["datasets", "--json"], ["version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["search", "--help"],
+        ["models"],
+        ["methods"],
+        ["policies"],
+        ["datasets", "--json"],
+        ["version"],
+        ["doctor", "--json"],
+    ],
 )
 def test_lists_and_help_import_nothing_heavy(arguments: list[str], repository: Path):
     code = f"""

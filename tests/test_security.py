@@ -1,0 +1,106 @@
+"""What SECURITY.md promises, each held by a test (a bomb in a checkpoint: tests/test_fuzz.py)."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import autokd
+from autokd.cli.main import main
+from autokd.config.search_space import load_space
+from autokd.errors import AutokdError
+from autokd.search.run import search as start
+from autokd.search.run import without_secrets
+
+FILES = sorted(Path(autokd.__file__).parent.rglob("*.py"))
+
+
+@cache
+def trees() -> list[tuple[Path, list[ast.Call]]]:
+    parsed = [(path, ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in FILES]
+    return [(path, [node for node in nodes if isinstance(node, ast.Call)]) for path, nodes in parsed]
+
+
+def calls(name: str) -> list[tuple[Path, ast.Call]]:
+    """Every call of something written `name(...)` or `x.name(...)`, by its dotted end."""
+    found = []
+    for path, tree in trees():
+        for node in tree:
+            if f".{ast.unparse(node.func)}".endswith(f".{name}"):
+                found.append((path, node))
+    return found
+
+
+def test_torch_reads_weights_only_everywhere():
+    loads = calls("torch.load")
+    assert loads
+    for path, call in loads:
+        given = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert given.get("weights_only") == "True", f"{path}:{call.lineno}"
+
+
+def test_yaml_is_composed_to_nodes_and_never_made_into_objects():
+    for path, call in calls("YAML"):
+        assert "unsafe" not in ast.unparse(call), f"{path}:{call.lineno}"
+    for name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pickle.load", "pickle.loads", "eval", "exec", "os.system"):
+        found = [f"{path}:{call.lineno}" for path, call in calls(name) if ast.unparse(call.func) == name]
+        assert not found, f"{name}: {found}"
+
+
+def test_a_tag_in_a_space_runs_nothing(tmp_path):
+    sign = tmp_path / "ran"
+    path = tmp_path / "space.yaml"
+    path.write_text(f"name: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{sign}']]\n")
+    with pytest.raises(AutokdError):
+        load_space(path)
+    assert not sign.exists()
+
+
+def test_ray_asks_for_a_token_and_serves_no_dashboard():
+    path = next(path for path in FILES if path.name == "ray_engine.py")
+    text = path.read_text(encoding="utf-8")
+    assert '"RAY_AUTH_MODE": "token"' in text and '"include_dashboard": False' in text
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/x", "a/b", "..", "", "a\nb", "a\\b", "\u202ea"])
+def test_the_name_of_a_run_or_a_budget_cannot_leave_the_folder(tmp_path, repository, name: str):
+    values = {
+        "name": "x",
+        "data": {"name": "digits"},
+        "students": ["resnet8"],
+        "space": {"policy": "none", "method": "ce"},
+        "budgets": [{"name": "any"}],
+    }
+    load_space(values)  # sound but for the name
+    with pytest.raises(AutokdError):
+        load_space({**values, "name": name})
+    with pytest.raises(AutokdError):
+        load_space({**values, "budgets": [{"name": name}]})
+    with pytest.raises(AutokdError):
+        start(load_space(values), runs=tmp_path / "runs", name=name)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("data.root=https://me:secret@host/x", "data.root=https://***@host/x"),
+        ("http.token=abc123", "http.token=***"),
+        ("API_KEY=abc", "API_KEY=***"),
+        ("search.trials=5", "search.trials=5"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_accounts_and_tokens_of_a_command_line_are_not_kept(written: str, kept: str):
+    assert without_secrets(written) == kept
+
+
+def test_ui_refuses_an_address_that_is_not_this_machines(tmp_path, capsys):
+    (tmp_path / "mlflow.db").write_bytes(b"")
+    with pytest.raises(SystemExit) as ended:
+        main(["ui", "--runs", str(tmp_path), "--host", "203.0.113.7", "--no-browser"])
+    assert ended.value.code == 2
+    assert "no address of this machine" in capsys.readouterr().err
