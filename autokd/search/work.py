@@ -84,9 +84,9 @@ class Job:
         self.bench = bench
         self.parallel = parallel
         self.answers = f"{ANSWERS}/{order['trial']}.npy" if order.get("answers") else ""
-        self.start: Any = order.get("start")
+        self.start: dict[str, Any] = order.get("start") or {}
         self.behind: dict[str, Any] = {}  # what the first report says of a shorter training that was gone on from
-        self.limit: Any = order.get("seconds")
+        self.limit: float | None = order.get("seconds")
         self.hung: IO[str] | None = None  # where the watchdog writes
         self.began = time.monotonic()
         self.trial: Any = None
@@ -108,7 +108,7 @@ class Job:
             self.hung = None
 
     def _too_long(self) -> str:
-        return f"it took longer than a trial may (search.trial_hours: {self.limit / 3600:g})"
+        return f"it took longer than a trial may (search.trial_hours: {(self.limit or 0.0) / 3600:g})"
 
     def _was_hung(self) -> dict[str, Any] | None:
         """Of a trial whose last process the watchdog ended; what that process did stands in the log."""
@@ -169,7 +169,7 @@ class Job:
             return told
         self.trial = self.bench.trial(self.config, **self.parallel)
         self.next = 0
-        if self.start is not None and self.start["checkpoint"]:
+        if self.start.get("checkpoint"):
             self._go_on()
         return None
 
