@@ -112,9 +112,11 @@ SCHEDULERS: dict[str, Callable[[float], Rule] | None] = {
     "strata": _Strata,
     "asha": _Asha,
     "mo-asha": _MoAsha,
+    "fronts": _MoAsha,  # with the search's own proposals
     "none": _Never,
     "first-rung": None,  # half of the views on first rungs, the other half on the best of them, to their end
 }
+_TURNED = ("strata", "fronts")  # proposals go round the budgets
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _outcome(
         if made is None:
             begun, ended, spent = _first_rung(line, rungs[0] if rungs else 1.0, views)
         else:
-            begun, ended, spent = replay(_in_turn(line, budgets) if name == "strata" else line, made(eta), rungs, views, workers)
+            begun, ended, spent = replay(_in_turn(line, budgets) if name in _TURNED else line, made(eta), rungs, views, workers)
         counts.append((len(begun), len(ended), spent))
         for budget in budgets:
             found = [c.final for c in ended if budget in c.budgets]

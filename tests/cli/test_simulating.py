@@ -25,7 +25,7 @@ def test_every_scheduler_is_told_with_its_regret(table, capsys):
     main_ends(["simulate", str(table), "--repetitions", "5"], 0)
     told = capsys.readouterr().out
     assert told.startswith("12 recorded curves, 5 searches of each scheduler")
-    for name in ("strata", "asha", "mo-asha", "none", "first-rung", "regret, nano", "false kills"):
+    for name in ("strata", "asha", "mo-asha", "fronts", "none", "first-rung", "regret, nano", "false kills"):
         assert name in told
 
 

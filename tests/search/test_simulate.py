@@ -74,6 +74,14 @@ def test_strata_find_a_student_for_the_cheap_budget_where_one_line_does_not():
     assert found["asha"].empty > 0.05
 
 
+def test_proposals_that_go_round_the_budgets_reach_the_cheap_one_sooner():
+    """Ten cheap students among thirty: in a random order a search of few views may not have met a good one."""
+    asked = ["mo-asha", "fronts"]
+    found = {one.scheduler: one for one in simulate(two_classes(), schedulers=asked, share=0.15, repetitions=100, rungs=(0.2,))}
+    assert found["fronts"].empty < found["mo-asha"].empty
+    assert found["fronts"].regret["nano"] < found["mo-asha"].regret["nano"]
+
+
 def test_with_all_views_and_no_stops_nothing_is_left_behind():
     (none,) = simulate(two_classes(), schedulers=["none"], share=1.0, repetitions=5)
     assert none.regret == {"nano": 0.0, "large": 0.0} and none.false_kills == 0.0 and none.finished == 30
