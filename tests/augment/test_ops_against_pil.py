@@ -99,8 +99,8 @@ def test_a_turn_agrees_with_pillow_at_any_angle(degrees):
     assert torch.equal(run("rotate", images, degrees), expected)
 
 
-# Below a millionth a slant moves no pixel, and Pillow's float weights then cut whole levels down to the one below.
-slants = st.floats(-1, 1).filter(lambda slant: slant == 0 or abs(slant) > 1e-6)
+# A slant of less moves no pixel by a level; Pillow cuts its float sums, and half of them then lie just below a whole level.
+slants = st.floats(-1, 1).filter(lambda slant: slant == 0 or abs(slant) > 1e-4)
 
 
 @given(slant=slants, op=st.sampled_from(["shear_x", "shear_y"]))
