@@ -213,7 +213,7 @@ class SearchSettings(Section):
     gpu_hours: Annotated[Positive, Field(description="a trial's hours times its GPUs, over all trials")] | None = None
     trial_hours: Annotated[Positive, Field(description="longest time of one trial; it fails where it takes longer")] | None = None
     max_failures: Annotated[
-        float, Field(ge=0, le=1, description="a greater share of failed trials, of at least 5 that ended, ends the search")
+        float, Field(ge=0, le=1, description="a greater share of failed trials, of at least 20 that ended, ends the search")
     ] = 0.5
     epochs: Annotated[Positive, Field(description="full length of a trial: views / training images")] = 240.0
     rungs: Rungs = Field(default_factory=Rungs)

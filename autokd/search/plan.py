@@ -52,7 +52,7 @@ class Plan:
     gpus: float = 0.0  # of one trial
     trial_hours: float | None = None  # of one trial
     failures: float = 0.5
-    failures_after: int = 5
+    failures_after: int = 20
     failures_first: int = 5
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
