@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "SignedFraction",
     "catalogue",
     "complain",
+    "finite",
     "load",
 ]
 
@@ -121,11 +123,21 @@ def complain(setting: Setting, value: Any) -> str | None:
         return None if isinstance(value, str) else f"{setting.name} is a word, not {value!r}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return f"{setting.name} is a number, not {value!r}"
+    if not finite(value):
+        return f"{setting.name} is a finite number, not {value!r}"
     if setting.kind == "int" and value != int(value):
         return f"{setting.name} is a whole number, not {value!r}"
     if not setting.limit.admits(value):
         return f"{setting.name} must be {setting.limit}, not {value:g}"
     return None
+
+
+def finite(value: float) -> bool:
+    """Whether a number has a place among the floats: neither infinite, nor no number, nor a whole one too long."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 @lru_cache(maxsize=None)

@@ -29,7 +29,7 @@ SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 ODD: list[Any] = [
     None, True, "", " ", "x", "choose", "\u202eabc", "\u00e9\u0301\U0001f600", "a" * 5000, "../../x",
     "1e999", "nan", "5 Q", "-3 M",
-    0, -1, 1, 10**30, -(10**30), 1e308, -0.0, 0.5, float("nan"), float("inf"), float("-inf"),
+    0, -1, 1, 10**30, -(10**30), 10**400, -(10**400), 1e308, -0.0, 0.5, float("nan"), float("inf"), float("-inf"),
     [], {}, [[]], [None], [1, 2, 3], {"choose": []}, {"choose": {}}, {"uniform": [1, 0]}, {"log": [0, 1]}, {"int": [1, "b"]},
     {"uniform": [float("nan"), 1]}, {"choose": [1, 1]}, {"": 1}, {"log": [1, float("inf")]}, {"int": [0, 10**30]},
 ]  # fmt: skip

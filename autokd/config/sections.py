@@ -247,7 +247,7 @@ class Resources(Section):
     @model_validator(mode="after")
     def _whole_gpus(self) -> Resources:
         gpus, workers = self.gpus, self.workers
-        if gpus is not None and ((gpus > 1 and gpus != int(gpus)) or (workers > 1 and gpus not in (0, workers))):
+        if gpus is not None and ((gpus > 1 and gpus % 1 != 0) or (workers > 1 and gpus not in (0, workers))):
             what = (
                 f"{workers} worker{'s' * (workers > 1)} of a trial cannot share {gpus:g} GPUs: each has one of its own"
             )

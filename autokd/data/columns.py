@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,10 @@ class Columns:
     def values(self, column: str) -> list[Any]:
         """Every value of one column; the other columns are not read."""
         found: list[Any] = []
-        for file in self._files:
-            for batch in file.batches(column, 65536):
-                found += batch.to_pylist()
+        for path, file in zip(self.paths, self._files, strict=True):
+            with _reading(path):
+                for batch in file.batches(column, 65536):
+                    found += batch.to_pylist()
         return found
 
     def images(self, column: str, rows: np.ndarray | None = None) -> Iterator[tuple[str, bytes | Path]]:
@@ -99,20 +101,22 @@ class Columns:
         start = 0
         for path, file in zip(self.paths, self._files, strict=True):
             here = 0
-            for batch in file.batches(column, _BATCH):
-                for offset in range(len(batch)):
-                    if wanted is None or start + here in wanted:
-                        where = f"{path}: row {here}"
-                        yield where, _encoded(batch[offset].as_py(), path.parent, where)
-                    here += 1
+            with _reading(path):
+                for batch in file.batches(column, _BATCH):
+                    for offset in range(len(batch)):
+                        if wanted is None or start + here in wanted:
+                            where = f"{path}: row {here}"
+                            yield where, _encoded(batch[offset].as_py(), path.parent, where)
+                        here += 1
             start += here
 
     def first(self, column: str) -> tuple[str, bytes | Path]:
         """The first image; no more of the file is read than it takes."""
         for path, file in zip(self.paths, self._files, strict=True):
-            for batch in file.batches(column, 1):
-                if len(batch):
-                    return f"{path}: row 0", _encoded(batch[0].as_py(), path.parent, f"{path}: row 0")
+            with _reading(path):
+                for batch in file.batches(column, 1):
+                    if len(batch):
+                        return f"{path}: row 0", _encoded(batch[0].as_py(), path.parent, f"{path}: row 0")
         raise AutokdError("it holds no rows", where=str(self.paths[0]))
 
 
@@ -157,6 +161,19 @@ class _Arrow:
                 values = batch.column(batch.schema.get_field_index(column))
                 for start in range(0, len(values), size):
                     yield values.slice(start, size)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A page that cannot be read, or text in it that is none, said in words."""
+    import pyarrow
+
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as fault:
+        raise AutokdError(
+            f"the file is damaged: {' '.join(str(fault).split())}", where=str(path), fix="copy or download it again"
+        ) from fault
 
 
 def _open(path: Path) -> _Parquet | _Arrow:

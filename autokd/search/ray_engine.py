@@ -431,7 +431,7 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
         gpus = 0.0 if not there else 0.25 if workers == 1 else float(workers)
     if gpus > 1 and gpus == int(gpus) and workers == 1:
         workers = int(gpus)
-    if (gpus > 1 and gpus != int(gpus)) or (workers > 1 and gpus not in (0, workers)):
+    if (gpus > 1 and gpus % 1 != 0) or (workers > 1 and gpus not in (0, workers)):
         raise AutokdError(
             f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
             fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",

@@ -272,7 +272,7 @@ class _Builder:
             if tag == "bool":
                 return _WORDS[text.lower()]
             if tag == "int":
-                return _whole(text)
+                return _sized(_whole(text))
             if tag == "float":
                 return _decimal(text)
         except (KeyError, ValueError):
@@ -313,4 +313,13 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [plain(item) for item in value]
+    return _sized(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _sized(value: int) -> int | float:
+    """A whole number too long for a float is as good as infinite, and is refused where infinity is."""
+    try:
+        float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
     return value

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from autokd.errors import did_you_mean
+from autokd.rooms import finite
 from autokd.space.document import Place
 
 __all__ = [
@@ -305,4 +306,4 @@ def emit(node: Node | Branches) -> Any:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and finite(value)
