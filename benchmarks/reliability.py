@@ -61,6 +61,7 @@ def kill_drivers(space: str, options: list[str], count: int, draw: random.Random
         events, (run,) = ledger(runs), [path.parent for path in runs.glob(f"*/{FILE}")]
         rows, known = read_table(run).to_pylist(), {e["trial"] for e in events if e["event"] == "trial"}
         ended = Counter(e["trial"] for e in events if e["event"] == "end")
+        ended.subtract(e["trial"] for e in events if e["event"] == "again")  # stopped at a rung, and gone on with
         torn += len(known - set(ended)) + sum(times > 1 for times in ended.values()) + ({r["trial"] for r in rows} != known)
         states = children(runs, run)
         running += sum(state == "RUNNING" for _, state in states)
@@ -89,6 +90,7 @@ def kill_workers(space: str, options: list[str], count: int, draw: random.Random
         known = {e["trial"] for e in events if e["event"] == "trial"}
         last = [(row["trial"], row["rung"]) for row in read_table(run).to_pylist()]
         ended = Counter(e["trial"] for e in events if e["event"] == "end")
+        ended.subtract(e["trial"] for e in events if e["event"] == "again")  # stopped at a rung, and gone on with
         wrong += len(last) != len(set(last)) or {trial for trial, _ in last} != known or ended != Counter(known)
         failed += sum(e["event"] == "end" and e["status"] == "failed" for e in events)
         trials += len(known)

@@ -170,7 +170,8 @@ class Board:
     def _take_again(self, event: dict[str, Any]) -> str:
         line = self._line(event)
         line.status, line.reason = "running", ""
-        return f"trial {line.label} goes on  {self._words(line)}"
+        because = f"  ({event['because']})" if event.get("because") else ""
+        return f"trial {line.label} goes on  {self._words(line)}{because}"
 
     def _take_report(self, event: dict[str, Any]) -> str:
         line = self._line(event)

@@ -28,7 +28,8 @@ from autokd.config.trial import StudentConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.search.feasible import Feasible, Pair
 from autokd.search.journal import Journal
-from autokd.search.plan import Mark, Plan, stays
+from autokd.search.plan import Mark, Plan
+from autokd.search.promotion import Stopped, deserves, leaders, promoted
 
 __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
@@ -82,6 +83,25 @@ class _Trial:
     of: str | None = None  # the shorter training that it goes on from
     ignored: bool = False  # the sampler learns nothing of it
     share: float = 1.0
+    leads: bool = False  # it goes to its end, whatever a rung says
+    gone: bool = False  # its checkpoint is no longer there
+    bred: dict[str, Any] = field(default_factory=dict)  # NSGA-II's generation
+
+    @property
+    def epochs(self) -> float:
+        """What lies behind it."""
+        return self.marks[self.done - 1].epochs if self.done else 0.0
+
+    def ahead(self) -> float:
+        """Epochs until it may be stopped."""
+        if self.bound:
+            return self.marks[-1].epochs - self.epochs
+        return next(mark.epochs for mark in self.marks[self.done :] if mark.rung is not None) - self.epochs
+
+    @property
+    def bound(self) -> bool:
+        """No rung lies before its end."""
+        return self.leads or all(mark.final or mark.rung is None for mark in self.marks[self.done :])
 
 
 class Brain:
@@ -91,9 +111,8 @@ class Brain:
     `key(config)`, what makes two proposals the same, and `tags(values)`, words that stand with a trial.
     emit: records an event and returns it (autokd.track.recorder.Recorder.emit). elapsed: seconds of search so far.
     teachers: how each teacher's weights are had, once they are; it replaces the teacher of the same name in a proposal.
+    kept: whether a checkpoint that was told of is still there, for a stopped trial to go on from.
     """
-
-    waiting = False  # nothing to propose now, but there will be once what runs has ended
 
     def __init__(
         self,
@@ -105,12 +124,13 @@ class Brain:
         elapsed: Callable[[], float] = lambda: 0.0,
         journal: str | Path | None = None,
         teachers: dict[str, TeacherConfig] | None = None,
+        kept: Callable[[str], bool] = lambda checkpoint: True,
     ) -> None:
         if plan.sampler not in SAMPLERS:
             raise AutokdError(f"no sampler {plan.sampler!r}", fix=f"one of {', '.join(SAMPLERS)}")
         self.space, self.feasible, self.plan = space, feasible, plan
         self.emit, self.elapsed = emit, elapsed
-        self.teachers = teachers or {}
+        self.teachers, self._there = teachers or {}, kept
         self.trials: dict[str, _Trial] = {}
         self.running: dict[str, _Trial] = {}
         self.rungs: dict[tuple[str, int], list[float]] = {}  # (budget, rung): scores, worst first
@@ -118,6 +138,7 @@ class Brain:
         self.pausing = False
         self.stopping = False
         self.images = 0
+        self.epochs = 0.0
         self.seconds = 0.0
         self.failed = 0
         self.ended = 0
@@ -144,6 +165,7 @@ class Brain:
         self._era = 0  # how often the search was made longer
         self._further: dict[str, str] = {}  # trials of a shorter search: those that take them further
         self._taken = 0
+        self._abreast = 1  # the most that ran at once
         self._live = False
 
     # --- the life of a search
@@ -167,11 +189,12 @@ class Brain:
         if self._again:
             trial = self.running[self._again.popleft()]
         else:
-            drawn = self._go_further() or self._draw()
+            drawn = self._promote() or self._go_further() or self._draw() or self._lead()
             if drawn is None:
                 return None
             trial = drawn
         self._issued.add(trial.trial)
+        self._abreast = max(self._abreast, len(self._issued))
         config = self._resolved(trial.config)
         start = None
         if trial.of is not None and trial.checkpoint is None:
@@ -249,10 +272,11 @@ class Brain:
             return limit
         if self.running:
             return "paused", f"{len(self.running)} trials are unfinished"
-        if self.plan.trials is not None and self._proposed >= self.plan.trials and not self._to_go_further():
-            return "finished", f"{len(self.trials)} trials"
-        if len(self.exhausted) == len(self._studies):
-            return "finished", "every configuration of the space has been tried"
+        if not self._to_go_on():
+            if self.plan.trials is not None and self._proposed >= self.plan.trials:
+                return "finished", f"{len(self.trials)} trials"
+            if len(self.exhausted) == len(self._studies):
+                return "finished", "every configuration of the space has been tried"
         asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
         return "paused", asked
 
@@ -275,7 +299,12 @@ class Brain:
             return not self._issued
         if self.stopping:
             return not self.running
-        return not self.running and not self._more() and not self._to_go_further()
+        return not self.running and not self._more() and not self._to_go_on()
+
+    @property
+    def waiting(self) -> bool:
+        """Nothing to propose now, but there may be once something that runs has come to a rung or to its end."""
+        return bool(self.plan.rungs and self.running) and not (self.pausing or self.stopping or self.over)
 
     # --- decisions
 
@@ -317,13 +346,100 @@ class Brain:
             return "done", None
         if mark.rung is None:
             return None
+        if trial.leads:
+            return None
         told = []
         for budget in trial.budgets:
-            others = trial.bars.get((budget, mark.rung), [])
-            if stays(others, score, self.plan.eta):
+            reached = trial.bars.get((budget, mark.rung), [])
+            place = len(reached) - bisect_right(reached, score)
+            reached = [*reached[: len(reached) - place], score, *reached[len(reached) - place :]]
+            if deserves(reached, score, self.plan.eta):
                 return None
-            told.append(f"{len(others) - bisect_right(others, score) + 1} of {len(others) + 1} in {budget}")
+            told.append(f"{place + 1} of {len(reached)} in {budget}")
         return "stopped", f"rung {mark.rung} ({mark.epochs:g} epochs): {', '.join(told)}"
+
+    # --- stopped trials that go on
+
+    def _stopped(self) -> list[Stopped]:
+        """Trials that a rung stopped, and that can go on from there."""
+        if not self.plan.rungs:
+            return []
+        return [
+            Stopped(one.number, one.budgets, max(one.scores), one.scores[max(one.scores)])
+            for one in self.trials.values()
+            if one.status == "stopped" and one.verdict is not None and one.scores and one.era == self._era and not one.gone
+        ]
+
+    def _wanting(self) -> dict[str, int]:
+        """How many more trials of each budget are to be brought to their end."""
+        wanting = dict.fromkeys(self._studies, self.plan.leaders)
+        for one in self.trials.values():
+            if one.era == self._era and (one.status == "done" or (one.status == "running" and one.bound)):
+                for budget in one.budgets:
+                    wanting[budget] -= 1
+        return wanting
+
+    def _ready(self) -> tuple[tuple[Stopped, str] | None, list[tuple[Stopped, str]]]:
+        """Who goes on by the rule, and the leaders that a budget wants; only where the checkpoint to go on from is there."""
+        stopped, wanting = self._stopped(), self._wanting()
+        while stopped:
+            found, chosen = promoted(stopped, self.rungs, self.plan.eta), leaders(stopped, wanting)
+            asked = {one.number: self._at(one) for one, _ in [*([found] if found else []), *chosen]}
+            lost = {number for number, one in asked.items() if one.checkpoint is None or not self._there(one.checkpoint)}
+            if not lost:
+                return found, chosen
+            for number in lost:
+                asked[number].gone = True
+            stopped = [one for one in stopped if one.number not in lost]
+        return None, []
+
+    def _at(self, one: Stopped) -> _Trial:
+        return self.trials[f"t{one.number:05d}"]
+
+    def _promote(self) -> _Trial | None:
+        """A stopped trial that goes on: by the rule, or where what is left would no longer bring the leaders to their end."""
+        found, chosen = self._ready()
+        if chosen and self._short(found[0] if found else None, [one for one, _ in chosen]):
+            return self._lead()
+        if found is None:
+            return None
+        reached = self.rungs[found[1], found[0].rung]
+        place = len(reached) - bisect_right(reached, found[0].score) + 1
+        return self._bring_back(found[0], f"now {place} of {len(reached)} in {found[1]}", leads=False)
+
+    def _lead(self) -> _Trial | None:
+        """A budget's leader among the stopped, to go to its end."""
+        _, chosen = self._ready()
+        return self._bring_back(chosen[0][0], f"leads {chosen[0][1]}", leads=True) if chosen else None
+
+    def _bring_back(self, one: Stopped, why: str, *, leads: bool) -> _Trial:
+        self._record({"event": "again", "trial": self._at(one).trial, "leads": leads, "because": why})
+        return self._at(one)
+
+    def _to_go_on(self) -> bool:
+        """Whether something that ended will be taken up."""
+        return self._to_go_further() is not None or self._ready() != (None, [])
+
+    def _short(self, found: Stopped | None, chosen: Sequence[Stopped]) -> bool:
+        """Whether the next step (of `found`, or of a new trial) would take from what the `chosen` need to come to their end."""
+        if not self.epochs:
+            return False
+        if found is not None:
+            one = self._at(found)
+            step = next(mark.epochs for mark in one.marks[one.done :] if mark.final or mark.rung is not None) - one.epochs
+        else:
+            step = self.plan.rungs[0] if self._more() else 0.0
+        rests = [(one.marks[-1].epochs - one.epochs, one) for one in map(self._at, chosen)]
+        plan, epochs = self.plan, self.epochs
+        other = step + sum(one.ahead() for one in self.running.values())  # at the pace of all; `rests` each at its own
+        images = other * self.images / epochs + sum(rest * one.images / one.epochs for rest, one in rests)
+        each = [rest * one.seconds / one.epochs for rest, one in rests]
+        seconds = other * self.seconds / epochs + sum(each)
+        if plan.images is not None and plan.images - self.images < images:
+            return True
+        if plan.gpu_hours is not None and 3600 * plan.gpu_hours - self.seconds * plan.gpus < seconds * plan.gpus:
+            return True
+        return plan.hours is not None and 3600 * plan.hours - self.elapsed() < max(seconds / self._abreast, max(each))
 
     def _resolved(self, config: TrialConfig) -> TrialConfig:
         """The configuration with its teacher's weights where they lie now."""
@@ -518,6 +634,7 @@ class Brain:
             bars=self.rungs,
             era=self._era,
             of=event.get("of"),
+            bred={"generation": event["generation"]} if "generation" in event else {},
         )
         self.trials[trial.trial] = self.running[trial.trial] = trial
         self._seen.setdefault(self._key(config), trial.trial)
@@ -550,7 +667,8 @@ class Brain:
         self.seconds += max(0.0, (event.get("seconds") or 0.0) - trial.seconds)
         trial.images, trial.seconds = event["images"], event.get("seconds") or 0.0
         trial.checkpoint = event.get("checkpoint") or trial.checkpoint
-        trial.done = event["mark"] + 1
+        before, trial.done = trial.epochs, event["mark"] + 1
+        self.epochs += trial.epochs - before
         if event["decision"] != GO_ON:
             trial.verdict = (event["decision"], event.get("because"))
         if event.get("rung") is not None:
@@ -599,11 +717,12 @@ class Brain:
             for budget in trial.budgets:
                 for rung, score in trial.scores.items():
                     insort(trial.bars.setdefault((budget, rung), []), score)
-        trial.status, trial.verdict = "running", None
+        trial.status, trial.verdict, trial.gone = "running", None, False
+        trial.leads = event.get("leads", False)
         self.running[trial.trial] = trial
         if trial.era != self._era:  # of a shorter search: told when it ends
             return
-        self._reask(trial.budget, {"values": trial.values}, trial.config)
+        self._reask(trial.budget, {"values": trial.values, **trial.bred}, trial.config)
         trial.asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
 
     def take_up(self, trial: str) -> None:

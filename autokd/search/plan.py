@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Mark", "Plan", "limit_of", "plan_of", "stays"]
+from autokd.search.promotion import LEADERS
 
-
-def stays(others: Sequence[float], score: float, eta: float) -> bool:
-    """Whether a trial goes on from a rung: among the first 1 in `eta` of those that reached it, itself included.
-
-    others: the scores of those that were there before it, worst first. As long as fewer than `eta` have come, all go on.
-    """
-    count, better = len(others) + 1, len(others) - bisect_right(others, score)
-    return count < eta or better < max(1, int(count / eta))
+__all__ = ["Mark", "Plan", "limit_of", "plan_of"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +26,7 @@ class Plan:
     `rungs`: where trials of a budget are compared, ascending; () compares none (the scheduler `none`). `eta`: of so many
     trials one goes on. `looks`: points between the rungs that are scored for the curves alone. `failures`: the share of
     failed trials, of at least `failures_after` ended ones, that ends the search; `failures_first` failures do where nothing
-    else has ended yet.
+    else has ended yet. `leaders`: of each budget so many trials are brought to their end, before a limit cuts the search off.
     """
 
     epochs: float
@@ -54,6 +45,7 @@ class Plan:
     failures: float = 0.5
     failures_after: int = 20
     failures_first: int = 5
+    leaders: int = LEADERS
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
         """Where a trial of this length is scored, in order; the last one is its end."""

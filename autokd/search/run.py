@@ -275,7 +275,7 @@ def carry_out(
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
     plan = plan_of(space)
-    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder), tell])
+    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder, past), tell])
     try:
         facts = {
             "run": str(folder),
@@ -302,6 +302,7 @@ def carry_out(
             elapsed=lambda: recorder.elapsed,
             journal=folder / "study.journal",
             teachers=known_teachers(past),
+            kept=lambda checkpoint: (folder / checkpoint).is_dir(),
         )
         brain.start(past)
         if past:
@@ -466,16 +467,27 @@ class _Teller:
 
 
 class _Sweeper:
-    """Deletes the checkpoints of trials that will not go on."""
+    """Deletes the checkpoints of stopped trials once the search is over, as none of them will go on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, past: Sequence[dict[str, Any]]) -> None:
         self.folder = folder
+        self.stopped: set[str] = set()
+        for event in past:
+            self._follow(event)
 
     def on_event(self, event: dict[str, Any]) -> None:
-        if event["event"] == "end" and event["status"] == "stopped":
+        self._follow(event)
+        if event["event"] == "close" and event["status"] == "finished":
             from autokd.search.work import CHECKPOINTS
 
-            shutil.rmtree(self.folder / CHECKPOINTS / event["trial"], ignore_errors=True)
+            for trial in self.stopped:
+                shutil.rmtree(self.folder / CHECKPOINTS / trial, ignore_errors=True)
+
+    def _follow(self, event: dict[str, Any]) -> None:
+        if event["event"] == "end" and event["status"] == "stopped":
+            self.stopped.add(event["trial"])
+        elif event["event"] == "again":
+            self.stopped.discard(event["trial"])
 
 
 class _Heard:

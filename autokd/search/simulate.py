@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import insort
+from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,20 +19,29 @@ from typing import Protocol
 import numpy as np
 
 from autokd.errors import AutokdError, did_you_mean
-from autokd.search.plan import stays
+from autokd.search.promotion import LEADERS, Stopped, deserves, leaders, promoted
 from autokd.track.curves import Curve
 
 __all__ = ["SCHEDULERS", "Outcome", "replay", "simulate"]
 
 
 class Rule(Protocol):
-    """Whether a trial goes on from a rung, given all that reached that rung before it."""
+    """Whether a trial goes on from a rung, given all that reached that rung before it; and which stopped one is taken up."""
 
     def keeps(self, trial: Curve, rung: int, score: float) -> bool: ...
 
+    def bound(self, trial: Curve) -> bool:
+        """Whether it goes to its end whatever the rungs say."""
+        return False
+
+    def takes_up(self, left: float, step: float | None) -> Curve | None:
+        """A stopped trial that goes on in the place of a new one. left: views that nothing under way will spend. step: those of
+        a new trial up to its first rung, None where there is no new one."""
+        return None
+
 
 @dataclass
-class _Never:
+class _Never(Rule):
     """Every trial runs to its end: random search."""
 
     eta: float = 3.0
@@ -41,33 +51,82 @@ class _Never:
 
 
 @dataclass
-class _Strata:
-    """The search's own rule: one in eta stays, compared within each budget that admits the student; any of them saves it."""
+class _Asha(Rule):
+    """Asynchronous successive halving: all trials in one line, by score; stopped for good. As long as fewer than `eta` have
+    come to a rung, all go on. Source: arXiv:1810.05934."""
 
     eta: float = 3.0
-    seen: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    seen: dict[int, list[float]] = field(default_factory=dict)
 
     def keeps(self, trial: Curve, rung: int, score: float) -> bool:
-        kept = False
-        for stratum in self.strata(trial):
-            others = self.seen.setdefault((stratum, rung), [])
-            kept = kept or stays(others, score, self.eta)
-            insort(others, score)
+        others = self.seen.setdefault(rung, [])
+        kept = stays(others, score, self.eta)
+        insort(others, score)
         return kept
 
-    def strata(self, trial: Curve) -> tuple[str, ...]:
-        return trial.budgets
 
+def stays(others: Sequence[float], score: float, eta: float) -> bool:
+    """Whether ASHA lets a trial go on: among the first 1 in `eta` of those that reached a rung, itself included.
 
-class _Asha(_Strata):
-    """Asynchronous successive halving: all trials in one line, by score. Source: arXiv:1810.05934."""
-
-    def strata(self, trial: Curve) -> tuple[str, ...]:
-        return ("",)
+    others: the scores of those that were there before it, worst first. As long as fewer than `eta` have come, all go on.
+    """
+    count, better = len(others) + 1, len(others) - bisect_right(others, score)
+    return count < eta or better < max(1, int(count / eta))
 
 
 @dataclass
-class _MoAsha:
+class _Strata(Rule):
+    """The search's own, by the functions it decides with itself: a trial goes on while it is among the first 1 in eta of any
+    budget that admits it; a stopped one once it is, or where what is left has to be kept for the leaders of the budgets."""
+
+    eta: float
+    rungs: Sequence[float]
+    budgets: Sequence[str]
+    seen: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    stopped: dict[int, tuple[Stopped, Curve]] = field(default_factory=dict)
+    leading: set[str] = field(default_factory=set)
+    ends: Counter[str] = field(default_factory=Counter)  # budget: trials that ended or will
+    count: int = 0
+
+    def keeps(self, trial: Curve, rung: int, score: float) -> bool:
+        for budget in trial.budgets:
+            insort(self.seen.setdefault((budget, rung), []), score)
+        if self.bound(trial):
+            return True
+        if any(deserves(self.seen[budget, rung], score, self.eta) for budget in trial.budgets):
+            if rung == len(self.rungs) - 1:
+                self.ends.update(trial.budgets)
+            return True
+        self.count += 1
+        self.stopped[self.count] = (Stopped(self.count, trial.budgets, rung, score), trial)
+        return False
+
+    def bound(self, trial: Curve) -> bool:
+        return trial.trial in self.leading
+
+    def takes_up(self, left: float, step: float | None) -> Curve | None:
+        waiting = [one for one, _ in self.stopped.values()]
+        found = promoted(waiting, self.seen, self.eta)
+        chosen = leaders(waiting, {budget: LEADERS - self.ends[budget] for budget in self.budgets})
+        if found is not None:
+            at, length = found[0].rung, self.stopped[found[0].number][1].length
+            step = ((*self.rungs, 1.0)[at + 1] - self.rungs[at]) * length
+        rest = sum((1 - self.rungs[one.rung]) * self.stopped[one.number][1].length for one, _ in chosen)
+        if chosen and (step is None or left - step < rest):
+            _, trial = self.stopped.pop(chosen[0][0].number)
+            self.leading.add(trial.trial)
+            self.ends.update(trial.budgets)
+            return trial
+        if found is None:
+            return None
+        _, trial = self.stopped.pop(found[0].number)
+        if found[0].rung == len(self.rungs) - 1:
+            self.ends.update(trial.budgets)
+        return trial
+
+
+@dataclass
+class _MoAsha(Rule):
     """Asynchronous successive halving over score and multiply-accumulates: ranked by fronts, and within a front by how far
     the neighbours are. Source: "Multi-objective Asynchronous Successive Halving", arXiv:2106.12639."""
 
@@ -108,12 +167,12 @@ def _crowding(points: np.ndarray, front: Sequence[int], one: int) -> float:
     return total
 
 
-SCHEDULERS: dict[str, Callable[[float], Rule] | None] = {
+SCHEDULERS: dict[str, Callable[[float, Sequence[float], Sequence[str]], Rule] | None] = {
     "strata": _Strata,
-    "asha": _Asha,
-    "mo-asha": _MoAsha,
-    "fronts": _MoAsha,  # with the search's own proposals
-    "none": _Never,
+    "asha": lambda eta, rungs, budgets: _Asha(eta),
+    "mo-asha": lambda eta, rungs, budgets: _MoAsha(eta),
+    "fronts": lambda eta, rungs, budgets: _MoAsha(eta),  # with the search's own proposals
+    "none": lambda eta, rungs, budgets: _Never(),
     "first-rung": None,  # half of the views on first rungs, the other half on the best of them, to their end
 }
 _TURNED = ("strata", "fronts")  # proposals go round the budgets
@@ -194,7 +253,8 @@ def _outcome(
         if made is None:
             begun, ended, spent = _first_rung(line, rungs[0] if rungs else 1.0, views)
         else:
-            begun, ended, spent = replay(_in_turn(line, budgets) if name in _TURNED else line, made(eta), rungs, views, workers)
+            rule = made(eta, rungs, budgets)
+            begun, ended, spent = replay(_in_turn(line, budgets) if name in _TURNED else line, rule, rungs, views, workers)
         counts.append((len(begun), len(ended), spent))
         for budget in budgets:
             found = [c.final for c in ended if budget in c.budgets]
@@ -239,31 +299,48 @@ def replay(
     begun: list[Curve] = []
     ended: list[Curve] = []
     marks = [*rungs, 1.0]
-    heap: list[tuple[float, int, int, Curve]] = []  # (when it reaches its next mark, a number, that mark, trial)
+    reached: dict[str, int] = {}  # trial: marks that lie behind it
+    heap: list[tuple[float, int, Curve]] = []  # (when it reaches its next mark, a number, trial)
     numbers = iter(range(10**9))
+    spent = 0.0
 
-    def begin(now: float) -> None:
-        if waiting:
+    def step(trial: Curve) -> float:
+        mark = reached.get(trial.trial, 0)
+        return (marks[mark] - (marks[mark - 1] if mark else 0.0)) * trial.length
+
+    def under_way(trial: Curve) -> float:
+        """Views until it may be stopped."""
+        mark = reached.get(trial.trial, 0)
+        return (1 - (marks[mark - 1] if mark else 0.0)) * trial.length if rule.bound(trial) else step(trial)
+
+    def go(now: float, trial: Curve) -> None:
+        heapq.heappush(heap, (now + step(trial), next(numbers), trial))
+
+    def fill(now: float) -> None:
+        left = views - spent - sum(under_way(trial) for _, _, trial in heap)
+        trial = rule.takes_up(left, marks[0] * waiting[-1].length if waiting else None)
+        if trial is None and waiting:
             trial = waiting.pop()
             begun.append(trial)
-            heapq.heappush(heap, (now + marks[0] * trial.length, next(numbers), 0, trial))
+        if trial is not None:
+            go(now, trial)
 
     for _ in range(workers):
-        begin(0.0)
-    spent = 0.0
+        fill(0.0)
     while heap:
-        now, _, mark, trial = heapq.heappop(heap)
-        step = (marks[mark] - (marks[mark - 1] if mark else 0.0)) * trial.length
-        if spent + step > views:
+        now, _, trial = heapq.heappop(heap)
+        cost, mark = step(trial), reached.get(trial.trial, 0)
+        if spent + cost > views:
             return begun, ended, views
-        spent += step
+        spent += cost
+        reached[trial.trial] = mark + 1
         if mark == len(marks) - 1:
             ended.append(trial)
-            begin(now)
+            fill(now)
         elif rule.keeps(trial, mark, trial.score(marks[mark])):
-            heapq.heappush(heap, (now + (marks[mark + 1] - marks[mark]) * trial.length, next(numbers), mark + 1, trial))
+            go(now, trial)
         else:
-            begin(now)
+            fill(now)
     return begun, ended, spent
 
 
