@@ -275,7 +275,9 @@ def carry_out(
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
     plan = plan_of(space)
-    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder), tell])
+    limiter = _limiter(folder, space, tell)
+    own = [_Sweeper(folder), *([limiter] if limiter else [])]
+    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), *own, tell])
     try:
         facts = {
             "run": str(folder),
@@ -284,7 +286,7 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
-            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs)},
+            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta},
             **({"what": space.what} if hasattr(space, "what") else {}),
         }
         if not past:
@@ -320,6 +322,8 @@ def carry_out(
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
+        if limiter is not None:
+            limiter.begin(brain.pause)
         if not brain.finished:
             heard = _Heard(brain, engine)
             with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
@@ -338,6 +342,8 @@ def carry_out(
             _conclude(at_end, folder, tell)
         if log is not None:
             log.close()
+    if limiter is not None and limiter.why and status == "paused":
+        raise limiter.fault()
     if status == "failed":
         raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
     return Run(folder)
@@ -463,6 +469,17 @@ class _Teller:
 
     def phase(self, text: str) -> None:
         self.on_event({"event": "phase", "text": text, "time": time.time()})
+
+
+def _limiter(folder: Path, space: Any, tell: _Teller) -> Any:
+    """What holds the whole run to its size on the disk, where the space limits it."""
+    most = getattr(space.search, "max_disk_gb", None)
+    if most is None:
+        return None
+    from autokd.search.disk import Limiter
+
+    home = _home(folder, space)
+    return Limiter(folder, home / folder.relative_to(home).parts[0], 1e9 * most, say=tell.phase)
 
 
 class _Sweeper:
