@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from autokd.errors import AutokdError
+from autokd.files import full_disk
 
 __all__ = ["FolderLock", "Ledger", "held", "read_events", "sync_folder"]
 
@@ -33,10 +34,11 @@ class FolderLock:
         try:
             file = open(self.path, "ab+", buffering=0)  # noqa: SIM115
         except OSError as fault:
+            rights = "mend the rights of its folder, or copy it to where you may write and name the copy"
             raise AutokdError(
                 f"this run cannot be written: {(fault.strerror or str(fault)).lower()}",
                 where=str(self.path.parent),
-                fix="mend the rights of its folder, or copy it to where you may write and name the copy",
+                fix="make room on the disk" if full_disk(fault) else rights,
             ) from fault
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
