@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["cache_root", "locked", "whole", "write_text"]
+__all__ = ["cache_root", "full_disk", "locked", "whole", "write_text"]
 
 
 def cache_root() -> Path:
@@ -21,7 +22,8 @@ def cache_root() -> Path:
 def whole(path: Path) -> Iterator[IO[Any]]:
     """A binary file that is there whole or not at all: written aside, flushed to the disk, then renamed into place.
 
-    Its folder is made where it is missing. Where the writing fails, what lay at `path` stays and nothing is left beside it.
+    Its folder is made where it is missing. Where the writing fails, what lay at `path` stays and nothing is left beside it; a
+    full disk is an OSError with the file's name, also where a library between told something else of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -31,8 +33,24 @@ def whole(path: Path) -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except Exception as fault:
+        full = full_disk(fault)
+        if full is None or (full is fault and full.filename is not None):
+            raise
+        raise OSError(full.errno, full.strerror or os.strerror(full.errno or 0), os.fspath(path)) from fault
     finally:
         aside.unlink(missing_ok=True)
+
+
+def full_disk(fault: BaseException | None) -> OSError | None:
+    """The full disk (or quota) that a fault comes from, itself or what was raised before it; None where it is another fault."""
+    seen: set[int] = set()
+    while fault is not None and id(fault) not in seen:
+        if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            return fault
+        seen.add(id(fault))
+        fault = fault.__cause__ or fault.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

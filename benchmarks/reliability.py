@@ -1,6 +1,8 @@
 """Searches on digits that are killed at random moments, for true, and resumed: what is left when they have ended.
 
     python -m benchmarks.reliability --driver 50 --worker 20 [--space search_spaces/digits.yaml] [--seed 0]
+    python -m benchmarks.reliability --table 10000 --driver 0 --worker 0    how long commands take on a run of so many trials
+    python -m benchmarks.reliability --cache 8 --driver 0 --worker 0        so many processes fill one signal cache
 
 Prints rows of the table in docs/reliability.md. Ends with 1 where one does not hold.
 """
@@ -99,6 +101,107 @@ def kill_workers(space: str, options: list[str], count: int, draw: random.Random
     return not wrong, f"{told}; {failed} trials failed"
 
 
+TABLE = """
+name: many
+data: {name: digits}
+teachers:
+  wide: {model: resnet8x2, checkpoint: wide.safetensors}
+students: [resnet8x0.5, resnet8, resnet14, resnet14x0.5]
+space:
+  policy: none
+  method:
+    choose:
+      kd: {temperature: {log: [1, 20]}}
+      dkd: {temperature: {log: [1, 20]}, beta: {uniform: [0.5, 8]}}
+      ce: {}
+  recipe: {lr: {log: [0.001, 1]}}
+budgets:
+  - {name: tiny, params: 30 k}
+  - {name: small, params: 90 k}
+  - {name: any}
+tracking: {mlflow: false}
+"""
+
+
+def big_table(trials: int, seed: int, folder: Path) -> tuple[bool, str]:
+    """status, report and resume (until it would start trials) on a run of so many trials, as real commands; best of three."""
+    run = made_run(trials, seed, folder)
+    limit, told, holds = 5.0, [], True
+    for words in (("status",), ("report",), ("report", "--format", "json"), ("resume",)):
+        taken = min(seconds_of(run, words) for _ in range(3))
+        told.append(f"{' '.join(words)} {taken:.1f} s")
+        holds &= taken < limit
+    return holds, f"{trials:,} trials, {sum(1 for _ in read_events(run / FILE)):,} events: {', '.join(told)}"
+
+
+def seconds_of(run: Path, words: tuple[str, ...]) -> float:
+    """From the start of a command to its end; of resume to the line of the ledger that is written before a trial starts."""
+    begins = sum(event["event"] == "resume" for event in read_events(run / FILE))
+    size, start = (run / FILE).stat().st_size, time.monotonic()
+    command = [*AUTOKD, words[0], str(run), *words[1:]]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    taken = None
+    while words[0] == "resume" and taken is None and process.poll() is None:
+        if (run / FILE).stat().st_size > size:
+            taken = time.monotonic() - start
+        time.sleep(0.01)
+    _, said = process.communicate()
+    if process.returncode:
+        raise SystemExit(said.decode(errors="replace"))
+    assert words[0] != "resume" or sum(event["event"] == "resume" for event in read_events(run / FILE)) == begins + 1
+    return taken if taken is not None else time.monotonic() - start
+
+
+def made_run(trials: int, seed: int, folder: Path) -> Path:
+    """A finished run of so many trials that nobody trained: proposed and compared as in a search, scored by a formula."""
+    import json
+    import math
+
+    import torch
+
+    from autokd.config.search_space import load_space
+    from autokd.models.build import build
+    from autokd.models.checkpoint import save_weights
+    from autokd.search.brain import Brain
+    from autokd.search.plan import plan_of
+    from autokd.search.run import fit
+    from autokd.track.ledger import clean
+    from autokd.track.recorder import Recorder
+
+    run, draw = folder / "many-20260101-0000", random.Random(seed)
+    run.mkdir()
+    torch.manual_seed(seed)
+    save_weights(build("resnet8x2", classes=10, channels=1, size=8), folder / "wide.safetensors")
+    (folder / "space.yaml").write_text(TABLE.replace("wide.safetensors", str(folder / "wide.safetensors")), encoding="utf-8")
+    space = load_space(folder / "space.yaml", overrides=[f"search.trials={trials}", "search.epochs=60", "search.sampler=random"])
+    (run / "space.yaml").write_text(space.to_yaml(), encoding="utf-8")
+    plan, feasible = plan_of(space), fit(space)
+    events: list[dict[str, Any]] = []
+
+    def emit(event: dict[str, Any]) -> dict[str, Any]:
+        events.append(clean({"event": event["event"], "time": 1.7e9 + len(events), "elapsed": float(len(events)), **event}))
+        return events[-1]
+
+    length = {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta}
+    emit({"event": "begin", "run": str(run), "name": "many", "budgets": [one.to_dict() for one in space.budgets], "seed": seed,
+          "length": length})  # fmt: skip
+    brain = Brain(space, feasible, plan, emit=emit)
+    brain.start()
+    while (proposal := brain.propose()) is not None:
+        best = 0.9 - 0.1 * abs(math.log10(proposal.config.recipe.lr) + 1.3) - 0.1 * draw.random()
+        for number, mark in enumerate(proposal.marks):
+            share = mark.epochs / plan.epochs
+            top1 = best * (1 - math.exp(-4 * share))
+            told = {"mark": number, "images": int(1000 * mark.epochs), "epochs": mark.epochs, "val_top1": top1, "val_loss": 1 - top1,
+                    "train_loss": 1 - top1, "lr": 0.1, "seconds": 10 * share, "checkpoint": f"ray/checkpoints/{proposal.trial}"}  # fmt: skip
+            if brain.report(proposal.trial, told) != "go on":
+                break
+    brain.close()
+    (run / FILE).write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events), encoding="utf-8")
+    Recorder(run, past=events).close()
+    return run
+
+
 def alive(pid: int) -> bool:
     """Whether the process is still a worker of Ray's: a number may belong to another one by now."""
     try:
@@ -144,6 +247,7 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--driver", type=int, default=50, help="kills of the driver")
     parser.add_argument("--worker", type=int, default=20, help="kills of a worker")
+    parser.add_argument("--table", type=int, default=0, help="trials of a simulated run on which commands are timed")
     parser.add_argument("--space", default="search_spaces/digits.yaml")
     parser.add_argument("--set", action="append", default=[], help="as autokd search has it")
     parser.add_argument("--seed", type=int, default=0)
@@ -159,6 +263,10 @@ def main(args: list[str] | None = None) -> int:
                 good, told = kill(asked.space, options, count, draw, Path(folder))
                 print(f"| {what} at {count} random moments | {must} | {told} |", flush=True)
                 holds &= good
+        if asked.table:
+            good, told = big_table(asked.table, asked.seed, Path(folder))
+            print(f"| {asked.table:,}-trial table (simulated) | status, report and resume each under 5 s | {told} |", flush=True)
+            holds &= good
     return 0 if holds else 1
 
 

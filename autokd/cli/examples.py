@@ -65,6 +65,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "methods": ("autokd methods ccd", "autokd methods --json"),
     "policies": ("autokd policies jda_cifar100",),
     "datasets": ("autokd datasets", "autokd datasets folder"),
+    "runs list": ("autokd runs list", "autokd runs list --runs /data/runs --json"),
+    "runs prune": (
+        "autokd runs prune",
+        "autokd runs prune digits-20260101 --all --yes",
+        "autokd runs prune --older-than 30",
+    ),
     "teacher train": ("autokd teacher train my_space.yaml --teacher wide",),
     "teacher check": ("autokd teacher check search_spaces/digits.yaml",),
     "cache info": ("autokd cache info",),

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from autokd import __version__
-from autokd.cli import caching, confirming, doctor, lists, results, searching, simulating, spaces, teachers, using
+from autokd.cli import caching, confirming, doctor, lists, results, runs, searching, simulating, spaces, teachers, using
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
@@ -26,7 +26,7 @@ _SECTIONS = {
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
-    "Around it": ("teacher", "cache", "doctor", "version"),
+    "Around it": ("runs", "teacher", "cache", "doctor", "version"),
 }
 
 
@@ -81,6 +81,7 @@ for _command in (
     *(doctor.doctor, version),
 ):
     app.command(epilog=epilog(_command.__name__))(_command)
+app.add_typer(runs.app, name="runs", help="List runs with their state and size, and delete what nothing needs any more.")
 app.add_typer(teachers.app, name="teacher", help="Train teachers, or check the ones a space names.")
 app.add_typer(caching.app, name="cache", help="What is kept on disk: decoded data and teachers' answers.")
 

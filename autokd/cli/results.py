@@ -108,8 +108,10 @@ def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Secti
 
 def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
     """How far a run is. A run that says it runs but has no writer was cut off."""
+    from autokd.track.ledger import held
+
     state = summary.state
-    if state == "running" and not _has_writer(folder):
+    if state == "running" and not held(folder):
         state = "cut off"
     if as_json:
         best = {
@@ -127,21 +129,6 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
     print_summary(replace(summary, state=state), short=True)
     if state in ("cut off", "paused"):
         echo(f"\ngo on with   autokd resume {folder}")
-
-
-def _has_writer(folder: Path) -> bool:
-    """Whether a process holds the run's lock."""
-    from autokd.track.ledger import FolderLock
-
-    if not (folder / ".lock").exists() or not os.access(folder, os.W_OK):
-        return False
-    lock = FolderLock(folder)
-    try:
-        lock.acquire()
-    except AutokdError:
-        return True
-    lock.release()
-    return False
 
 
 def show(

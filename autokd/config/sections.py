@@ -215,6 +215,9 @@ class SearchSettings(Section):
     max_failures: Annotated[
         float, Field(ge=0, le=1, description="a greater share of failed trials, of at least 20 that ended, ends the search")
     ] = 0.5
+    max_disk_gb: (
+        Annotated[Positive, Field(description="of the run's folder; above it old checkpoints go, or the search pauses")] | None
+    ) = None
     epochs: Annotated[Positive, Field(description="full length of a trial: views / training images")] = 240.0
     rungs: Rungs = Field(default_factory=Rungs)
     scheduler: Literal["strata", "none"] = "strata"

@@ -137,6 +137,7 @@ class Brain:
         self.exhausted: set[str] = set()
         self.pausing = False
         self.stopping = False
+        self._why = ""  # it was paused
         self.images = 0
         self.epochs = 0.0
         self.seconds = 0.0
@@ -249,9 +250,10 @@ class Brain:
         """An engine lays a trial down unfinished (a pause); a resume takes it up at its last checkpoint."""
         self._issued.discard(trial)
 
-    def pause(self) -> None:
-        """Propose nothing more, and let running trials stop at their next mark."""
+    def pause(self, why: str = "") -> None:
+        """Propose nothing more, and let running trials stop at their next mark. why: the reason, where nobody asked for it."""
         self.pausing = True
+        self._why = why or self._why
 
     def stop(self) -> None:
         """Propose nothing new; what has begun goes on to its end."""
@@ -260,6 +262,8 @@ class Brain:
     def close(self, *, cancelled: bool = False) -> tuple[str, str]:
         """End the search: (status, reason). Where a limit is hit, trials still running are stopped for it."""
         status, reason = ("cancelled", "stopped at once") if cancelled else self.outcome()
+        if status == "paused" and self._why:
+            reason = self._why
         if status not in ("paused", "cancelled"):
             for trial in list(self.running.values()):
                 self._end(trial, "stopped", reason)

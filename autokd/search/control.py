@@ -9,9 +9,9 @@ from pathlib import Path
 
 from autokd.errors import AutokdError
 from autokd.files import write_text
-from autokd.track.ledger import FolderLock
+from autokd.track.ledger import held
 
-__all__ = ["WORDS", "Watch", "ask", "runs_now"]
+__all__ = ["WORDS", "Watch", "ask"]
 
 FILE = "control"
 WORDS = {
@@ -22,21 +22,12 @@ WORDS = {
 _EVERY = 0.5  # seconds between two looks
 
 
-def runs_now(folder: str | os.PathLike[str]) -> bool:
-    """Whether a process writes this run."""
-    try:
-        with FolderLock(folder):
-            return False
-    except AutokdError:
-        return True
-
-
 def ask(folder: str | os.PathLike[str], word: str) -> None:
     """Tell the driver of a run what is wanted (a key of WORDS). Raises AutokdError where nothing runs there."""
     folder = Path(folder)
     if word not in WORDS:
         raise AutokdError(f"no request {word!r}", fix=f"one of {', '.join(WORDS)}")
-    if not runs_now(folder):
+    if not held(folder):
         told = f"nothing to {word}: no process is working on this run"
         raise AutokdError(told, where=str(folder), fix=f"go on with it: autokd resume {folder}")
     write_text(folder / FILE, word + "\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autokd.errors import AutokdError
 from autokd.search.promotion import LEADERS
 
-__all__ = ["Mark", "Plan", "limit_of", "plan_of"]
+__all__ = ["Mark", "Plan", "limit_of", "plan_of", "with_length"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,28 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         failures=getattr(search, "max_failures", 0.5),
         trial_hours=getattr(search, "trial_hours", None),
     )
+
+
+def with_length(past: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """The events of earlier sessions, with the length that the first of them searched at.
+
+    A ledger from before lengths were noted has it in its trials; the rungs are then those of `plan`, in the same proportion.
+    Raises AutokdError where what was reported does not lie at those: such a run cannot be told what to compare.
+    """
+    events = list(past)
+    first = next((event for event in events if event["event"] == "trial"), None)
+    if not events or first is None or "length" in events[0]:
+        return events
+    epochs = first["config"]["epochs"]
+    rungs = [rung * epochs / plan.epochs for rung in plan.rungs]
+    for event in events:
+        number = event.get("rung") if event["event"] == "report" and not event.get("final") else None
+        if number is None:
+            continue
+        if number >= len(rungs) or not math.isclose(event["epochs"], rungs[number], rel_tol=0.05, abs_tol=0.05):
+            raise AutokdError(
+                "this run is of a version that did not note its length, and its trials were not compared at the rungs of now",
+                where=f"rung {number} at {event['epochs']:g} epochs",
+                fix="resume it with the search.rungs it began with, or start a new run",
+            )
+    return [{**events[0], "length": {"epochs": epochs, "rungs": rungs}}, *events[1:]]

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
-from autokd.files import cache_root, write_text
+from autokd.files import cache_root, full_disk, write_text
 from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
 from autokd.track.recorder import Recorder
@@ -176,7 +176,7 @@ def search(
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
     folder = _new_folder(Path(runs), name or space.name)
-    with FolderLock(folder):
+    with _room(folder, new=True), FolderLock(folder):
         _write(folder / "environment.json", json.dumps(environment(space), indent=2) + "\n")
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
@@ -211,7 +211,7 @@ def resume(
     """
     run = Run(folder)
     folder = run.folder
-    with FolderLock(folder):
+    with FolderLock(folder), _room(folder):
         past = list(read_events(folder / FILE))
         overrides = [*overrides, *([f"search.epochs={longer:g}"] if longer is not None else [])]
         space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
@@ -221,6 +221,24 @@ def resume(
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
     return _confirmed(made, space, feasible, engine, observers)
+
+
+@contextmanager
+def _room(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """A full disk is told in words; a new run of which nothing could be recorded leaves no folder behind."""
+    try:
+        yield
+    except Exception as fault:
+        begun = not new or ((folder / FILE).exists() and any(True for _ in read_events(folder / FILE)))
+        if not begun:
+            shutil.rmtree(folder, ignore_errors=True)
+        full = full_disk(fault)
+        if full is None or isinstance(fault, AutokdError):
+            raise
+        if begun:
+            raise import_module("autokd.search.work").full_disk(full, folder) from fault
+        fix = "make room, or name another folder with --runs"
+        raise AutokdError(f"the disk is full: {full.filename or full}", where=str(folder.parent), fix=fix) from fault
 
 
 def _confirmed(made: Run, space: Any, feasible: Feasible, engine: Any, observers: list[Any]) -> Run:
@@ -270,12 +288,15 @@ def carry_out(
     `what`, a word for what is no search of its own.
     """
     from autokd.search.brain import Brain
-    from autokd.search.plan import plan_of
+    from autokd.search.plan import plan_of, with_length
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
     plan = plan_of(space)
-    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), _Sweeper(folder, past), tell])
+    past = with_length(past, plan)
+    limiter = _limiter(folder, space, tell)
+    own = [_Sweeper(folder, past), *([limiter] if limiter else [])]
+    recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), *own, tell])
     try:
         facts = {
             "run": str(folder),
@@ -284,7 +305,7 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
-            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs)},
+            "length": {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta},
             **({"what": space.what} if hasattr(space, "what") else {}),
         }
         if not past:
@@ -321,6 +342,8 @@ def carry_out(
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
+        if limiter is not None:
+            limiter.begin(brain.pause)
         if not brain.finished:
             heard = _Heard(brain, engine)
             with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
@@ -328,6 +351,9 @@ def carry_out(
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
         _broken_off(recorder, fault)
+        full = full_disk(fault)
+        if full is not None and not isinstance(fault, AutokdError):
+            raise import_module("autokd.search.work").full_disk(full, folder) from fault
         raise
     finally:
         if not isinstance(engine, str):
@@ -339,6 +365,8 @@ def carry_out(
             _conclude(at_end, folder, tell)
         if log is not None:
             log.close()
+    if limiter is not None and limiter.why and status == "paused":
+        raise limiter.fault()
     if status == "failed":
         raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
     return Run(folder)
@@ -464,6 +492,17 @@ class _Teller:
 
     def phase(self, text: str) -> None:
         self.on_event({"event": "phase", "text": text, "time": time.time()})
+
+
+def _limiter(folder: Path, space: Any, tell: _Teller) -> Any:
+    """What holds the whole run to its size on the disk, where the space limits it."""
+    most = getattr(space.search, "max_disk_gb", None)
+    if most is None:
+        return None
+    from autokd.search.disk import Limiter
+
+    home = _home(folder, space)
+    return Limiter(folder, home / folder.relative_to(home).parts[0], 1e9 * most, say=tell.phase)
 
 
 class _Sweeper:

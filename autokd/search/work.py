@@ -7,7 +7,6 @@ one, tells its report once more (the brain knows whether it has heard it) and go
 
 from __future__ import annotations
 
-import errno
 import faulthandler
 import gc
 import hashlib
@@ -18,11 +17,13 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import whole, write_text
@@ -237,15 +238,17 @@ class Job:
         return told
 
 
-def full_disk(told: Mapping[str, Any], run: str | os.PathLike[str]) -> AutokdError:
-    """What ends a search whose trial could not write: the trial stays unfinished, and a resume takes it up."""
+def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> AutokdError:
+    """What ends a search that could not write: what was under way stays unfinished, and a resume takes it up. told: what a
+    trial's job said, or the fault itself."""
+    reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
     return AutokdError(
-        str(told["failed"]), where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
+        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
     )
 
 
 def _disk_is_full(fault: Exception, folder: Path) -> bool:
-    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+    if files.full_disk(fault) is not None:
         return True
     if "PytorchStreamWriter" not in str(fault) and "file write failed" not in str(fault):  # torch does not say why
         return False
@@ -307,7 +310,8 @@ def prepare_teacher(
         from autokd.train.teachers import train_teacher
 
         try:
-            path = train_teacher(asked, config, Path(folder), workshop=workshop)
+            with _in_words(folder):
+                path = train_teacher(asked, config, Path(folder), workshop=workshop)
         except TrialFailed as fault:
             raise AutokdError(
                 f"the teacher {config.name!r} could not be trained: {fault.reason}", fix="lower its learning rate"
@@ -327,8 +331,22 @@ def prepare_teacher(
     }
     if trained:
         note = _note_of(data, teacher, folder)
-        write_text(note, json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str))
+        with _in_words(folder):
+            write_text(note, json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str))
     return facts
+
+
+@contextmanager
+def _in_words(folder: str) -> Iterator[None]:
+    """A full disk under a teacher's training is told as what it is, also through Ray."""
+    try:
+        yield
+    except (OSError, RuntimeError) as fault:
+        full = files.full_disk(fault)
+        if full is None:
+            raise
+        fix = "make room, then go on with autokd resume: the teacher's training goes on from its last checkpoint"
+        raise AutokdError(f"the disk is full: {full.filename or full}", where=folder, fix=fix) from fault
 
 
 def known_teacher(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from autokd.errors import AutokdError
+from autokd.files import full_disk
 
-__all__ = ["FolderLock", "Ledger", "read_events", "sync_folder"]
+__all__ = ["FolderLock", "Ledger", "held", "read_events", "sync_folder"]
 
 FILE = "ledger.jsonl"
 
@@ -22,20 +23,28 @@ class FolderLock:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.path = Path(folder) / ".lock"
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
 
     def acquire(self) -> FolderLock:
-        """Take the lock, or raise AutokdError naming the process that holds it."""
+        """Take the lock, or raise AutokdError: naming the process that holds it, or why nothing can be written there."""
         try:
             import fcntl
         except ImportError:  # not a POSIX system: one writer is a promise there, not a check
             return self
-        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            file = open(self.path, "ab+", buffering=0)  # noqa: SIM115
+        except OSError as fault:
+            rights = "mend the rights of its folder, or copy it to where you may write and name the copy"
+            raise AutokdError(
+                f"this run cannot be written: {(fault.strerror or str(fault)).lower()}",
+                where=str(self.path.parent),
+                fix="make room on the disk" if full_disk(fault) else rights,
+            ) from fault
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:
             file.seek(0)
-            holder = file.read().strip()
+            holder = file.read().decode(errors="replace").strip()
             file.close()
             if fault.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
@@ -44,10 +53,12 @@ class FolderLock:
                 where=str(self.path.parent),
                 fix="wait for it, stop it, or start a new run",
             ) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()}")
-        file.flush()
         self._file = file
+        try:
+            file.truncate(0)
+            file.write(f"pid {os.getpid()}".encode())
+        except OSError:
+            pass  # a full disk: the lock holds without its note
         return self
 
     def release(self) -> None:
@@ -60,6 +71,22 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def held(folder: str | os.PathLike[str]) -> bool:
+    """Whether a process holds the lock of a run folder. Writes nothing, and so serves for folders that may only be read."""
+    try:
+        import fcntl
+
+        file = open(Path(folder) / ".lock", "rb")  # noqa: SIM115
+    except (ImportError, OSError):
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as fault:
+            return fault.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
 
 
 class Ledger:

@@ -29,6 +29,7 @@ def python(code: str, repository: Path) -> str:
         ["datasets", "--json"],
         ["version"],
         ["doctor", "--json"],
+        ["runs", "--json"],
     ],
 )
 def test_lists_and_help_import_nothing_heavy(arguments: list[str], repository: Path):

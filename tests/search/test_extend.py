@@ -11,7 +11,7 @@ import pytest
 from search_fakes import BUDGETS, IMAGES, Space, curve, divided
 from test_run import Killed, again, engine, run_of, what_happened
 
-from autokd.config.sections import Budget
+from autokd.config.sections import Budget, Rungs
 from autokd.config.trial import TrialConfig
 from autokd.errors import AutokdError
 from autokd.search.run import resume
@@ -159,3 +159,26 @@ def test_old_trials_count_for_a_budget_that_is_added(tmp_path):
     rows = [row for row in made.trials.to_pylist() if row["final"] and row["status"] == "done" and row["params"] <= 250]
     assert best["val_top1"] == max(row["val_top1"] for row in rows)
     assert resume(run.folder, space=space, feasible=divided(space.budgets), engine=engine()).status()["state"] == "finished"
+
+
+def without_length(folder):
+    """As an earlier version wrote it."""
+    lines = (folder / FILE).read_text().splitlines()
+    kept = [{key: value for key, value in json.loads(line).items() if key != "length"} for line in lines]
+    (folder / FILE).write_text("".join(json.dumps(event) + "\n" for event in kept))
+
+
+def test_a_ledger_that_does_not_tell_its_length_is_made_longer_all_the_same(tmp_path):
+    expected = longer(run_of(tmp_path / "new"))
+    run = run_of(tmp_path / "old")
+    without_length(run.folder)
+    assert what_happened(longer(run).folder) == what_happened(expected.folder)
+
+
+def test_where_its_trials_were_compared_elsewhere_it_is_refused_in_words(tmp_path):
+    run = run_of(tmp_path)
+    without_length(run.folder)
+    before = (run.folder / FILE).read_bytes()
+    with pytest.raises(AutokdError, match="did not note its length") as fault:
+        longer(run, rungs=Rungs(count=1, eta=3.0, grace=0.5))
+    assert "search.rungs" in fault.value.fix and (run.folder / FILE).read_bytes() == before

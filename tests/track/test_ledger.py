@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from autokd.errors import AutokdError
 from autokd.track import ledger as room
-from autokd.track.ledger import FolderLock, Ledger, read_events
+from autokd.track.ledger import FolderLock, Ledger, held, read_events
 
 
 def test_events_come_back_in_order_and_one_a_line(tmp_path):
@@ -114,3 +115,35 @@ def test_the_lock_goes_with_a_process_that_is_killed(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert ended.returncode == -9
     FolderLock(tmp_path).acquire().release()
+
+
+def test_a_folder_that_may_not_be_written_is_refused_in_words(tmp_path, monkeypatch):
+    def refused(path, mode="r", *args, **more):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refused)  # tests may run as a user whom no rights stop
+    with pytest.raises(AutokdError, match="cannot be written: permission denied") as fault:
+        FolderLock(tmp_path).acquire()
+    assert fault.value.where == str(tmp_path) and fault.value.fix and fault.value.exit_code == 2
+
+
+def test_whether_a_run_is_being_written_is_told_without_writing_anything(tmp_path):
+    assert not held(tmp_path) and not list(tmp_path.iterdir())
+    with FolderLock(tmp_path):
+        assert held(tmp_path)
+    assert not held(tmp_path)
+
+
+def test_a_full_disk_does_not_cost_the_lock(tmp_path, monkeypatch):
+    import io
+
+    class Full(io.FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("builtins.open", lambda path, mode, **more: Full(path, mode.replace("b", "")))
+    with FolderLock(tmp_path):
+        monkeypatch.undo()
+        assert held(tmp_path)
+        with pytest.raises(AutokdError, match="another process"):
+            FolderLock(tmp_path).acquire()
