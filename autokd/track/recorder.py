@@ -53,8 +53,8 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = Path(run)
-        self.ledger = Ledger(self.run / FILE)
         self.table = Table(self.run)
+        self.ledger = Ledger(self.run / FILE)
         self.rows = Rows()
         self.listeners = list(listeners)
         self.clock = clock

@@ -204,16 +204,16 @@ def _read_part(path: Path) -> pa.Table:
 
 def _newest(table: pa.Table) -> pa.Table:
     """The last row of each (trial, rung), by version, sorted by trial and rung."""
-    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    if len(table) == 0:
+    if len(table) < 2:
         return table
     table = table.sort_by([("trial", "ascending"), ("rung", "ascending"), ("version", "ascending")])
-    codes = table["trial"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    rungs = table["rung"].combine_chunks().to_numpy(zero_copy_only=False)
-    last = np.ones(len(table), dtype=bool)
-    last[:-1] = (codes[1:] != codes[:-1]) | (rungs[1:] != rungs[:-1])
-    return table if last.all() else table.filter(last)
+    trials, rungs = (table[name].combine_chunks() for name in ("trial", "rung"))  # not in numpy: pyarrow imports pandas for that
+    repeated = pc.and_(pc.equal(trials[:-1], trials[1:]), pc.equal(rungs[:-1], rungs[1:]))
+    last = pa.concat_arrays([pc.invert(repeated), pa.array([True])])
+    return table.filter(last)
 
 
 def _last_version(path: Path) -> int:
