@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+from ray.tune.search import ConcurrencyLimiter, Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
@@ -43,6 +44,7 @@ from autokd.errors import AutokdError  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
 
@@ -50,6 +52,7 @@ __all__ = ["RayEngine", "Student", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
 _MEASURED = 3.0  # seconds of training, for each number of threads
+_COUNTED = 2.0  # seconds between looks at which machines there are
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
 
 
@@ -64,6 +67,7 @@ class RayEngine:
         self.cpus = 1.0
         self.workers = 1
         self._mine = False
+        self._nodes = Nodes()
 
     def open(self, resources: Any) -> float:
         """Start Ray, or join the cluster of `address`. Returns the GPUs of one trial; raises AutokdError where what one
@@ -100,6 +104,10 @@ class RayEngine:
                     f"a trial asks for {asked:g} {kind}s and there are {there.get(kind, 0):g}",
                     fix=f"lower resources.{kind.lower()}s, or join a larger cluster with --address",
                 )
+        nodes = [node["Resources"] for node in self._nodes.alive()]
+        if not places(nodes, cpus=self.cpus, gpus=self.gpus, workers=self.workers):
+            what = f"{self.cpus:g} CPUs" + (f" and {self.gpus / self.workers:g} GPUs" if self.gpus else "")
+            raise AutokdError(f"no machine of the cluster has the {what} of one worker", fix="lower resources.cpus or resources.gpus")
         return self.gpus
 
     def settle(
@@ -159,13 +167,8 @@ class RayEngine:
 
     def room(self) -> int:
         """How many trials run at once."""
-        there = ray.cluster_resources()
-        fits = [int(there.get("CPU", 1) / (self.cpus * self.workers) + 1e-9)]
-        if self.gpus:
-            fits.append(
-                int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus)
-            )
-        return max(1, min(fits))
+        there = [node["Resources"] for node in self._nodes.alive()]
+        return max(1, places(there, cpus=self.cpus, gpus=self.gpus, workers=self.workers))
 
     def teachers(
         self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
@@ -173,6 +176,7 @@ class RayEngine:
         """Train or load every teacher, several at a time, and measure it; by name."""
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(_prepare)
         folder = str(Path(folder).resolve())
+        self._nodes.reach(folder)
         waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
         made: dict[str, dict[str, Any]] = {}
         while waiting:
@@ -191,6 +195,7 @@ class RayEngine:
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
+        self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
             bridge.verdicts = ray.remote(num_cpus=0)(Verdicts).remote()
@@ -217,14 +222,16 @@ class RayEngine:
 
     def _fit(self, bridge: _Bridge, brain: Brain, resources: Any, folder: Path, alone: bool) -> None:
         shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
+        at_once = ConcurrencyLimiter(_Searcher(bridge), max_concurrent=brain.plan.concurrent or self.room())
+        if brain.plan.concurrent is None:
+            bridge.count = lambda: self._count(at_once)
         tuner = tune.Tuner(
             # several workers are Ray Train's, which asks for what they need itself
             tune.with_resources(Student, resources) if alone else tune.with_resources(parallel_student, {"memory": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(bridge),
+                search_alg=at_once,
                 scheduler=_Scheduler(bridge),
                 num_samples=-1,
-                max_concurrent_trials=brain.plan.concurrent or self.room(),
                 reuse_actors=alone,
                 trial_name_creator=_short_name,
                 trial_dirname_creator=_short_name,
@@ -243,10 +250,16 @@ class RayEngine:
         )
         tuner.fit()
 
+    def _count(self, at_once: ConcurrencyLimiter) -> None:
+        """As many trials as there is room for now: machines join and are lost."""
+        self._nodes.look()
+        at_once.max_concurrent = self.room()
+
     def cancel(self) -> None:
         self.cancelled = True
 
     def close(self) -> None:
+        self._nodes.close()
         if self._mine and ray.is_initialized():
             ray.shutdown()
 
@@ -296,6 +309,8 @@ class _Bridge:
         self.reasons: dict[str, str] = {}
         self.errors: dict[str, str] = {}  # all that Ray told, for the trial's log
         self.fault: BaseException | None = None
+        self.count: Callable[[], None] = lambda: None  # the machines, from time to time
+        self._counted = time.monotonic()
         self.extra: dict[str, Any] = {}  # of a trial's configuration, for Ray
         self.verdicts: Any = None  # where workers of one trial ask whether to go on
         self.patient = (
@@ -349,6 +364,9 @@ class _Bridge:
 
     def stop_all(self) -> bool:
         self.tick()
+        if time.monotonic() - self._counted > _COUNTED:
+            self._counted = time.monotonic()
+            self.count()
         return self.cancelled() or (self.brain.over and not self.patient)
 
 
