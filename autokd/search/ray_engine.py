@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import ConcurrencyLimiter, Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
 from autokd.errors import AutokdError  # noqa: E402
@@ -48,11 +50,13 @@ from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
 
-__all__ = ["RayEngine", "Student", "share_of"]
+__all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
 _MEASURED = 3.0  # seconds of training, for each number of threads
 _COUNTED = 2.0  # seconds between looks at which machines there are
+_MEMORY = ("OutOfMemory", "running low on memory")  # in what Ray tells of a process that it ended for that
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
 
 
@@ -198,7 +202,8 @@ class RayEngine:
         self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
-            bridge.verdicts = ray.remote(num_cpus=0)(Verdicts).remote()
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # lost with us alone
+            bridge.verdicts = ray.remote(num_cpus=0, scheduling_strategy=here)(Verdicts).remote()
             each = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
             bridge.extra = {**each, "verdicts": bridge.verdicts}
             bridge.patient = not self._mine
@@ -357,7 +362,7 @@ class _Bridge:
                 write_text(self.run / CHECKPOINTS / trial / "error.txt", self.errors[ray_id])
             except (OSError, AutokdError):
                 pass
-        if "OutOfMemory" in self.errors.get(ray_id, "") or "OutOfMemory" in reason:
+        if any(word in self.errors.get(ray_id, "").rpartition("Failure # ")[2] for word in _MEMORY):
             self.brain.out_of_memory(trial, f"out of memory: {reason}")
         else:
             self.brain.fail(trial, reason, machine=True)
@@ -413,10 +418,8 @@ class _Scheduler(_Adapter, FIFOScheduler):
         return TrialScheduler.CONTINUE  # it ends by itself
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        fault = trial.get_error() if hasattr(trial, "get_error") else None
-        lines = str(fault).strip().splitlines() if fault is not None else []
-        self.bridge.errors[trial.trial_id] = f"{type(fault).__name__}\n{fault}\n"
-        self.bridge.reasons[trial.trial_id] = lines[-1][:300] if lines else "its worker ended"
+        self.bridge.errors[trial.trial_id] = told = _told_by_ray(trial)
+        self.bridge.reasons[trial.trial_id] = reason_of(told)
 
 
 class _Ending(_Adapter, Stopper):
@@ -455,6 +458,26 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
             fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
         )
     return float(resources.cpus or 1.0), float(gpus), workers
+
+
+def _told_by_ray(trial: Any) -> str:
+    """What each failure of a trial was. Ray's own `get_error` looks where the file is brought only later."""
+    try:
+        return _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+    except (OSError, TypeError):
+        return ""
+
+
+def reason_of(told: str) -> str:
+    """One line of what Ray told of a trial's last failure."""
+    last = told.rpartition("Failure # ")[2].strip()
+    lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
+    if any(word in last for word in ("its node has died", "node was terminated")):
+        return "its machine was lost"
+    if "its worker process has died" in last:
+        detail = last.partition("Worker exit detail: ")[2].partition(" Some common causes")[0].strip()
+        return f"its process ended without a word (Ray: {detail[:200]})" if detail else "its process ended without a word"
+    return lines[-1][:300] if lines else "its worker ended"
 
 
 def _short_name(trial: Any) -> str:

@@ -160,3 +160,20 @@ def test_a_node_that_does_not_see_the_run_folder_is_told_before_any_trial(tmp_pa
     (folder,) = (tmp_path / "runs").glob("fake-*")
     assert not [e for e in read_events(folder / FILE) if e["event"] == "trial"]
     assert not list((tmp_path / "runs").rglob(".here-*"))
+
+
+def test_a_trial_of_two_workers_goes_on_from_its_checkpoint_where_one_of_them_is_lost(tmp_path, three):
+    heard = []
+
+    def watch(event):
+        if event["event"] == "report":
+            heard.append((event["mark"], event["pid"]))
+            if event["mark"] == 1 and len(heard) == 2:
+                three.add_node(num_cpus=1)
+                lose(three, event["pid"])
+
+    space = {**DIGITS, "resources": {"cpus": 1, "gpus": 0, "workers": 2}, "search": {**DIGITS["search"], "trials": 1}}
+    run = search(space, runs=tmp_path, on_event=watch)
+    once_each(run, 1)
+    pids = [event["pid"] for event in events(run, "report")]
+    assert len(set(pids)) == 2 and pids[0] == pids[1]  # from its checkpoint: nothing is told twice, and by another process
