@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
 }.items():
-    os.environ.setdefault(_name, _value)
+    if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
+        os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
 if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
     os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow")
 
@@ -111,7 +113,8 @@ class RayEngine:
         nodes = [node["Resources"] for node in self._nodes.alive()]
         if not places(nodes, cpus=self.cpus, gpus=self.gpus, workers=self.workers):
             what = f"{self.cpus:g} CPUs" + (f" and {self.gpus / self.workers:g} GPUs" if self.gpus else "")
-            raise AutokdError(f"no machine of the cluster has the {what} of one worker", fix="lower resources.cpus or resources.gpus")
+            fix = "lower resources.cpus or resources.gpus"
+            raise AutokdError(f"no machine of the cluster has the {what} of one worker", fix=fix)
         return self.gpus
 
     def settle(

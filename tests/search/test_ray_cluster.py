@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from search_fakes import Space, divided

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -46,3 +49,20 @@ def test_what_ray_tells_of_a_trial_becomes_one_line(told, reason):
     from autokd.search.ray_engine import reason_of
 
     assert reason_of(told) == reason
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("first", ["", "import ray\n"])
+def test_ray_starts_and_asks_for_a_token_also_where_it_was_imported_before_us(first):
+    code = f"""{first}from types import SimpleNamespace
+from autokd.search.ray_engine import RayEngine
+engine = RayEngine()
+engine.open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+print("TOKEN" if is_token_auth_enabled() else "none")
+engine.close()
+"""
+    known = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env=known)
+    assert made.stdout.split() == ["TOKEN"], made.stderr
