@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,44 @@ def test_the_example_of_the_page_is_a_space_that_loads(page, tmp_path):
     )
     space = load_space(tmp_path / "space.yaml")
     assert {"loss.adapt", "method.kd.also.spkd.weight"} <= {knob.path for knob in space.knobs()}
+
+
+@pytest.fixture(scope="module")
+def cluster_page():
+    return (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+
+
+def test_the_cluster_files_of_the_page_are_yaml_of_the_kinds_they_say(cluster_page):
+    from ruamel.yaml import YAML
+
+    blocks = re.findall(r"```yaml\n(.*?)```", cluster_page, re.DOTALL)
+    launcher, job, claim = [one for block in blocks for one in YAML(typ="safe").load_all(block)]
+    assert launcher["head_node_type"] in launcher["available_node_types"]
+    assert "ray start" in launcher["head_start_ray_commands"][1]
+    assert (job["kind"], claim["kind"]) == ("RayJob", "PersistentVolumeClaim")
+    groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+    for group in groups:  # all see the claim, and have the token
+        pod = group["template"]["spec"]
+        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert pod["containers"][0]["volumeMounts"] == [{"name": "shared", "mountPath": "/shared"}]
+        assert {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} <= {one["name"] for one in pod["containers"][0]["env"]}
+
+
+def test_the_batch_script_of_the_page_is_one(cluster_page, tmp_path):
+    script = re.search(r"```bash\n(.*?)```", cluster_page, re.DOTALL).group(1)
+    (tmp_path / "job.sh").write_text(script)
+    made = subprocess.run(["bash", "-n", str(tmp_path / "job.sh")], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+
+
+def test_every_command_of_the_cluster_page_is_read_by_the_command_line(cluster_page):
+    from typer.main import get_command
+
+    from autokd.cli.main import app
+
+    found = re.findall(r"autokd ((?:search|resume|copy) [^`'\n&]*?)(?= {2,}|[`'&\n])", cluster_page)
+    assert len(found) > 6
+    for words in found:
+        name, *rest = words.replace("…", "auto").replace('"', "").split()
+        command = get_command(app).commands[name]
+        command.make_context(name, rest, resilient_parsing=False)

@@ -39,6 +39,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "autokd finalize digits-20260101 --train-on train+validation --epochs 240",
         "autokd finalize digits-20260101 --formats onnx,int8 --external scans=scans/ --register digits",
     ),
+    "copy": ("autokd copy digits-20260101 s3://bucket/runs", "autokd copy s3://bucket/runs/digits-20260101-ab12 --runs runs"),
     "doctor": ("autokd doctor", "autokd doctor --runs /data/runs --json"),
     "evaluate": (
         "autokd evaluate student.onnx --data photos/ --per-class",

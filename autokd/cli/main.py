@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 
 from autokd import __version__
-from autokd.cli import caching, confirming, doctor, lists, results, runs, searching, simulating, spaces, teachers, using
+from autokd.cli import (
+    caching,
+    confirming,
+    copying,
+    doctor,
+    lists,
+    results,
+    runs,
+    searching,
+    simulating,
+    spaces,
+    teachers,
+    using,
+)
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
@@ -21,7 +34,7 @@ __all__ = ["app", "main"]
 _SECTIONS = {
     "Search": (
         *("search", "resume", "status", "pause", "stop", "cancel", "show"),
-        "report", "confirm", "finalize", "ui", "study", "simulate",
+        "report", "confirm", "finalize", "ui", "study", "simulate", "copy",
     ),
     "Use what was found": ("evaluate", "predict"),
     "Spaces": ("validate", "schema"),
@@ -75,7 +88,7 @@ def version(as_json: Json = False) -> None:
 for _command in (
     *(searching.search, searching.resume, searching.status, searching.pause, searching.stop, searching.cancel),
     *(results.show, results.report, confirming.confirm, results.finalize, results.ui),
-    *(studying.study, simulating.simulate, using.evaluate, using.predict),
+    *(studying.study, simulating.simulate, copying.copy, using.evaluate, using.predict),
     *(spaces.validate, spaces.schema),
     *(lists.models, lists.methods, lists.policies, lists.datasets),
     *(doctor.doctor, version),

@@ -20,6 +20,8 @@ from torch import nn
 from autokd.errors import AutokdError, did_you_mean
 from autokd.models.zoo import Resolved, is_file
 
+_LEDGER = "ledger.jsonl"  # what makes a folder a run
+
 
 def make(
     found: Resolved,
@@ -182,6 +184,7 @@ def _from_file(found: Resolved) -> ModuleType:
     path = Path(found.place).expanduser().resolve()
     if not path.is_file():
         raise AutokdError(f"there is no file {found.place}", where=found.name, fix=f"looked for {path}")
+    _refuse_of_a_run(found, path)
     # One module per path and state of the file: a class stays the same between builds, an edited file is read anew.
     state = f"{path}|{path.stat().st_mtime_ns}|{path.stat().st_size}"
     name = f"autokd_own_{path.stem}_{blake2b(state.encode(), digest_size=6).hexdigest()}"
@@ -208,6 +211,10 @@ def _from_path(found: Resolved) -> ModuleType:
     if here not in sys.path:
         sys.path.append(here)  # a console script does not look in the folder it is called from
     try:
+        name = found.place.partition(".")[0]
+        top = importlib.util.find_spec(name) if name not in sys.modules else None  # found, and not run yet
+        for place in [top.origin or "", *(top.submodule_search_locations or ())] if top is not None else ():
+            _refuse_of_a_run(found, Path(place))
         return importlib.import_module(found.place)
     except ModuleNotFoundError as error:
         if error.name and (found.place == error.name or found.place.startswith(error.name + ".")):
@@ -217,8 +224,21 @@ def _from_path(found: Resolved) -> ModuleType:
                 fix="looked for among installed packages and here; a file is written path/to/file.py:callable",
             ) from error
         raise _failed(found, error) from error
+    except AutokdError:
+        raise
     except Exception as error:
         raise _failed(found, error) from error
+
+
+def _refuse_of_a_run(found: Resolved, path: Path) -> None:
+    """A run folder is a record, which may come from anybody: what lies in one is never run."""
+    run = next((folder for folder in path.resolve().parents if (folder / _LEDGER).exists()), None)
+    if run is not None:
+        raise AutokdError(
+            f"the code of {found.name} lies in a run folder ({run}), and nothing in one is run",
+            where=str(path),
+            fix="where you trust it, copy it to a place of your own and name it there",
+        )
 
 
 def _library(name: str, found: Resolved) -> Any:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,8 @@ for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
 }.items():
-    os.environ.setdefault(_name, _value)
+    if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
+        os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
 if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
     os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow")
 
@@ -35,21 +39,26 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
+from ray.tune.search import ConcurrencyLimiter, Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
 from autokd.errors import AutokdError  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
 
-__all__ = ["RayEngine", "Student", "share_of"]
+__all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
 _MEASURED = 3.0  # seconds of training, for each number of threads
+_COUNTED = 2.0  # seconds between looks at which machines there are
+_MEMORY = ("OutOfMemory", "running low on memory")  # in what Ray tells of a process that it ended for that
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
 
 
@@ -64,6 +73,7 @@ class RayEngine:
         self.cpus = 1.0
         self.workers = 1
         self._mine = False
+        self._nodes = Nodes()
 
     def open(self, resources: Any) -> float:
         """Start Ray, or join the cluster of `address`. Returns the GPUs of one trial; raises AutokdError where what one
@@ -100,6 +110,11 @@ class RayEngine:
                     f"a trial asks for {asked:g} {kind}s and there are {there.get(kind, 0):g}",
                     fix=f"lower resources.{kind.lower()}s, or join a larger cluster with --address",
                 )
+        nodes = [node["Resources"] for node in self._nodes.alive()]
+        if not places(nodes, cpus=self.cpus, gpus=self.gpus, workers=self.workers):
+            what = f"{self.cpus:g} CPUs" + (f" and {self.gpus / self.workers:g} GPUs" if self.gpus else "")
+            fix = "lower resources.cpus or resources.gpus"
+            raise AutokdError(f"no machine of the cluster has the {what} of one worker", fix=fix)
         return self.gpus
 
     def settle(
@@ -159,13 +174,8 @@ class RayEngine:
 
     def room(self) -> int:
         """How many trials run at once."""
-        there = ray.cluster_resources()
-        fits = [int(there.get("CPU", 1) / (self.cpus * self.workers) + 1e-9)]
-        if self.gpus:
-            fits.append(
-                int(there.get("GPU", 0) / self.gpus + 1e-9) if self.gpus < 1 else int(there.get("GPU", 0) // self.gpus)
-            )
-        return max(1, min(fits))
+        there = [node["Resources"] for node in self._nodes.alive()]
+        return max(1, places(there, cpus=self.cpus, gpus=self.gpus, workers=self.workers))
 
     def teachers(
         self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
@@ -173,6 +183,7 @@ class RayEngine:
         """Train or load every teacher, several at a time, and measure it; by name."""
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(_prepare)
         folder = str(Path(folder).resolve())
+        self._nodes.reach(folder)
         waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
         made: dict[str, dict[str, Any]] = {}
         while waiting:
@@ -191,9 +202,11 @@ class RayEngine:
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
+        self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
-            bridge.verdicts = ray.remote(num_cpus=0)(Verdicts).remote()
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # lost with us alone
+            bridge.verdicts = ray.remote(num_cpus=0, scheduling_strategy=here)(Verdicts).remote()
             each = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
             bridge.extra = {**each, "verdicts": bridge.verdicts}
             bridge.patient = not self._mine
@@ -217,14 +230,16 @@ class RayEngine:
 
     def _fit(self, bridge: _Bridge, brain: Brain, resources: Any, folder: Path, alone: bool) -> None:
         shutil.rmtree(folder / "tune", ignore_errors=True)  # an earlier session's; nothing in it is needed
+        at_once = ConcurrencyLimiter(_Searcher(bridge), max_concurrent=brain.plan.concurrent or self.room())
+        if brain.plan.concurrent is None:
+            bridge.count = lambda: self._count(at_once)
         tuner = tune.Tuner(
             # several workers are Ray Train's, which asks for what they need itself
             tune.with_resources(Student, resources) if alone else tune.with_resources(parallel_student, {"memory": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(bridge),
+                search_alg=at_once,
                 scheduler=_Scheduler(bridge),
                 num_samples=-1,
-                max_concurrent_trials=brain.plan.concurrent or self.room(),
                 reuse_actors=alone,
                 trial_name_creator=_short_name,
                 trial_dirname_creator=_short_name,
@@ -243,10 +258,16 @@ class RayEngine:
         )
         tuner.fit()
 
+    def _count(self, at_once: ConcurrencyLimiter) -> None:
+        """As many trials as there is room for now: machines join and are lost."""
+        self._nodes.look()
+        at_once.max_concurrent = self.room()
+
     def cancel(self) -> None:
         self.cancelled = True
 
     def close(self) -> None:
+        self._nodes.close()
         if self._mine and ray.is_initialized():
             ray.shutdown()
 
@@ -296,6 +317,8 @@ class _Bridge:
         self.reasons: dict[str, str] = {}
         self.errors: dict[str, str] = {}  # all that Ray told, for the trial's log
         self.fault: BaseException | None = None
+        self.count: Callable[[], None] = lambda: None  # the machines, from time to time
+        self._counted = time.monotonic()
         self.extra: dict[str, Any] = {}  # of a trial's configuration, for Ray
         self.verdicts: Any = None  # where workers of one trial ask whether to go on
         self.patient = (
@@ -342,13 +365,16 @@ class _Bridge:
                 write_text(self.run / CHECKPOINTS / trial / "error.txt", self.errors[ray_id])
             except (OSError, AutokdError):
                 pass
-        if "OutOfMemory" in self.errors.get(ray_id, "") or "OutOfMemory" in reason:
+        if any(word in self.errors.get(ray_id, "").rpartition("Failure # ")[2] for word in _MEMORY):
             self.brain.out_of_memory(trial, f"out of memory: {reason}")
         else:
             self.brain.fail(trial, reason, machine=True)
 
     def stop_all(self) -> bool:
         self.tick()
+        if time.monotonic() - self._counted > _COUNTED:
+            self._counted = time.monotonic()
+            self.count()
         return self.cancelled() or (self.brain.over and not self.patient)
 
 
@@ -395,10 +421,8 @@ class _Scheduler(_Adapter, FIFOScheduler):
         return TrialScheduler.CONTINUE  # it ends by itself
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        fault = trial.get_error() if hasattr(trial, "get_error") else None
-        lines = str(fault).strip().splitlines() if fault is not None else []
-        self.bridge.errors[trial.trial_id] = f"{type(fault).__name__}\n{fault}\n"
-        self.bridge.reasons[trial.trial_id] = lines[-1][:300] if lines else "its worker ended"
+        self.bridge.errors[trial.trial_id] = told = _told_by_ray(trial)
+        self.bridge.reasons[trial.trial_id] = reason_of(told)
 
 
 class _Ending(_Adapter, Stopper):
@@ -437,6 +461,26 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
             fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
         )
     return float(resources.cpus or 1.0), float(gpus), workers
+
+
+def _told_by_ray(trial: Any) -> str:
+    """What each failure of a trial was. Ray's own `get_error` looks where the file is brought only later."""
+    try:
+        return _COLOURS.sub("", Path(trial.error_file).read_text(encoding="utf-8", errors="replace"))
+    except (OSError, TypeError):
+        return ""
+
+
+def reason_of(told: str) -> str:
+    """One line of what Ray told of a trial's last failure."""
+    last = told.rpartition("Failure # ")[2].strip()
+    lines = [line.strip() for line in last.splitlines()[1:] if line.strip()]
+    if any(word in last for word in ("its node has died", "node was terminated")):
+        return "its machine was lost"
+    if "its worker process has died" in last:
+        detail = last.partition("Worker exit detail: ")[2].partition(" Some common causes")[0].strip()
+        return f"its process ended without a word (Ray: {detail[:200]})" if detail else "its process ended without a word"
+    return lines[-1][:300] if lines else "its worker ended"
 
 
 def _short_name(trial: Any) -> str:

@@ -707,6 +707,9 @@ def _home(folder: Path, space: Any) -> Path:
 
 
 def _new_folder(runs: Path, name: str) -> Path:
+    if re.match(r"[A-Za-z0-9]{2,}:/", str(runs)):  # Path makes one slash of two
+        fix = "keep runs in a folder, and copy them afterwards: autokd copy RUN s3://bucket/runs (docs/cluster.md)"
+        raise AutokdError("a run is worked on in a folder, not in object storage", where=str(runs), fix=fix)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:

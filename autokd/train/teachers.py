@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
 
+import torch
+
 from autokd.config.trial import (
     DataConfig,
     LossConfig,
@@ -81,6 +83,8 @@ def train_teacher(
         "images": last.images,
         "seconds": last.seconds,
         "saw_validation": False,
+        "pace": str(trial.pace),  # with these two, and the machine, the weights are the same to the last bit
+        "threads": torch.get_num_threads(),
         "config": asdict(teacher),
     }
     write_text(path.with_suffix(".json"), json.dumps(facts, indent=2, default=str) + "\n")

@@ -433,6 +433,8 @@ class Trial:
             self.pace = pace
             self.parallel = self.parallel if self.wrap else self._parallel()
         self.student.to(memory_format=self.pace.memory_format)  # type: ignore[call-overload]
+        if self.average is not None and self.config.recipe.ema is not None:  # its weights may lie elsewhere now
+            self.average = Average(self.student, self.config.recipe.ema)
         self.student.load_state_dict(state["student"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

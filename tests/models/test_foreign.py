@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -180,3 +182,25 @@ def test_a_network_without_one_tensor_of_logits_is_refused():
 
     with pytest.raises(AutokdError, match="Two answers with a tuple"):
         forward_features(Two(), torch.zeros(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("where", ["", "final/tiny"])
+@pytest.mark.parametrize("kind", ["file", "module", "package"])
+def test_code_in_a_run_folder_is_never_run(tmp_path, monkeypatch, kind, where):
+    """A run folder may be copied from anybody; named by file, or as a module where one stands in it."""
+    run = tmp_path / "made-20260101-ab12"
+    (run / where / "evil_package").mkdir(parents=True)
+    (run / "ledger.jsonl").touch()
+    code = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n" + OWN
+    name = {"file": "evil_file.py", "module": "evil_module.py", "package": "evil_package/__init__.py"}[kind]
+    (run / where / name).write_text(code)
+    monkeypatch.chdir(run / where)
+    monkeypatch.setattr("sys.path", [str(run / where), *sys.path])
+    with pytest.raises(AutokdError, match="lies in a run folder"):
+        build({"file": "evil_file.py:both", "module": "evil_module:both", "package": "evil_package:both"}[kind], classes=3)
+    assert not (tmp_path / "ran").exists()
+    (run / "ledger.jsonl").unlink()  # else a folder like any other
+    build({"file": "evil_file.py:both", "module": "evil_module:both", "package": "evil_package:both"}[kind], classes=3)
+    assert (tmp_path / "ran").exists()
+    for made in ("evil_module", "evil_package"):
+        sys.modules.pop(made, None)

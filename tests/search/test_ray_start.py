@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -27,3 +30,39 @@ def test_a_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch, address
     with pytest.raises(AutokdError) as told:
         RayEngine(address=address).open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
     assert what in str(told.value) and way_out in told.value.fix
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("", "its worker ended"),
+        ("Failure # 1 (x)\nFirst\nFailure # 2 (y)\nTraceback\n  RuntimeError: no such thing\n", "RuntimeError: no such thing"),
+        (
+            "Failure # 1 (x)\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit "
+            "detail: End of file. Some common causes include: (1) the process was killed by the OOM killer",
+            "its process ended without a word (Ray: End of file.)",
+        ),
+        ("Failure # 1 (x)\nThe actor died because its node has died. Node Id: 1\n\tits heartbeats", "its machine was lost"),
+    ],
+)
+def test_what_ray_tells_of_a_trial_becomes_one_line(told, reason):
+    from autokd.search.ray_engine import reason_of
+
+    assert reason_of(told) == reason
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("first", ["", "import ray\n"])
+def test_ray_starts_and_asks_for_a_token_also_where_it_was_imported_before_us(first):
+    code = f"""{first}from types import SimpleNamespace
+from autokd.search.ray_engine import RayEngine
+engine = RayEngine()
+engine.open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+print("TOKEN" if is_token_auth_enabled() else "none")
+engine.close()
+"""
+    known = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env=known)
+    assert made.stdout.split() == ["TOKEN"], made.stderr

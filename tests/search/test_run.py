@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from search_fakes import Space, divided
@@ -248,3 +249,11 @@ def test_latencies_stand_in_the_ledger_and_the_table_and_what_is_marginal_is_tol
     for row in run.trials.to_pylist():
         assert row["latency_ms"] == ms[row["student"]] and row["file_size"] == 4 * row["params"] and row["memory"] == 8
         assert json.loads(row["latencies"]) == {budget.conditions: ms[row["student"]]}
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_object_storage_is_refused_as_a_folder_of_runs_with_the_way_out(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AutokdError, match="not in object storage") as told:
+        search(Space(), runs=kind("s3://bucket/runs"), feasible=divided(), engine="inline")
+    assert "autokd copy" in told.value.fix and not list(tmp_path.iterdir())
