@@ -26,7 +26,7 @@ PAIR = Pair("resnet32x4", "resnet8x4")
 def measure(short: bool) -> list[Row]:
     if not Path("/proc/self/smaps_rollup").exists():
         return [Row("memory of a second trial", "not measured: needs Linux's /proc", "<= 1.3 x needs + import")]
-    return compare(PAIR, fraction=0.1 if short else 1.0, steps=3)
+    return compare(PAIR, fraction=0.1 if short else 1.0, steps=10)
 
 
 def compare(pair: Pair, *, fraction: float, steps: int) -> list[Row]:

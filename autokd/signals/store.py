@@ -225,10 +225,14 @@ def _verify(path: Path) -> None:
 
 
 def _values(column: Any, rows: int, dtype: str, width: int) -> np.ndarray:
-    values = column.values.to_numpy(zero_copy_only=True)
-    if values.dtype != np.dtype(dtype) or values.size != rows * width or column.null_count:
-        raise ValueError(f"{values.dtype} of {values.size} where {dtype} of {rows} x {width} is due")
-    return values.reshape(rows, width)
+    """A column's buffer as it lies in the file. (Arrow's own `to_numpy` imports pandas where it is installed, in every worker.)"""
+    import pyarrow as pa
+
+    values, kind = column.values, np.dtype(dtype)
+    if values.type != pa.from_numpy_dtype(kind) or len(values) != rows * width or column.null_count or values.null_count:
+        raise ValueError(f"{values.type} of {len(values)} where {dtype} of {rows} x {width} is due")
+    found = np.frombuffer(values.buffers()[1], kind, len(values), values.offset * kind.itemsize)
+    return found.reshape(rows, width)
 
 
 def _fsync_folder(folder: Path) -> None:
