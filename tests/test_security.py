@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from autokd.cli.main import main
 from autokd.config.search_space import load_space
 from autokd.errors import AutokdError
 from autokd.search.run import search as start
-from autokd.search.run import without_secrets
+from autokd.search.run import secretless, without_secrets
 
 FILES = sorted(Path(autokd.__file__).parent.rglob("*.py"))
 
@@ -92,6 +93,9 @@ def test_the_name_of_a_run_or_a_budget_cannot_leave_the_folder(tmp_path, reposit
         ("API_KEY=abc", "API_KEY=***"),
         ("search.trials=5", "search.trials=5"),
         ("https://host/a@b", "https://host/a@b"),
+        ('{"token": "abc"}', '{"token": ***'),
+        ("hf_abcdefghijklmnopqrstuv", "***"),
+        ("data.root=hf_data", "data.root=hf_data"),
     ],
 )
 def test_accounts_and_tokens_of_a_command_line_are_not_kept(written: str, kept: str):
@@ -104,3 +108,42 @@ def test_ui_refuses_an_address_that_is_not_this_machines(tmp_path, capsys):
         main(["ui", "--runs", str(tmp_path), "--host", "203.0.113.7", "--no-browser"])
     assert ended.value.code == 2
     assert "no address of this machine" in capsys.readouterr().err
+
+
+def test_the_word_after_a_bare_token_is_not_kept_either():
+    words = ["finalize", "RUN", "--api-key", "abc", "--set", "http.password=x", "--token", "--quiet", "--seeds", "3"]
+    kept = ["finalize", "RUN", "--api-key", "***", "--set", "http.password=***", "--token", "--quiet", "--seeds", "3"]
+    assert secretless(words) == kept
+
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.mark.slow
+def test_what_a_search_and_its_end_write_holds_no_secret_of_the_command_line(tmp_path, monkeypatch, capfd, repository):
+    """Every file of the run, MLflow's store and what was printed; the values are such as a person may type."""
+    monkeypatch.setenv("HTTPS_TOKEN", SECRET)
+    given = [f"https://me:{SECRET}@host/x", f"http.token={SECRET}", "--token", SECRET]
+    monkeypatch.setattr(sys, "argv", ["autokd", "search", *given])
+    values = {
+        "name": "quiet",
+        "data": {"name": "digits", "validation": 0.2},
+        "students": ["resnet8x0.5"],
+        "space": {"policy": "none", "method": "ce"},
+        "budgets": [{"name": "any"}],
+        "search": {"trials": 1, "epochs": 1, "scheduler": "none"},
+        "finalize": {"seeds": 1, "formats": ["safetensors"]},
+    }
+    run = start(values, runs=tmp_path / "runs", engine="inline")
+    with pytest.raises(SystemExit) as ended:
+        words = ["finalize", str(run.folder), "--quiet"]
+        monkeypatch.setattr(sys, "argv", ["autokd", *words, "--api-key", SECRET, f"https://me:{SECRET}@host/x"])
+        main(words)
+    assert not ended.value.code
+    told = capfd.readouterr()
+    assert SECRET not in told.out + told.err
+    files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert {"environment.json", "metrics.json", "mlflow.db"} <= {path.name for path in files}
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    assert "https://***@host/x" in (run.folder / "environment.json").read_text()
+    assert "***" in (run.folder / "final/any/metrics.json").read_text()
