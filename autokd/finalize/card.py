@@ -140,7 +140,8 @@ def _trust(metrics: dict[str, Any]) -> list[str]:
         lines += [f"Agreement with the teacher was not measured: {agreement['failed']}.", ""]
     elif agreement:
         lines += [
-            f"It answers {_percent(agreement['same_top1'])} of the test images as its teacher {agreement['teacher']} does (which "
+            f"It answers {_percent(agreement['same_top1'])} of the test images as its teacher "
+            f"{in_markdown(agreement['teacher'])} does (which "
             f"has {_percent(agreement['teacher_top1'])} of them right); mean KL(teacher, student) {agreement['kl']:.4f} nats.",
             "",
         ]
