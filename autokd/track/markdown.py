@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["in_markdown"]
 
-_MEANT = {"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "`": "'", "\r": " ", "\n": " "}
+_MEANT: dict[str, str | int | None] = {"&": "&amp;", "<": "&lt;", "|": "\\|", "[": "\\[", "`": "'", "\r": " ", "\n": " "}
 
 
 def in_markdown(text: object) -> str:
