@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["cache_root", "full_disk", "locked", "whole", "write_text"]
+__all__ = ["cache_root", "full_disk", "in_file_name", "locked", "whole", "write_text"]
 
 
 def cache_root() -> Path:
@@ -57,6 +58,11 @@ def write_text(path: Path, text: str) -> None:
     """A text file in UTF-8, whole or not at all."""
     with whole(path) as file:
         file.write(text.encode())
+
+
+def in_file_name(name: str) -> str:
+    """A name as part of one file's: what would leave the folder, hide the file or trouble a shell becomes an underscore."""
+    return re.sub(r"^\.|[^\w. -]", "_", name)
 
 
 @contextmanager

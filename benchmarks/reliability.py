@@ -3,6 +3,7 @@
     python -m benchmarks.reliability --driver 50 --worker 20 [--space search_spaces/digits.yaml] [--seed 0]
     python -m benchmarks.reliability --table 10000 --driver 0 --worker 0    how long commands take on a run of so many trials
     python -m benchmarks.reliability --cache 8 --driver 0 --worker 0        so many processes fill one signal cache
+    python -m benchmarks.reliability --driver 0 --worker 0 --cluster 1
 
 Prints rows of the table in docs/reliability.md. Ends with 1 where one does not hold.
 """
@@ -202,6 +203,55 @@ def made_run(trials: int, seed: int, folder: Path) -> Path:
     return run
 
 
+def lose_nodes(space: str, options: list[str], count: int, draw: random.Random, folder: Path) -> tuple[bool, str]:
+    """Searches on a Ray of three nodes on this machine, so many in all; each loses one that trains, at a random moment."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.cluster_utils import Cluster
+
+    trials = repeated = wrong = failed = moved = 0
+    for search in range(count):
+        runs, log = folder / f"cluster{search}", folder / f"cluster{search}.log"
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(3):
+                cluster.add_node(num_cpus=1)
+            process = start("search", space, "--runs", str(runs), "--address", cluster.address, *options, log=log)
+            while len([e for e in ledger(runs) if e["event"] == "report"]) < draw.randint(6, 12):
+                _alive(process, log)
+            last = [e for e in ledger(runs) if e["event"] == "report"][-1]
+            parent = _parent(last["pid"])
+            node = next(one for one in cluster.worker_nodes if one.all_processes["raylet"][0].process.pid == parent)
+            cluster.remove_node(node, allow_graceful=False)
+            before = {e["trial"] for e in ledger(runs) if e["event"] == "end" and e["status"] != "stopped"}
+            heard = len(ledger(runs))
+            finish(process, log)
+        finally:
+            cluster.shutdown()
+        events, (run,) = ledger(runs), [path.parent for path in runs.glob(f"*/{FILE}")]
+        known = {e["trial"] for e in events if e["event"] == "trial"}
+        rows = [(row["trial"], row["rung"]) for row in read_table(run).to_pylist() if row["rung"] is not None]
+        ended = Counter(e["trial"] for e in events if e["event"] == "end")
+        ended.subtract(e["trial"] for e in events if e["event"] == "again")  # stopped at a rung, and gone on with
+        repeated += len({e["trial"] for e in events[heard:] if "trial" in e} & before)
+        wrong += len(rows) != len(set(rows)) or ended != Counter(known)
+        pids: dict[str, set[int]] = {}
+        for event in (e for e in events if e["event"] == "report"):
+            pids.setdefault(event["trial"], set()).add(event["pid"])
+        moved += sum(len(some) > 1 for some in pids.values())
+        failed += sum(e["event"] == "end" and e["status"] == "failed" for e in events)
+        trials += len(known)
+    told = f"{count} nodes lost in {count} searches of {trials} trials, all completed: {repeated} repeated that had ended, "
+    told += f"{wrong} with a trial not just once in the table; {moved} trials went on elsewhere, {failed} failed"
+    return not (repeated or wrong), told
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return -1
+
+
 def alive(pid: int) -> bool:
     """Whether the process is still a worker of Ray's: a number may belong to another one by now."""
     try:
@@ -248,6 +298,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--driver", type=int, default=50, help="kills of the driver")
     parser.add_argument("--worker", type=int, default=20, help="kills of a worker")
     parser.add_argument("--table", type=int, default=0, help="trials of a simulated run on which commands are timed")
+    parser.add_argument("--cluster", type=int, default=0, help="searches on three nodes, of which one is lost")
     parser.add_argument("--space", default="search_spaces/digits.yaml")
     parser.add_argument("--set", action="append", default=[], help="as autokd search has it")
     parser.add_argument("--seed", type=int, default=0)
@@ -258,6 +309,7 @@ def main(args: list[str] | None = None) -> int:
         for what, must, kill, count in (
             ("driver killed", "0 finished trials lost, trials = MLflow children, 0 RUNNING", kill_drivers, asked.driver),
             ("worker killed", "search completes; each trial once in the table", kill_workers, asked.worker),
+            ("three nodes, one lost", "search completes, nothing repeated that had finished", lose_nodes, asked.cluster),
         ):
             if count:
                 good, told = kill(asked.space, options, count, draw, Path(folder))

@@ -239,6 +239,7 @@ def finalize(
         echo(f"[ 0:00] finalizing {folder}")
     from autokd.finalize.external import named
     from autokd.finalize.retrain import finalize as finish
+    from autokd.search.run import secretless
 
     try:
         finals = finish(
@@ -253,7 +254,7 @@ def finalize(
             register=register,
             device=device,
             on_event=watch,
-            command=" ".join(["autokd", *sys.argv[1:]]),
+            command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
         typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)

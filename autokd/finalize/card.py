@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from autokd.config.trial import TrialConfig
+from autokd.track.markdown import in_markdown
 
 __all__ = ["model_card"]
 
@@ -18,7 +19,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
     looks = metrics["test_looks"]
     seen = "once" if looks == 1 else f"{looks} times: the numbers above have been looked at before, and flatter"
     lines = [
-        f"# {metrics['student']} for the budget {metrics['budget']!r}",
+        f"# {in_markdown(metrics['student'])} for the budget {in_markdown(repr(metrics['budget']))}",
         "",
         "| | |",
         "|---|---|",
@@ -34,8 +35,8 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         *_files(metrics),
         "## How it was made",
         "",
-        f"Student {metrics['student']}, {_how(metrics)}, on {data.name} ({metrics['train_images']:,} images, "
-        f"{metrics['train_on']}), {config.epochs:g} epochs of views.",
+        f"Student {in_markdown(metrics['student'])}, {_how(metrics)}, on {in_markdown(data.name)} "
+        f"({metrics['train_images']:,} images, {metrics['train_on']}), {config.epochs:g} epochs of views.",
         f"Its configuration was trial {metrics['trial']} of the search, with {_percent(metrics['search_val_top1'])} on the "
         "validation split there.",
     ]
@@ -49,7 +50,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
     for seed in metrics["seeds"]:
         mark = " (exported)" if seed["seed"] == metrics["exported_seed"] else ""
         lines.append(f"| {seed['seed']}{mark} | {_percent(seed['val_top1'])} | {_percent(seed['test_top1'])} |")
-    lines += [f"| {failed['seed']} | failed: {failed['reason']} | |" for failed in metrics["failed_seeds"]]
+    lines += [f"| {failed['seed']} | failed: {in_markdown(failed['reason'])} | |" for failed in metrics["failed_seeds"]]
     handy = "student.onnx" if "file" in metrics["exports"].get("onnx", {}) else "student.safetensors"
     size = height if height == width else (height, width)
     shown = f", then lowered as {config.method.name} shows them" if metrics["shown"] else ""
@@ -94,7 +95,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         *_classes(metrics),
         "## Where it comes from",
         "",
-        f"Command: `{metrics['command'] or 'Run.finalize(...)'}`  ",
+        f"Command: `{_in_line(metrics['command'] or 'Run.finalize(...)')}`  ",
         f"Versions: {', '.join(f'{name} {number}' for name, number in metrics['versions'].items())}  ",
         f"Machine: {metrics['machine']['system']}, {metrics['machine']['device']}",
         "",
@@ -108,6 +109,11 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _in_line(command: str) -> str:
+    """Inside a code span, which only a backtick ends."""
+    return " ".join(command.replace("`", "'").split())
 
 
 def _trust(metrics: dict[str, Any]) -> list[str]:
@@ -134,7 +140,8 @@ def _trust(metrics: dict[str, Any]) -> list[str]:
         lines += [f"Agreement with the teacher was not measured: {agreement['failed']}.", ""]
     elif agreement:
         lines += [
-            f"It answers {_percent(agreement['same_top1'])} of the test images as its teacher {agreement['teacher']} does (which "
+            f"It answers {_percent(agreement['same_top1'])} of the test images as its teacher "
+            f"{in_markdown(agreement['teacher'])} does (which "
             f"has {_percent(agreement['teacher_top1'])} of them right); mean KL(teacher, student) {agreement['kl']:.4f} nats.",
             "",
         ]
@@ -172,7 +179,7 @@ def _files(metrics: dict[str, Any]) -> list[str]:
     ]
     for form, one in metrics["exports"].items():
         if "failed" in one:
-            lines.append(f"| {form} | not written: {one['failed'].replace('|', '/')} | | | | | | |")
+            lines.append(f"| {form} | not written: {in_markdown(one['failed'])} | | | | | | |")
             continue
         took = one["latency"]
         lines.append(
@@ -192,7 +199,7 @@ def _classes(metrics: dict[str, Any], most: int = 20) -> list[str]:
         title, rows = f"## The {most // 2} classes of {len(rows)} that it recognises least", seen[: most // 2]
     lines = [title, "", "| class | test images | recall | precision |", "|---|---|---|---|"]
     lines += [
-        f"| {row['class']} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
+        f"| {in_markdown(row['class'])} | {row['images']} | {_percent(row['recall'])} | {_percent(row['precision'])} |"
         for row in rows
     ]
     return [*lines, ""]
@@ -200,11 +207,11 @@ def _classes(metrics: dict[str, Any], most: int = 20) -> list[str]:
 
 def _how(metrics: dict[str, Any]) -> str:
     teacher = (
-        f"distilled from {metrics['teacher']} by {metrics['method']}"
+        f"distilled from {in_markdown(metrics['teacher'])} by {in_markdown(metrics['method'])}"
         if metrics["teacher"]
         else "trained on labels alone"
     )
-    policy = metrics["policy"]
+    policy = in_markdown(metrics["policy"])
     return (
         teacher
         if policy == "none"

@@ -22,6 +22,7 @@ from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.select.confirmed import confirmed_row, read_confirmed
 from autokd.track.ledger import FILE, read_events
+from autokd.track.markdown import in_markdown
 from autokd.track.table import read_table
 
 __all__ = ["FORMATS", "Pick", "Summary", "headline", "render", "sections", "settings_of", "summarise"]
@@ -512,11 +513,11 @@ def _csv(summary: Summary) -> str:
 
 
 def _markdown(summary: Summary, more: Sequence[Section]) -> str:
-    parts = [f"# {summary.run}", headline(summary)]
+    parts = [f"# {in_markdown(summary.run)}", in_markdown(headline(summary))]
     for section in (*sections(summary), *more):
-        parts.append(f"## {section.title}")
+        parts.append(f"## {in_markdown(section.title)}")
         if not section.rows:
-            parts.append(section.none)
+            parts.append(in_markdown(section.none))
             continue
         lines = [_bar(section.columns), _bar(["---"] * len(section.columns)), *(_bar(row) for row in section.rows)]
         parts.append("\n".join(lines))
@@ -524,7 +525,7 @@ def _markdown(summary: Summary, more: Sequence[Section]) -> str:
 
 
 def _bar(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(in_markdown(cell) for cell in cells) + " |"
 
 
 def _text(summary: Summary, more: Sequence[Section]) -> str:

@@ -205,8 +205,9 @@ class RayEngine:
         self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
-            here: Any = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # lost with us alone
-            bridge.verdicts = ray.remote(num_cpus=0, scheduling_strategy=here)(Verdicts).remote()
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # lost with us alone
+            verdicts: Any = ray.remote(num_cpus=0)(Verdicts)
+            bridge.verdicts = verdicts.options(scheduling_strategy=here).remote()
             each = {"workers": self.workers, "cpus": self.cpus, "gpus": self.gpus / self.workers}
             bridge.extra = {**each, "verdicts": bridge.verdicts}
             bridge.patient = not self._mine

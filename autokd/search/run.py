@@ -44,6 +44,7 @@ __all__ = [
     "observers_of",
     "resume",
     "search",
+    "secretless",
     "without_secrets",
 ]
 
@@ -337,7 +338,7 @@ def carry_out(
                 _write(folder / SPACE, space.to_yaml())  # before anything is recorded that the old one would not allow
             known = {one["name"] for event in past for one in event.get("budgets", ()) if event["event"] in ("begin", "resume")}
             new = {name: [list(pair) for pair in pairs] for name, pairs in feasible.pairs.items() if name not in known}
-            more = {"changes": list(overrides), **({"added": new} if known and new else {})}
+            more = {"changes": [without_secrets(one) for one in overrides], **({"added": new} if known and new else {})}
             brain.lengthen(recorder.emit({"event": "resume", **facts, **more}))
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
@@ -739,18 +740,29 @@ def environment(space: Any) -> dict[str, Any]:
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
         "commit": _commit(),
         "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
-        "command": [Path(sys.argv[0]).name, *map(without_secrets, sys.argv[1:])],
+        "command": [Path(sys.argv[0]).name, *secretless(sys.argv[1:])],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
 
 _ACCOUNT = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of an address
-_SECRET = re.compile(r"((?:token|password|passwd|secret|api[-_]?key)[\w.-]*\s*[=:]\s*)\S+", re.IGNORECASE)
+_SECRET = re.compile(r"((?:token|password|passwd|secret|api[-_]?key)[\w.-]*[\"']?\s*[=:]\s*)\S+", re.IGNORECASE)
+_KNOWN = re.compile(r"\b(?:(?:hf_|gh[opsu]_|github_pat_|glpat-|xox[abp]-|sk-)[\w-]{16,}|AKIA[A-Z0-9]{16})")  # by their looks
+_NAMED = re.compile(r"--?[\w.-]*(?:token|password|passwd|secret|api[-_]?key|credential)[\w.-]*", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
-    """The words of a command line with accounts in addresses and values of keys named as secrets put out."""
-    return _SECRET.sub(r"\1***", _ACCOUNT.sub("***@", text))
+    """A word of a command line with accounts in addresses, values of keys named as secrets and well-known tokens put out."""
+    return _KNOWN.sub("***", _SECRET.sub(r"\1***", _ACCOUNT.sub("***@", text)))
+
+
+def secretless(words: Sequence[str]) -> list[str]:
+    """The words of a command line, each as `without_secrets` has it; also the word after a bare `--token` or the like."""
+    found: list[str] = []
+    for word in words:
+        behind = found and _NAMED.fullmatch(found[-1]) and not word.startswith("-")
+        found.append("***" if behind else without_secrets(word))
+    return found
 
 
 def _version(package: str) -> str | None:

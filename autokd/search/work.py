@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.files import whole, write_text
+from autokd.files import in_file_name, whole, write_text
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
@@ -366,7 +366,8 @@ def known_teacher(data: dict[str, Any], teacher: dict[str, Any], folder: str) ->
 def _note_of(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> Path:
     asked = json.dumps([data, teacher], sort_keys=True, default=str)
     return (
-        Path(folder) / f"{teacher['name']}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
+        Path(folder)
+        / f"{in_file_name(teacher['name'])}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
     )
 
 

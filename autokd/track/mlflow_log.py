@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -165,7 +166,7 @@ class _Writer:
         elif kind == "teacher" and self.parent:
             score = event.get("val_top1")
             if score is not None:
-                self._metric(self.parent, f"teacher {event['teacher']} val_top1", score, time, 0)
+                self._metric(self.parent, f"teacher {_allowed(event['teacher'])} val_top1", score, time, 0)
         elif kind == "close" and self.parent:
             self.flush()
             self.outcome = _CLOSED.get(str(event.get("status")), "FINISHED")
@@ -291,6 +292,11 @@ def _make_store(runs: Path) -> None:
         if not target.exists():
             os.replace(aside, target)
     aside.unlink(missing_ok=True)
+
+
+def _allowed(name: str) -> str:
+    """A name as part of a metric's: MLflow refuses other characters, and with one metric all that would follow."""
+    return re.sub(r"[^\w\-. ]", "_", name)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

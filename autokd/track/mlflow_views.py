@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from autokd.track.markdown import in_markdown
+
 __all__ = [
     "LATEST_TAG", "NOTE_TAG", "Knobs", "address", "latest", "note", "parameter", "saved_view", "saved_views", "search_note",
 ]  # fmt: skip
@@ -167,7 +169,8 @@ def search_note(
     for name, row in best:
         known = (trials or {}).get(row["trial"])
         trial = f"[{row['trial']}](#/experiments/{experiment}/runs/{known})" if known else row["trial"]
-        lines.append(f"| {name} | {trial} | {float(row['val_top1']):.2%} | {' | '.join(row[key] for key in names)} |")
+        told = " | ".join(in_markdown(row[key]) for key in names)
+        lines.append(f"| {in_markdown(name)} | {trial} | {float(row['val_top1']):.2%} | {told} |")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from autokd.config.trial import (
     TrialConfig,
 )
 from autokd.errors import AutokdError
-from autokd.files import write_text
+from autokd.files import in_file_name, write_text
 from autokd.models.checkpoint import save_weights
 from autokd.train.report import Report
 from autokd.train.trial import forget, train_in_parts
@@ -52,7 +52,7 @@ def teacher_trial(data: DataConfig, teacher: TeacherConfig) -> TrialConfig:
 def teacher_path(data: DataConfig, teacher: TeacherConfig, folder: str | os.PathLike[str]) -> Path:
     """Where a teacher of this configuration lies or will lie: its name and a hash of all that its weights depend on."""
     told = json.dumps(teacher_trial(data, teacher).to_dict(), sort_keys=True)
-    return Path(folder) / f"{teacher.name}-{blake2b(told.encode(), digest_size=5).hexdigest()}.safetensors"
+    return Path(folder) / f"{in_file_name(teacher.name)}-{blake2b(told.encode(), digest_size=5).hexdigest()}.safetensors"
 
 
 def train_teacher(

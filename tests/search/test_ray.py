@@ -143,7 +143,8 @@ def test_an_engine_joins_the_ray_that_runs_and_leaves_it(tmp_path, cluster):
     assert ray.is_initialized()
 
 
-def test_a_cluster_that_runs_already_is_joined_by_its_address(tmp_path, cluster):
+@pytest.mark.parametrize("named", ["its address", "auto"])
+def test_a_cluster_that_runs_already_is_joined_by_its_address_or_the_environment_s(tmp_path, cluster, named):
     import ray
 
     code = """
@@ -156,8 +157,9 @@ engine = RayEngine({"factory": "search_fakes:Bench"}, address=sys.argv[2])
 print(search(Space(trials=4), runs=sys.argv[1], feasible=divided(), engine=engine).status())
 """
     address = ray.get_runtime_context().gcs_address
-    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), address]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    there, known = ("auto", {"RAY_ADDRESS": address}) if named == "auto" else (address, {})
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path), there]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **known})
     assert told.returncode == 0, told.stderr
     assert "'state': 'finished'" in told.stdout
     assert ray.cluster_resources()["CPU"] >= 1  # and it still runs

@@ -66,3 +66,30 @@ engine.close()
     known = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     made = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120, env=known)
     assert made.stdout.split() == ["TOKEN"], made.stderr
+
+
+@pytest.mark.parametrize(
+    ("told", "memory"),
+    [
+        ("Failure # 1 (x)\nTask was killed due to the node running low on memory.\nMemory on the node was 7.9GB\n", True),
+        ("Failure # 1 (x)\nFailed: the node running low on memory\nFailure # 2 (y)\nits worker process has died.\n", False),
+        ("Failure # 1 (x)\nSome common causes include: (1) the process was killed by the OOM killer\n", False),
+    ],
+)
+def test_a_trial_whose_last_process_ray_ended_for_memory_is_out_of_memory_and_others_are_not(tmp_path, told, memory):
+    from autokd.search.ray_engine import _Bridge, _Scheduler
+    from autokd.search.work import CHECKPOINTS
+
+    heard = []
+    brain = SimpleNamespace(
+        out_of_memory=lambda trial, reason: heard.append((trial, True)),
+        fail=lambda trial, reason, machine: heard.append((trial, False)),
+    )
+    bridge = _Bridge(brain, tmp_path, {}, lambda: None, lambda: False)
+    bridge.names["abc"] = "t00000"
+    (tmp_path / "error.txt").write_text(told)
+    (tmp_path / CHECKPOINTS / "t00000").mkdir(parents=True)
+    _Scheduler(bridge).on_trial_error(None, SimpleNamespace(trial_id="abc", error_file=str(tmp_path / "error.txt")))
+    bridge.broken("abc")
+    assert heard == [("t00000", memory)]
+    assert (tmp_path / CHECKPOINTS / "t00000/error.txt").read_text() == told

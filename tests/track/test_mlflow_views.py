@@ -150,3 +150,10 @@ def test_a_search_describes_itself_with_the_best_of_each_budget():
         "| tiny | t1 | 90.00% | s | b | kd | none | 0.5 |",
     ]
     assert search_note("1", "digits-1/confirm", "abc", what="confirmation").startswith("A confirmation of autokd: ")
+
+
+def test_names_in_the_description_of_a_search_are_words():
+    names = dict.fromkeys(("student", "teacher", "method", "policy", "ratio"), "<img src=x onerror=alert(1)>")
+    row = {"best_of": "tiny", "trial": "t00000", "val_top1": "0.5", **names}
+    told = search_note("1", "made-1", "abc", front=[row])
+    assert told.count("&lt;img src=x") == 5 and "<img" not in told
