@@ -190,8 +190,8 @@ def made_run(trials: int, seed: int, folder: Path) -> Path:
         for number, mark in enumerate(proposal.marks):
             share = mark.epochs / plan.epochs
             top1 = best * (1 - math.exp(-4 * share))
-            told = {"mark": number, "images": int(1000 * mark.epochs), "epochs": mark.epochs, "val_top1": top1, "val_loss": 1 - top1,
-                    "train_loss": 1 - top1, "lr": 0.1, "seconds": 10 * share, "checkpoint": f"ray/checkpoints/{proposal.trial}"}  # fmt: skip
+            told = {"mark": number, "images": int(1000 * mark.epochs), "epochs": mark.epochs, "val_top1": top1, "val_loss": 1 - top1}
+            told |= {"train_loss": 1 - top1, "lr": 0.1, "seconds": 10 * share, "checkpoint": f"ray/checkpoints/{proposal.trial}"}
             if brain.report(proposal.trial, told) != "go on":
                 break
     brain.close()
