@@ -273,8 +273,9 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
                 wrong += torn(base)
                 if happened(base) != expected:
                     wrong.append("what happened differs from the undisturbed search")
-                if tracked:
-                    wrong += untracked(base)
+                if tracked:  # in a process of its own: a database that was opened is not opened again
+                    child(lambda: print(json.dumps(untracked(base))), said)
+                    wrong += json.loads(said.read_text(errors="replace").strip().splitlines()[-1])
             faults += [f"{name}: write {number} ({site}): {one}" for one in wrong]
             if asked.verbose or wrong:
                 print(f"{name} {number} {site} {time.monotonic() - start:.1f} s {wrong or 'good'}", file=sys.stderr, flush=True)
@@ -317,7 +318,8 @@ def preload() -> None:
 
     torch.set_num_threads(1)
     for name in ("autokd.train.workshop", "autokd.train.trial", "autokd.train.teachers", "autokd.search.brain",
-                 "autokd.search.run", "autokd.search.confirm", "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page",
+                 "autokd.search.run", "autokd.search.confirm",
+                 "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page",
                  "autokd.signals.cache", "autokd.track.mlflow_log", "mlflow.tracking", "pyarrow.parquet", "sklearn.datasets",
                  "safetensors.torch"):  # fmt: skip
         importlib.import_module(name)
