@@ -247,7 +247,8 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
     must(child(lambda: work(base), said, folder=base, log=log), f"the undisturbed {name}")
     expected = happened(base)
     sites = numbers_of(log, base, asked.each)
-    sites = {site: some for site, some in sites.items() if asked.only in site and (not tracked or "mlflow" in site or "mlartif" in site)}
+    stores = ("mlflow", "mlartifacts") if tracked else ("",)
+    sites = {site: some for site, some in sites.items() if asked.only in site and any(one in site for one in stores)}
     sites = {site: late for site, some in sites.items() if (late := [number for number in some if number >= asked.since])}
     faults: list[str] = []
     tries, ends = 0, {0: 0, IN_WORDS: 0}
@@ -259,7 +260,8 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
             code = child(lambda: work(base), said, folder=base, number=number)
             words = said.read_text(errors="replace")
             wrong = torn(base)
-            wrong += [f"{one.name} is half a run" for one in (base / "runs").glob("full-*") if not (one / "ledger.jsonl").exists()]
+            runs = (base / "runs").glob("full-*")
+            wrong += [f"{one.name} is half a run" for one in runs if not (one / "ledger.jsonl").exists()]
             if code not in ends:
                 wrong.append(f"ended with {code}: {(words.strip().splitlines() or ['?'])[-1]}")
             else:
@@ -271,8 +273,9 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
                 wrong += torn(base)
                 if happened(base) != expected:
                     wrong.append("what happened differs from the undisturbed search")
-                if tracked:
-                    wrong += untracked(base)
+                if tracked:  # in a process of its own: a database that was opened is not opened again
+                    child(lambda: print(json.dumps(untracked(base))), said)
+                    wrong += json.loads(said.read_text(errors="replace").strip().splitlines()[-1])
             faults += [f"{name}: write {number} ({site}): {one}" for one in wrong]
             if asked.verbose or wrong:
                 print(f"{name} {number} {site} {time.monotonic() - start:.1f} s {wrong or 'good'}", file=sys.stderr, flush=True)
@@ -314,8 +317,9 @@ def preload() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("autokd.train.workshop", "autokd.train.trial", "autokd.train.teachers", "autokd.search.brain", "autokd.search.run",
-                 "autokd.search.confirm", "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page",
+    for name in ("autokd.train.workshop", "autokd.train.trial", "autokd.train.teachers", "autokd.search.brain",
+                 "autokd.search.run", "autokd.search.confirm",
+                 "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page",
                  "autokd.signals.cache", "autokd.track.mlflow_log", "mlflow.tracking", "pyarrow.parquet", "sklearn.datasets",
                  "safetensors.torch"):  # fmt: skip
         importlib.import_module(name)

@@ -102,6 +102,60 @@ def kill_workers(space: str, options: list[str], count: int, draw: random.Random
     return not wrong, f"{told}; {failed} trials failed"
 
 
+FILLER = """
+import sys, time
+import numpy as np
+from autokd.signals.filling import CHUNK
+from autokd.signals.store import Store
+
+folder, views, at = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+done = 0
+def compute(first, last):
+    global done
+    done += 1
+    time.sleep(0.002)
+    return {"logits": np.random.default_rng(first).normal(size=(last - first, 10)).astype(np.float16)}
+while time.time() < at:
+    pass
+store = Store(folder)
+for view in range(views):
+    held = store.fill({"view": view}, 4 * CHUNK + 7, {"logits": ("float16", 10)}, compute)
+    for first in range(0, 4 * CHUNK + 7, CHUNK):
+        last = min(first + CHUNK, 4 * CHUNK + 7)
+        wanted = np.random.default_rng(first).normal(size=(last - first, 10)).astype(np.float16)
+        assert (held.columns["logits"][first:last] == wanted).all()
+print(done)
+"""
+
+
+def fill_cache(processes: int, folder: Path, views: int = 20) -> tuple[bool, str]:
+    """So many processes fill the same views at once, and one fills them alone; a file that is there is looked at all the time."""
+    def begin(where: str, at: float) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", FILLER, str(folder / where), str(views), str(at)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    at, torn, looked = time.time() + 5, 0, 0
+    workers = [begin("many", at) for _ in range(processes)]
+    while any(worker.poll() is None for worker in workers):
+        for path in (folder / "many").glob("*.arrow"):
+            looked += 1
+            try:
+                with open(path, "rb") as file:
+                    start, end = file.read(6), file.seek(-6, os.SEEK_END) and file.read(6)
+                torn += start != b"ARROW1" or end != b"ARROW1"
+            except FileNotFoundError:
+                pass
+        time.sleep(0.01)
+    done = [int(worker.communicate()[0]) for worker in workers if worker.returncode == 0]
+    alone = begin("one", 0.0)
+    chunks = int(alone.communicate()[0])
+    files = [{path.name: path.read_bytes() for path in (folder / name).iterdir()} for name in ("many", "one")]
+    same, failed = files[0] == files[1] and len(files[1]) == views, processes - len(done)
+    told = f"{processes} processes, {views} views: bytes {'the same' if same else 'DIFFER'}, {torn} torn of {looked} looks, "
+    told += f"{failed} failed; {sum(done)} chunks computed in all, {chunks} by one alone"
+    return same and not torn and not failed, told
+
+
 TABLE = """
 name: many
 data: {name: digits}
@@ -193,8 +247,9 @@ def made_run(trials: int, seed: int, folder: Path) -> Path:
         for number, mark in enumerate(proposal.marks):
             share = mark.epochs / plan.epochs
             top1 = best * (1 - math.exp(-4 * share))
-            told = {"mark": number, "images": int(1000 * mark.epochs), "epochs": mark.epochs, "val_top1": top1, "val_loss": 1 - top1,
-                    "train_loss": 1 - top1, "lr": 0.1, "seconds": 10 * share, "checkpoint": f"ray/checkpoints/{proposal.trial}"}  # fmt: skip
+            told = {"mark": number, "images": int(1000 * mark.epochs), "epochs": mark.epochs, "val_top1": top1}
+            told |= {"val_loss": 1 - top1, "train_loss": 1 - top1, "lr": 0.1, "seconds": 10 * share}
+            told |= {"checkpoint": f"ray/checkpoints/{proposal.trial}"}
             if brain.report(proposal.trial, told) != "go on":
                 break
     brain.close()
@@ -299,6 +354,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--worker", type=int, default=20, help="kills of a worker")
     parser.add_argument("--table", type=int, default=0, help="trials of a simulated run on which commands are timed")
     parser.add_argument("--cluster", type=int, default=0, help="searches on three nodes, of which one is lost")
+    parser.add_argument("--cache", type=int, default=0, help="processes that fill one signal cache")
     parser.add_argument("--space", default="search_spaces/digits.yaml")
     parser.add_argument("--set", action="append", default=[], help="as autokd search has it")
     parser.add_argument("--seed", type=int, default=0)
@@ -315,6 +371,10 @@ def main(args: list[str] | None = None) -> int:
                 good, told = kill(asked.space, options, count, draw, Path(folder))
                 print(f"| {what} at {count} random moments | {must} | {told} |", flush=True)
                 holds &= good
+        if asked.cache:
+            good, told = fill_cache(asked.cache, Path(folder))
+            print(f"| {asked.cache} processes filling the same signal cache | same bytes as one process; no torn file | {told} |")
+            holds &= good
         if asked.table:
             good, told = big_table(asked.table, asked.seed, Path(folder))
             print(f"| {asked.table:,}-trial table (simulated) | status, report and resume each under 5 s | {told} |", flush=True)

@@ -773,9 +773,14 @@ class Brain:
         where = self._storage.get_trial_id_from_study_id_trial_number(self._ids[budget], asked)
         for rung, score in scores.items():
             self._storage.set_trial_intermediate_value(where, rung, score)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            study.tell(asked, value, state=state)
+        if self._live:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                study.tell(asked, value, state=state)
+            return
+        if state is TrialState.PRUNED and scores:  # what `tell` does, without the copies that it makes of the trial
+            value = scores[max(scores)]
+        self._storage.set_trial_state_values(where, state=state, values=None if value is None else [value])
 
     def _teach(self, budget: str, trial: _Trial) -> None:
         told = self._told(budget, trial.values, trial.config)
@@ -823,7 +828,8 @@ class Brain:
                 )  # the likely ones are taken first
                 todo.extend({**recall.values, missing.path: option} for option in options)
                 continue
-            if self._key(replace(found, epochs=config.epochs)) == self._key(config):  # the search may be longer by now
+            found = replace(found, epochs=config.epochs)  # the search may be longer by now
+            if _alike(found, config) or self._key(found) == self._key(config):
                 return recall.params, recall.distributions
         return None
 
@@ -907,6 +913,13 @@ def _key(config: TrialConfig) -> str:
     """What makes two proposals the same: all but the seed of the weights and where the teacher's weights lie."""
     teacher = TeacherConfig(config.teacher.name, config.teacher.model) if config.teacher else None
     return replace(config, seed=0, teacher=teacher).key
+
+
+def _alike(one: TrialConfig, other: TrialConfig) -> bool:
+    """Whether two configurations differ at most in where the teacher's weights lie; quicker to tell than their keys, which for
+    such are the same."""
+    teachers = [(config.teacher.name, config.teacher.model) if config.teacher else None for config in (one, other)]
+    return teachers[0] == teachers[1] and replace(one, teacher=other.teacher) == other
 
 
 def _labels(space: Any) -> dict[str, str]:

@@ -23,26 +23,29 @@ class Journal(BaseJournalBackend):
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = Path(path) if path is not None else None
         self.logs: list[dict[str, Any]] = []
+        self._lines: list[str] = []  # not yet written
         self._live = False
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         return self.logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        logs = [json.loads(json.dumps(log)) for log in logs]  # as another process would read them
-        self.logs.extend(logs)
-        if self._live and self.path is not None:
-            with open(self.path, "ab") as file:
-                file.write(_lines(logs))
+        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
+        self.logs.extend(map(json.loads, lines))  # as another process would read them
+        self._lines.extend(lines)
+        if self._live:
+            self._write(self.path)
 
     def open(self) -> None:
         """Write what has gathered, in place of what lay there, and follow from now on."""
         if self.path is not None:
             aside = self.path.with_name(f".{self.path.name}")
-            aside.write_bytes(_lines(self.logs))
+            self._write(aside, "wb")
             os.replace(aside, self.path)
         self._live = True
 
-
-def _lines(logs: list[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
+    def _write(self, path: Path | None, mode: str = "ab") -> None:
+        if path is not None:
+            with open(path, mode) as file:
+                file.write("".join(f"{line}\n" for line in self._lines).encode())
+        self._lines = []

@@ -225,7 +225,7 @@ def _verify(path: Path) -> None:
 
 
 def _values(column: Any, rows: int, dtype: str, width: int) -> np.ndarray:
-    """A column's buffer as it lies in the file. (Arrow's own `to_numpy` imports pandas where it is installed, in every worker.)"""
+    """A column's buffer as it lies in the file. (Arrow's `to_numpy` imports pandas where it is installed.)"""
     import pyarrow as pa
 
     values, kind = column.values, np.dtype(dtype)
