@@ -29,7 +29,7 @@ from autokd.errors import AutokdError
 from autokd.search.feasible import Feasible, Pair
 from autokd.search.journal import Journal
 from autokd.search.plan import Mark, Plan
-from autokd.search.promotion import Stopped, deserves, leaders, promoted
+from autokd.search.promotion import Stopped, Waiting, deserves
 
 __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
@@ -84,7 +84,6 @@ class _Trial:
     ignored: bool = False  # the sampler learns nothing of it
     share: float = 1.0
     leads: bool = False  # it goes to its end, whatever a rung says
-    gone: bool = False  # its checkpoint is no longer there
     bred: dict[str, Any] = field(default_factory=dict)  # NSGA-II's generation
 
     @property
@@ -167,6 +166,9 @@ class Brain:
         self._further: dict[str, str] = {}  # trials of a shorter search: those that take them further
         self._taken = 0
         self._abreast = 1  # the most that ran at once
+        self._aside = Waiting()
+        self._lasting: set[str] = set()  # trials that have ended, or will before a rung stops them
+        self._ends: Counter[str] = Counter()  # of these, by budget
         self._live = False
 
     # --- the life of a search
@@ -364,38 +366,35 @@ class Brain:
 
     # --- stopped trials that go on
 
-    def _stopped(self) -> list[Stopped]:
-        """Trials that a rung stopped, and that can go on from there."""
-        if not self.plan.rungs:
-            return []
-        return [
-            Stopped(one.number, one.budgets, max(one.scores), one.scores[max(one.scores)])
-            for one in self.trials.values()
-            if one.status == "stopped" and one.verdict is not None and one.scores and one.era == self._era and not one.gone
-        ]
-
-    def _wanting(self) -> dict[str, int]:
-        """How many more trials of each budget are to be brought to their end."""
-        wanting = dict.fromkeys(self._studies, self.plan.leaders)
-        for one in self.trials.values():
-            if one.era == self._era and (one.status == "done" or (one.status == "running" and one.bound)):
-                for budget in one.budgets:
-                    wanting[budget] -= 1
-        return wanting
+    def _note(self, trial: _Trial) -> None:
+        """Keep who waits at a rung, and how many of each budget end or will, in step with a trial."""
+        if not self.plan.rungs or trial.era != self._era:
+            return
+        waits = trial.status == "stopped" and trial.verdict is not None and bool(trial.scores)
+        if waits and trial.number not in self._aside:
+            rung = max(trial.scores)
+            self._aside.add(Stopped(trial.number, trial.budgets, rung, trial.scores[rung]))
+        elif not waits and trial.number in self._aside:
+            self._aside.remove(trial.number)
+        ends = trial.status == "done" or (trial.status == "running" and trial.bound)
+        if ends != (trial.trial in self._lasting):
+            (self._lasting.add if ends else self._lasting.remove)(trial.trial)
+            for budget in trial.budgets:
+                self._ends[budget] += 1 if ends else -1
 
     def _ready(self) -> tuple[tuple[Stopped, str] | None, list[tuple[Stopped, str]]]:
         """Who goes on by the rule, and the leaders that a budget wants; only where the checkpoint to go on from is there."""
-        stopped, wanting = self._stopped(), self._wanting()
-        while stopped:
-            found, chosen = promoted(stopped, self.rungs, self.plan.eta), leaders(stopped, wanting)
-            asked = {one.number: self._at(one) for one, _ in [*([found] if found else []), *chosen]}
-            lost = {number for number, one in asked.items() if one.checkpoint is None or not self._there(one.checkpoint)}
+        wanting = {budget: self.plan.leaders - self._ends[budget] for budget in self._studies}
+        while True:
+            found, chosen = self._aside.promoted(self.rungs, self.plan.eta), self._aside.leaders(wanting)
+            lost = {one.number for one, _ in [*([found] if found else []), *chosen] if not self._has(self._at(one).checkpoint)}
             if not lost:
                 return found, chosen
             for number in lost:
-                asked[number].gone = True
-            stopped = [one for one in stopped if one.number not in lost]
-        return None, []
+                self._aside.remove(number)
+
+    def _has(self, checkpoint: str | None) -> bool:
+        return checkpoint is not None and self._there(checkpoint)
 
     def _at(self, one: Stopped) -> _Trial:
         return self.trials[f"t{one.number:05d}"]
@@ -535,6 +534,7 @@ class Brain:
             return
         self._era += 1
         self.rungs = {}
+        self._aside, self._lasting, self._ends = Waiting(), set(), Counter()
         for name in self._studies:
             again = f"{name} ({self._era}: {epochs:g} epochs)"
             self._studies[name] = optuna.create_study(storage=self._storage, study_name=again, direction="maximize")
@@ -680,6 +680,7 @@ class Brain:
             trial.scores[event["rung"]] = score
             for budget in trial.budgets:
                 insort(trial.bars.setdefault((budget, event["rung"]), []), score)
+        self._note(trial)
 
     def _on_end(self, event: dict[str, Any]) -> None:
         trial = self.running.pop(event["trial"], None)
@@ -687,6 +688,7 @@ class Brain:
             return
         self._issued.discard(trial.trial)
         trial.status = event["status"]
+        self._note(trial)
         self.ended += 1
         if trial.status == "failed":
             self.failed += 1
@@ -721,8 +723,9 @@ class Brain:
             for budget in trial.budgets:
                 for rung, score in trial.scores.items():
                     insort(trial.bars.setdefault((budget, rung), []), score)
-        trial.status, trial.verdict, trial.gone = "running", None, False
+        trial.status, trial.verdict = "running", None
         trial.leads = event.get("leads", False)
+        self._note(trial)
         self.running[trial.trial] = trial
         if trial.era != self._era:  # of a shorter search: told when it ends
             return

@@ -7,11 +7,11 @@ algorithm 2), here within each budget; that what is left is kept for bringing ea
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["LEADERS", "Stopped", "deserves", "leaders", "promoted"]
+__all__ = ["LEADERS", "Stopped", "Waiting", "deserves"]
 
 LEADERS = 3  # of each budget so many trials are brought to their end
 
@@ -34,32 +34,47 @@ def deserves(reached: Sequence[float], score: float, eta: float) -> bool:
     return len(reached) - bisect_right(reached, score) < int(len(reached) / eta)
 
 
-def promoted(
-    stopped: Collection[Stopped], rungs: Mapping[tuple[str, int], Sequence[float]], eta: float
-) -> tuple[Stopped, str] | None:
-    """Who goes on by the rule, and in which budget: from the highest rung, and there the best. None where nobody does.
+class Waiting:
+    """The trials that wait, in a line for each rung and budget; what is asked of it takes no longer where more of them wait."""
 
-    rungs: (budget, rung) -> scores of all that reached it, worst first.
-    """
-    for one in sorted(stopped, key=_before):
+    def __init__(self) -> None:
+        self._known: dict[int, Stopped] = {}
+        self._lines: dict[tuple[int, str], list[tuple[float, int]]] = {}  # (score, -number), the first to go on last
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._known
+
+    def add(self, one: Stopped) -> None:
+        self._known[one.number] = one
         for budget in one.budgets:
-            if deserves(rungs.get((budget, one.rung), ()), one.score, eta):
-                return one, budget
-    return None
+            insort(self._lines.setdefault((one.rung, budget), []), (one.score, -one.number))
 
+    def remove(self, number: int) -> None:
+        one = self._known.pop(number)
+        for budget in one.budgets:
+            line = self._lines[one.rung, budget]
+            del line[bisect_left(line, (one.score, -number))]
 
-def leaders(stopped: Collection[Stopped], wanting: Mapping[str, int]) -> list[tuple[Stopped, str]]:
-    """Whom to bring to the end so that no budget lacks finished trials, most needed first, each once with its budget.
+    def promoted(self, rungs: Mapping[tuple[str, int], Sequence[float]], eta: float) -> tuple[Stopped, str] | None:
+        """Who goes on by the rule, and in which budget: from the highest rung, and there the best. None where nobody does.
 
-    wanting: budget -> how many more it should have.
-    """
-    found: dict[int, tuple[Stopped, str]] = {}
-    line = sorted(stopped, key=_before)
-    for budget, count in sorted(wanting.items(), key=lambda item: -item[1]):
-        for one in [one for one in line if budget in one.budgets][: max(0, count)]:
-            found.setdefault(one.number, (one, budget))
-    return list(found.values())
+        rungs: (budget, rung) -> scores of all that reached it, worst first.
+        """
+        found: tuple[tuple[int, float, int], str] | None = None
+        for (rung, budget), line in self._lines.items():  # where the first of a line does not deserve it, nobody behind it does
+            if line and (found is None or (rung, *line[-1]) > found[0]) and deserves(rungs.get((budget, rung), ()), line[-1][0], eta):
+                found = (rung, *line[-1]), budget
+        return None if found is None else (self._known[-found[0][2]], found[1])
 
+    def leaders(self, wanting: Mapping[str, int]) -> list[tuple[Stopped, str]]:
+        """Whom to bring to the end so that no budget lacks finished trials, most needed first, each once with its budget.
 
-def _before(one: Stopped) -> tuple[int, float, int]:
-    return (-one.rung, -one.score, one.number)
+        wanting: budget -> how many more it should have. Higher rungs come first, and there better scores.
+        """
+        found: dict[int, tuple[Stopped, str]] = {}
+        for budget, count in sorted(wanting.items(), key=lambda item: -item[1]):
+            lines = sorted((rung for rung, of in self._lines if of == budget), reverse=True)
+            heads = [entry for rung in lines for entry in reversed(self._lines[rung, budget][-count:])] if count > 0 else []
+            for _, number in heads[: max(0, count)]:
+                found.setdefault(-number, (self._known[-number], budget))
+        return list(found.values())

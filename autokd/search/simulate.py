@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 
 from autokd.errors import AutokdError, did_you_mean
-from autokd.search.promotion import LEADERS, Stopped, deserves, leaders, promoted
+from autokd.search.promotion import LEADERS, Stopped, Waiting, deserves
 from autokd.track.curves import Curve
 
 __all__ = ["SCHEDULERS", "Outcome", "replay", "simulate"]
@@ -83,10 +83,10 @@ class _Strata(Rule):
     rungs: Sequence[float]
     budgets: Sequence[str]
     seen: dict[tuple[str, int], list[float]] = field(default_factory=dict)
-    stopped: dict[int, tuple[Stopped, Curve]] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
+    stopped: list[Curve] = field(default_factory=list)  # by the numbers of those that wait
     leading: set[str] = field(default_factory=set)
     ends: Counter[str] = field(default_factory=Counter)  # budget: trials that ended or will
-    count: int = 0
 
     def keeps(self, trial: Curve, rung: int, score: float) -> bool:
         for budget in trial.budgets:
@@ -97,30 +97,29 @@ class _Strata(Rule):
             if rung == len(self.rungs) - 1:
                 self.ends.update(trial.budgets)
             return True
-        self.count += 1
-        self.stopped[self.count] = (Stopped(self.count, trial.budgets, rung, score), trial)
+        self.waiting.add(Stopped(len(self.stopped), trial.budgets, rung, score))
+        self.stopped.append(trial)
         return False
 
     def bound(self, trial: Curve) -> bool:
         return trial.trial in self.leading
 
     def takes_up(self, left: float, step: float | None) -> Curve | None:
-        waiting = [one for one, _ in self.stopped.values()]
-        found = promoted(waiting, self.seen, self.eta)
-        chosen = leaders(waiting, {budget: LEADERS - self.ends[budget] for budget in self.budgets})
+        found = self.waiting.promoted(self.seen, self.eta)
+        chosen = self.waiting.leaders({budget: LEADERS - self.ends[budget] for budget in self.budgets})
         if found is not None:
-            at, length = found[0].rung, self.stopped[found[0].number][1].length
-            step = ((*self.rungs, 1.0)[at + 1] - self.rungs[at]) * length
-        rest = sum((1 - self.rungs[one.rung]) * self.stopped[one.number][1].length for one, _ in chosen)
-        if chosen and (step is None or left - step < rest):
-            _, trial = self.stopped.pop(chosen[0][0].number)
-            self.leading.add(trial.trial)
-            self.ends.update(trial.budgets)
-            return trial
-        if found is None:
+            at = found[0].rung
+            step = ((*self.rungs, 1.0)[at + 1] - self.rungs[at]) * self.stopped[found[0].number].length
+        rest = sum((1 - self.rungs[one.rung]) * self.stopped[one.number].length for one, _ in chosen)
+        leads = bool(chosen) and (step is None or left - step < rest)
+        if not leads and found is None:
             return None
-        _, trial = self.stopped.pop(found[0].number)
-        if found[0].rung == len(self.rungs) - 1:
+        one = chosen[0][0] if leads else found[0]  # type: ignore[index]
+        self.waiting.remove(one.number)
+        trial = self.stopped[one.number]
+        if leads:
+            self.leading.add(trial.trial)
+        if leads or one.rung == len(self.rungs) - 1:
             self.ends.update(trial.budgets)
         return trial
 
