@@ -61,8 +61,10 @@ class Waiting:
         rungs: (budget, rung) -> scores of all that reached it, worst first.
         """
         found: tuple[tuple[int, float, int], str] | None = None
-        for (rung, budget), line in self._lines.items():  # where the first of a line does not deserve it, nobody behind it does
-            if line and (found is None or (rung, *line[-1]) > found[0]) and deserves(rungs.get((budget, rung), ()), line[-1][0], eta):
+        for (rung, budget), line in self._lines.items():
+            if not line or (found is not None and (rung, *line[-1]) <= found[0]):
+                continue
+            if deserves(rungs.get((budget, rung), ()), line[-1][0], eta):  # else nobody behind it does
                 found = (rung, *line[-1]), budget
         return None if found is None else (self._known[-found[0][2]], found[1])
 

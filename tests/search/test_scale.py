@@ -25,13 +25,15 @@ def costs_of_reports(folder, sampler, trials=TRIALS):
     brain = Brain(Space(), divided(), settings, emit=recorder.emit, journal=folder / "study.journal")
     brain.start()
     reports, proposals = [], []
-    for _ in range(trials):
+    while True:
         start = time.thread_time()
         proposal = brain.propose()
+        if proposal is None:
+            break
         proposals.append(time.thread_time() - start)
         trial = FakeTrial(proposal.config)
         told = []
-        for number, mark in enumerate(proposal.marks):
+        for number, mark in list(enumerate(proposal.marks))[proposal.done :]:
             try:
                 report = trial.advance(round(mark.epochs * 1000)).to_dict()
             except TrialFailed as fault:
