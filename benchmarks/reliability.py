@@ -55,7 +55,7 @@ def kill_drivers(space: str, options: list[str], count: int, draw: random.Random
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-            before = {e["trial"]: e for e in ledger(runs) if e["event"] == "end"}
+            before = {e["trial"]: e for e in ledger(runs) if e["event"] == "end" and e["status"] != "stopped"}
             process = start("resume", "--runs", str(runs), log=log)
             wait_for_resume(process, runs, log, sum(e["event"] == "resume" for e in ledger(runs)))
             after = {e["trial"]: e for e in ledger(runs) if e["event"] == "end"}
