@@ -1,6 +1,6 @@
 """What a second trial on a node costs in memory, where it shares the data and the teacher's answers with the first.
 
-    python -m benchmarks.memory [--full]      Linux; about a minute
+    python -m benchmarks.memory [--full]      Linux; about five minutes
 
 Each trial trains in a process of its own, as on Ray. Counted is the proportional share of resident memory (PSS: a page that n
 processes share counts 1/n in each), summed over the trials: with two of them less with one, that is what the second costs. Its
