@@ -84,6 +84,7 @@ class _Trial:
     ignored: bool = False  # the sampler learns nothing of it
     share: float = 1.0
     leads: bool = False  # it goes to its end, whatever a rung says
+    ends: bool = False  # it is counted among those that have come to their end, or will before a rung stops them
     bred: dict[str, Any] = field(default_factory=dict)  # NSGA-II's generation
 
     @property
@@ -167,8 +168,7 @@ class Brain:
         self._taken = 0
         self._abreast = 1  # the most that ran at once
         self._aside = Waiting()
-        self._lasting: set[str] = set()  # trials that have ended, or will before a rung stops them
-        self._ends: Counter[str] = Counter()  # of these, by budget
+        self._ends: Counter[str] = Counter()  # by budget: trials that have come to their end, or will
         self._live = False
 
     # --- the life of a search
@@ -356,12 +356,10 @@ class Brain:
             return None
         told = []
         for budget in trial.budgets:
-            reached = trial.bars.get((budget, mark.rung), [])
-            place = len(reached) - bisect_right(reached, score)
-            reached = [*reached[: len(reached) - place], score, *reached[len(reached) - place :]]
+            reached = sorted([*trial.bars.get((budget, mark.rung), ()), score])
             if deserves(reached, score, self.plan.eta):
                 return None
-            told.append(f"{place + 1} of {len(reached)} in {budget}")
+            told.append(f"{_place(reached, score)} in {budget}")
         return "stopped", f"rung {mark.rung} ({mark.epochs:g} epochs): {', '.join(told)}"
 
     # --- stopped trials that go on
@@ -377,8 +375,8 @@ class Brain:
         elif not waits and trial.number in self._aside:
             self._aside.remove(trial.number)
         ends = trial.status == "done" or (trial.status == "running" and trial.bound)
-        if ends != (trial.trial in self._lasting):
-            (self._lasting.add if ends else self._lasting.remove)(trial.trial)
+        if ends != trial.ends:
+            trial.ends = ends
             for budget in trial.budgets:
                 self._ends[budget] += 1 if ends else -1
 
@@ -403,16 +401,15 @@ class Brain:
         """A stopped trial that goes on: by the rule, or where what is left would no longer bring the leaders to their end."""
         found, chosen = self._ready()
         if chosen and self._short(found[0] if found else None, [one for one, _ in chosen]):
-            return self._lead()
+            return self._lead(chosen)
         if found is None:
             return None
-        reached = self.rungs[found[1], found[0].rung]
-        place = len(reached) - bisect_right(reached, found[0].score) + 1
-        return self._bring_back(found[0], f"now {place} of {len(reached)} in {found[1]}", leads=False)
+        one, budget = found
+        return self._bring_back(one, f"now {_place(self.rungs[budget, one.rung], one.score)} in {budget}", leads=False)
 
-    def _lead(self) -> _Trial | None:
+    def _lead(self, chosen: Sequence[tuple[Stopped, str]] | None = None) -> _Trial | None:
         """A budget's leader among the stopped, to go to its end."""
-        _, chosen = self._ready()
+        chosen = self._ready()[1] if chosen is None else chosen
         return self._bring_back(chosen[0][0], f"leads {chosen[0][1]}", leads=True) if chosen else None
 
     def _bring_back(self, one: Stopped, why: str, *, leads: bool) -> _Trial:
@@ -534,7 +531,7 @@ class Brain:
             return
         self._era += 1
         self.rungs = {}
-        self._aside, self._lasting, self._ends = Waiting(), set(), Counter()
+        self._aside, self._ends = Waiting(), Counter()
         for name in self._studies:
             again = f"{name} ({self._era}: {epochs:g} epochs)"
             self._studies[name] = optuna.create_study(storage=self._storage, study_name=again, direction="maximize")
@@ -906,6 +903,11 @@ def _quiet(sampler: str, seed: int) -> optuna.samplers.BaseSampler:
         if sampler == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
         return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _place(reached: Sequence[float], score: float) -> str:
+    """reached: scores, worst first."""
+    return f"{len(reached) - bisect_right(reached, score) + 1} of {len(reached)}"
 
 
 def _mix(*parts: Any) -> int:

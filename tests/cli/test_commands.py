@@ -10,22 +10,8 @@ from pathlib import Path
 import pytest
 
 import autokd
-from autokd.cli.main import main
 from autokd.cli.options import find_run
 from autokd.errors import AutokdError, Faults, SpaceError
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Run a command in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_a_fault_is_told_without_a_traceback_and_exits_with_2(repository: Path, tmp_path: Path):

@@ -10,21 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from autokd.cli.main import main
 from autokd.track.ledger import FolderLock
 
 HEAVY = ("torch", "ray", "optuna", "mlflow", "pyarrow", "numpy")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
 
 
 @pytest.fixture

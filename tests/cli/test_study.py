@@ -57,14 +57,8 @@ def space(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(capsys, tmp_path):
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["study", *map(str, words), "--runs", str(tmp_path / "runs")])
-        said = capsys.readouterr()
-        return int(end.value.code or 0), said.out, said.err
-
-    return call
+def run(run, tmp_path):
+    return lambda *words: run("study", *words, "--runs", tmp_path / "runs")
 
 
 def trials(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 import optuna
 import pytest
 from search_fakes import BUDGETS, IMAGES, Space, curve, divided
-from test_run import Killed, again, engine, run_of, what_happened
+from test_run import Killed, again, dies_after, engine, run_of, what_happened
 
 from autokd.config.sections import Budget, Rungs
 from autokd.config.trial import TrialConfig
@@ -103,16 +103,8 @@ def test_the_sampler_is_told_every_trial_again_and_none_that_was_shorter_as_comp
 def test_a_longer_search_that_is_killed_and_resumed_equals_one_that_was_not(tmp_path, count):
     whole = longer(run_of(tmp_path / "whole"), trials=14)
     run = run_of(tmp_path / "cut")
-    seen = []
-
-    def watch(event):
-        if event["event"] != "phase":
-            seen.append(event)
-            if len(seen) == count:
-                raise Killed
-
     with pytest.raises(Killed):
-        again(run.folder, Space(epochs=27.0, trials=14), on_event=watch)
+        again(run.folder, Space(epochs=27.0, trials=14), on_event=dies_after(count))
     made = again(run.folder, Space(epochs=27.0, trials=14))
     assert what_happened(made.folder) == what_happened(whole.folder)
 

@@ -82,8 +82,8 @@ class Killed(BaseException):
     pass
 
 
-def killed_after(tmp_path, count, space):
-    """A search whose process dies once the ledger has so many events."""
+def dies_after(count):
+    """An observer that ends the search once it has seen so many events of the ledger."""
     seen = []
 
     def watch(event):
@@ -92,8 +92,13 @@ def killed_after(tmp_path, count, space):
             if len(seen) == count:
                 raise Killed
 
+    return watch
+
+
+def killed_after(tmp_path, count, space):
+    """A search whose process dies once the ledger has so many events."""
     with pytest.raises(Killed):
-        run_of(tmp_path, space, on_event=watch)
+        run_of(tmp_path, space, on_event=dies_after(count))
     return next(tmp_path.glob("fake-*"))
 
 
