@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -10,13 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["cache_root", "full_disk", "in_file_name", "locked", "whole", "write_text"]
+__all__ = ["cache_root", "full_disk", "in_file_name", "locked", "uncollected", "whole", "write_text"]
 
 
 def cache_root() -> Path:
     """$AUTOKD_CACHE, or ~/.cache/autokd."""
     named = os.environ.get("AUTOKD_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "autokd"
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Where very many objects are made that all stay, as from a long ledger: the garbage collector would look through all of
+    them again and again (a third of the time of a resume of ten thousand trials), and waits."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @contextmanager

@@ -94,16 +94,14 @@ def resume(
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
     def begin(watch: Any) -> Run:
-        from autokd.search.run import extended
         from autokd.search.run import resume as go_on
-        from autokd.track.ledger import FILE, read_events
 
-        past = list(read_events(folder / FILE))
+        def catch_up(space: Any, past: list[dict[str, Any]]) -> None:
+            watch.board.plan(**planned(space))
+            watch.board.catch_up(past)
+
         more: dict[str, Any] = {"add_trials": add_trials, "add_budgets": add_budget or []}
-        length = [f"search.epochs={longer:g}"] if longer is not None else []
-        watch.board.plan(**planned(extended(folder, [*overrides, *length], past=past, **more)))
-        watch.board.catch_up(past)
-        more |= {"longer": longer, "retry_failed": retry_failed}
+        more |= {"longer": longer, "retry_failed": retry_failed, "on_past": catch_up}
         return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch), **more)
 
     watched(begin, as_json=as_json, quiet=quiet)

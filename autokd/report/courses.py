@@ -10,7 +10,7 @@ from typing import Any
 
 from autokd.errors import AutokdError
 from autokd.select.best import admits, last_rows
-from autokd.track.ledger import FILE, read_events
+from autokd.track.ledger import FILE, all_events
 from autokd.track.table import read_table
 
 __all__ = ["COSTS", "Course", "End", "Point", "Told", "read_run", "validation_images"]
@@ -111,7 +111,7 @@ def read_run(folder: str | Path) -> Told:
     from autokd.select.best import limits_of_run
 
     folder = Path(folder)
-    events = list(read_events(folder / FILE))
+    events = all_events(folder / FILE)
     rows = {row["trial"]: row for row in last_rows(read_table(folder).to_pylist())}
     budgets = limits_of_run(folder, events)
     told = _follow(events, Told(folder.name, budgets))

@@ -21,7 +21,7 @@ from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
 from autokd.select.confirmed import confirmed_row, read_confirmed
-from autokd.track.ledger import FILE, read_events
+from autokd.track.ledger import FILE, all_events
 from autokd.track.markdown import in_markdown
 from autokd.track.table import read_table
 
@@ -95,7 +95,7 @@ class Summary:
 def summarise(folder: str | Path) -> Summary:
     """Read a run folder. Raises AutokdError where it is none."""
     folder = Path(folder)
-    events = list(read_events(folder / FILE)) if (folder / FILE).exists() else []
+    events = all_events(folder / FILE) if (folder / FILE).exists() else []
     told = _told(events)
     rows = last_rows(read_table(folder).to_pylist())
     budgets = limits_of_run(folder, events)

@@ -10,36 +10,28 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from bisect import bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.storages import JournalStorage
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from autokd.config.trial import StudentConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.search.feasible import Feasible, Pair
-from autokd.search.journal import Journal
 from autokd.search.plan import Mark, Plan
 from autokd.search.promotion import Stopped, Waiting, deserves
+from autokd.search.recall import Asking, Recall
+from autokd.search.studies import SAMPLERS, Lesson, Studies
 
 __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
 GO_ON, STOP = "go on", "stop"
-SAMPLERS = ("tpe", "random", "gp", "nsga2")
-_GENERATION = optuna.samplers.NSGAIISampler._get_generation_key()  # NSGA-II keeps it with each trial ...
-_PARENTS = (
-    optuna.samplers.NSGAIISampler._get_parent_cache_key_prefix()
-)  # ... and whom a generation descends from with the study
-_POPULATION = 10  # of a generation of NSGA-II: small, since a budget sees tens of trials rather than thousands
 _REPEATS = 100  # proposals in a row that had been made before, after which a budget's space counts as exhausted
 
 
@@ -66,7 +58,8 @@ class _Trial:
     number: int
     budget: str
     budgets: tuple[str, ...]  # those that admit its student
-    config: TrialConfig
+    plain: dict[str, Any]  # its configuration, as the ledger has it
+    pair: Pair
     values: dict[str, Any]
     marks: tuple[Mark, ...]
     asked: int  # its number in its budget's study
@@ -86,6 +79,15 @@ class _Trial:
     leads: bool = False  # it goes to its end, whatever a rung says
     ends: bool = False  # it is counted among those that have come to their end, or will before a rung stops them
     bred: dict[str, Any] = field(default_factory=dict)  # NSGA-II's generation
+
+    @cached_property
+    def config(self) -> TrialConfig:
+        return TrialConfig.from_dict(self.plain)
+
+    @property
+    def length(self) -> float:
+        """Its full length in epochs."""
+        return float(self.plain["epochs"])
 
     @property
     def epochs(self) -> float:
@@ -150,19 +152,14 @@ class Brain:
         self._issued: set[str] = set()  # running trials an engine has been given
         self._again: deque[str] = deque()  # unfinished trials of an earlier session
         self._seen: dict[str, str] = {}  # key of a configuration without its seed: trial
+        self._unseen: list[_Trial] = []  # whose keys nobody has asked for yet
         self._starts = {name: space.starts(list(pairs)) for name, pairs in feasible.pairs.items()}
+        self._admits: dict[Pair, tuple[str, ...]] = {}  # the budgets of a pair
         self._asks = {name: 0 for name in feasible.pairs}
         self._own = {name: 0 for name in feasible.pairs}
         self._repeats = {name: 0 for name in feasible.pairs}
-        self._journal = Journal(journal)
-        self._storage = JournalStorage(self._journal)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._studies = {
-            name: optuna.create_study(storage=self._storage, study_name=name, direction="maximize")
-            for name in feasible.pairs
-        }
-        self._ids = {name: self._storage.get_study_id_from_name(name) for name in self._studies}
-        self._generations: dict[str, int] = {}  # NSGA-II's latest, by budget
+        self._studies = Studies(feasible.pairs, plan.sampler, journal)
+        self._recall = Recall(space, feasible.pairs, self._key)
         self._era = 0  # how often the search was made longer
         self._further: dict[str, str] = {}  # trials of a shorter search: those that take them further
         self._taken = 0
@@ -177,7 +174,7 @@ class Brain:
         """Take up the events of earlier sessions, if any. To be called once, before anything else."""
         for event in past:
             self._apply(event)
-        self._journal.open()
+        self._studies.open()
         self._live = True
         for trial in list(self.running.values()):
             if trial.verdict is not None:  # decided, and killed before it was written down
@@ -201,7 +198,7 @@ class Brain:
         config = self._resolved(trial.config)
         start = None
         if trial.of is not None and trial.checkpoint is None:
-            start = {"checkpoint": self.trials[trial.of].checkpoint, "epochs": self.trials[trial.of].config.epochs}
+            start = {"checkpoint": self.trials[trial.of].checkpoint, "epochs": self.trials[trial.of].length}
         told = (trial.trial, trial.number, trial.budget, config, trial.marks, trial.done, trial.checkpoint)
         limit = None if self.plan.trial_hours is None else 3600 * self.plan.trial_hours
         return Proposal(*told, start=start, share=trial.share, seconds=limit)
@@ -270,6 +267,7 @@ class Brain:
             for trial in list(self.running.values()):
                 self._end(trial, "stopped", reason)
         self._record({"event": "close", "status": status, "reason": reason})
+        self._studies.complete()
         return status, reason
 
     def outcome(self) -> tuple[str, str]:
@@ -281,7 +279,7 @@ class Brain:
         if not self._to_go_on():
             if self.plan.trials is not None and self._proposed >= self.plan.trials:
                 return "finished", f"{len(self.trials)} trials"
-            if len(self.exhausted) == len(self._studies):
+            if len(self.exhausted) == len(self.feasible.pairs):
                 return "finished", "every configuration of the space has been tried"
         asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
         return "paused", asked
@@ -322,7 +320,7 @@ class Brain:
     def _more(self) -> bool:
         if self.plan.trials is not None and self._proposed >= self.plan.trials:
             return False
-        return len(self.exhausted) < len(self._studies)
+        return len(self.exhausted) < len(self.feasible.pairs)
 
     def _hard_limit(self) -> tuple[str, str] | None:
         plan = self.plan
@@ -382,7 +380,7 @@ class Brain:
 
     def _ready(self) -> tuple[tuple[Stopped, str] | None, list[tuple[Stopped, str]]]:
         """Who goes on by the rule, and the leaders that a budget wants; only where the checkpoint to go on from is there."""
-        wanting = {budget: self.plan.leaders - self._ends[budget] for budget in self._studies}
+        wanting = {budget: self.plan.leaders - self._ends[budget] for budget in self.feasible.pairs}
         while True:
             found, chosen = self._aside.promoted(self.rungs, self.plan.eta), self._aside.leaders(wanting)
             lost = {one.number for one, _ in [*([found] if found else []), *chosen] if not self._has(self._at(one).checkpoint)}
@@ -456,7 +454,7 @@ class Brain:
     def _draw(self) -> _Trial | None:
         while self._more():
             budget = min(
-                (name for name in self._studies if name not in self.exhausted), key=lambda name: self._own[name]
+                (name for name in self.feasible.pairs if name not in self.exhausted), key=lambda name: self._own[name]
             )
             trial = self._ask(budget)
             if trial is not None:
@@ -465,27 +463,21 @@ class Brain:
 
     def _ask(self, budget: str) -> _Trial | None:
         """One proposal for a budget; None where it had been made before."""
-        study, asks = self._studies[budget], self._asks[budget]
-        number = len(self.trials)
-        starts = self._starts[budget]
-        source = "start" if asks < len(starts) else self.plan.sampler
-        if source != "start" and self._repeats[budget] >= 10:
+        asks, starts, number = self._asks[budget], self._starts[budget], len(self.trials)
+        start = starts[asks] if asks < len(starts) else None
+        source = "start" if start is not None else self.plan.sampler
+        if start is None and self._repeats[budget] >= 10:
             source = "random"  # the sampler keeps to a corner it knows
-        if source == "start":
-            study.enqueue_trial(starts[asks])
         seed = _mix(self.plan.seed, budget, asks)
-        study.sampler = _quiet("random" if source == "start" else source, seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            asked = study.ask()
-            config = self.space.sample(_Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
+        asked = self._studies.ask(budget, "random" if source == "start" else source, seed, start)
+        config = self.space.sample(Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
         values = dict(asked.params)
-        twin = self._seen.get(self._key(config))
+        twin = self._twin(config)
         if twin is not None:
             told = {"event": "repeat", "budget": budget, "of": twin, "values": values, "seed": config.seed}
-            self._record({**told, "asked": asked.number, **self._evolution(budget, asked)})
+            self._record({**told, "asked": asked.number, **self._studies.evolution(budget, asked)})
             return None
-        self._begin(budget, config, values, asked.number, source, self._evolution(budget, asked))
+        self._begin(budget, config, values, asked.number, source, self._studies.evolution(budget, asked))
         return self.trials[f"t{number:05d}"]
 
     def _begin(
@@ -532,14 +524,10 @@ class Brain:
         self._era += 1
         self.rungs = {}
         self._aside, self._ends = Waiting(), Counter()
-        for name in self._studies:
-            again = f"{name} ({self._era}: {epochs:g} epochs)"
-            self._studies[name] = optuna.create_study(storage=self._storage, study_name=again, direction="maximize")
-            self._ids[name] = self._storage.get_study_id_from_name(again)
-        self._generations = {}
+        self._studies.renew(f"{self._era}: {epochs:g} epochs")
         self.exhausted.clear()
         for trial in self.trials.values():
-            if trial.status == "failed" or trial.config.epochs != epochs:
+            if trial.status == "failed" or trial.length != epochs:
                 continue
             for rung, score in self._steps(trial).items():  # rungs that lie where they lay
                 for budget in trial.budgets:
@@ -553,11 +541,11 @@ class Brain:
         """A budget and one of its trials that ended at a shorter length and is among those that go further."""
         if not self._era:
             return None
-        for budget in self._studies:
+        for budget in self.feasible.pairs:
             ended = [
                 one for one in self.trials.values()
                 if one.era < self._era and one.status == "done" and budget in one.budgets
-                and one.config.epochs < self.plan.epochs
+                and one.length < self.plan.epochs
             ]  # fmt: skip
             ended.sort(key=lambda one: -one.scores[max(one.scores)])
             room = max(1, int(len(ended) / self.plan.eta)) if self.plan.rungs else len(ended)
@@ -571,10 +559,9 @@ class Brain:
         while found is not None:
             trial = found[1]
             config = replace(trial.config, epochs=self.plan.epochs)
-            twin = self._seen.get(self._key(config))
+            twin = self._twin(config)
             if twin is None:
-                self._reask(trial.budget, {"values": trial.values}, config)
-                asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
+                asked = self._put(trial.budget, {"values": trial.values}, trial.pair, partial(replace, config))
                 number = len(self.trials)
                 self._begin(trial.budget, config, trial.values, asked, "longer", {"of": trial.trial})
                 return self.trials[f"t{number:05d}"]
@@ -587,8 +574,8 @@ class Brain:
         if trial.era == self._era:
             return trial.scores
         at = {mark.rung: mark.epochs for mark in trial.marks if mark.rung is not None}
-        if trial.config.epochs == self.plan.epochs:
-            now = {mark.epochs: mark.rung for mark in self.plan.marks(trial.config.epochs) if mark.rung is not None}
+        if trial.length == self.plan.epochs:
+            now = {mark.epochs: mark.rung for mark in self.plan.marks(trial.length) if mark.rung is not None}
             return {now[at[rung]]: score for rung, score in sorted(trial.scores.items()) if at[rung] in now}
         found = {}
         for rung, score in sorted(trial.scores.items()):
@@ -615,35 +602,36 @@ class Brain:
         self.lengthen(event)
 
     def _on_trial(self, event: dict[str, Any]) -> None:
-        config, budget = TrialConfig.from_dict(event["config"]), event["budget"]
-        if budget not in self._studies:
+        budget, pair = event["budget"], (event["teacher"], event["student"])
+        if budget not in self.feasible.pairs:
             raise AutokdError(
                 f"the ledger speaks of a budget {budget!r} that the space no longer has",
                 fix="resume with the budgets the run began with, or start a new run",
             )
-        if not self._live:
-            self._reask(budget, event, config)
         trial = _Trial(
             event["trial"],
             event["number"],
             budget,
-            self.feasible.admitting(self._pair(config)),
-            config,
+            self._admitting(pair),
+            event["config"],
+            pair,
             event["values"],
-            self.plan.marks(config.epochs),
+            self.plan.marks(event["config"]["epochs"]),
             event["asked"],
             bars=self.rungs,
             era=self._era,
             of=event.get("of"),
             bred={"generation": event["generation"]} if "generation" in event else {},
         )
+        if not self._live:
+            self._put(budget, event, pair, lambda: trial.config)
         self.trials[trial.trial] = self.running[trial.trial] = trial
-        self._seen.setdefault(self._key(config), trial.trial)
+        self._unseen.append(trial)
         if trial.of is not None:
             self._further[trial.of] = trial.trial
             self._taken += 1
             return
-        self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
+        self._studies.reached(budget, event.get("generation", 0))
         self._asks[budget] += 1
         self._own[budget] += 1
         self._repeats[budget] = 0
@@ -652,9 +640,9 @@ class Brain:
         """Tell the sampler what is known of the twin; for a running one, that there is nothing here yet."""
         budget, twin = event["budget"], self.trials[event["of"]]
         if not self._live:
-            self._reask(budget, event, replace(twin.config, seed=event["seed"]))
+            self._put(budget, event, twin.pair, lambda: replace(twin.config, seed=event["seed"]))
         self._tell(budget, event["asked"], twin)
-        self._generations[budget] = max(self._generations.get(budget, 0), event.get("generation", 0))
+        self._studies.reached(budget, event.get("generation", 0))
         self._asks[budget] += 1
         self._repeats[budget] += 1
         if self._repeats[budget] >= _REPEATS:
@@ -697,7 +685,7 @@ class Brain:
         ignored = event.get("machine", False) or (trial.status == "stopped" and not trial.scores)
         trial.ignored = ignored
         if trial.era == self._era:
-            self._tell(trial.budget, trial.asked, trial, ignored=ignored)
+            self._tell(trial.budget, trial.asked, trial)
         elif not ignored:
             self._teach(trial.budget, trial)
         if not ignored:
@@ -720,189 +708,62 @@ class Brain:
             for budget in trial.budgets:
                 for rung, score in trial.scores.items():
                     insort(trial.bars.setdefault((budget, rung), []), score)
-        trial.status, trial.verdict = "running", None
+        trial.status, trial.verdict, trial.ignored = "running", None, False
         trial.leads = event.get("leads", False)
         self._note(trial)
         self.running[trial.trial] = trial
         if trial.era != self._era:  # of a shorter search: told when it ends
             return
-        self._reask(trial.budget, {"values": trial.values, **trial.bred}, trial.config)
-        trial.asked = len(self._studies[trial.budget].get_trials(deepcopy=False)) - 1
+        trial.asked = self._put(trial.budget, {"values": trial.values, **trial.bred}, trial.pair, lambda: trial.config)
 
     def take_up(self, trial: str) -> None:
         """Run an ended (failed, or cut off by a limit) trial again."""
         self._record({"event": "again", "trial": trial})
         self._again.append(trial)
 
-    # --- Optuna
+    # --- what the sampler learns
 
-    def _reask(self, budget: str, event: dict[str, Any], config: TrialConfig) -> None:
-        """Put a proposal of the ledger into the study, as a running trial."""
-        told = self._told(budget, event["values"], config, tries=1)
-        if told is None:
+    def _put(self, budget: str, event: dict[str, Any], pair: Pair, config: Callable[[], TrialConfig]) -> int:
+        """A proposal that was made before, into the study as a running trial; its number there."""
+        point = self._recall.point(budget, event["values"], pair, config, tries=1)
+        if point is None:
             raise AutokdError(
                 "the ledger holds a proposal that the space does not allow any more",
                 fix="resume with the space the run began with (space.yaml in its folder), or start a new run",
             )
-        attributes = {_GENERATION: event["generation"]} if "generation" in event else {}
-        trial = create_trial(state=TrialState.RUNNING, params=told[0], distributions=told[1], system_attrs=attributes)
-        self._studies[budget].add_trial(trial)
-        study = self._ids[budget]
-        for generation, numbers in event.get("parents", {}).items():
-            found = [self._storage.get_trial_id_from_study_id_trial_number(study, number) for number in numbers]
-            self._storage.set_study_system_attr(study, _PARENTS + generation, found)
+        return self._studies.put(budget, point, event)
 
-    def _evolution(self, budget: str, asked: optuna.Trial) -> dict[str, Any]:
-        """What NSGA-II noted while it proposed: the trial's generation and, where it is the first of one, whom that one
-        descends from. A resume puts both back, since chosen again they would be chosen from more trials."""
-        if self.plan.sampler != "nsga2":
-            return {}
-        generation = self._storage.get_trial_system_attrs(asked._trial_id).get(_GENERATION)
-        if generation is None:
-            return {}
-        study, key = self._ids[budget], f"{_PARENTS}{generation}"
-        chosen = self._storage.get_study_system_attrs(study).get(key)
-        told: dict[str, Any] = {"generation": generation}
-        if chosen is not None and generation > self._generations.get(budget, 0):
-            told["parents"] = {str(generation): [self._storage.get_trial(one).number for one in chosen]}
-        return told
-
-    def _tell(self, budget: str, asked: int, trial: _Trial, *, ignored: bool = False) -> None:
-        study = self._studies[budget]
-        state, value, scores = self._lesson(trial, ignored)
-        where = self._storage.get_trial_id_from_study_id_trial_number(self._ids[budget], asked)
-        for rung, score in scores.items():
-            self._storage.set_trial_intermediate_value(where, rung, score)
-        if self._live:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                study.tell(asked, value, state=state)
-            return
-        if state is TrialState.PRUNED and scores:  # what `tell` does, without the copies that it makes of the trial
-            value = scores[max(scores)]
-        self._storage.set_trial_state_values(where, state=state, values=None if value is None else [value])
+    def _tell(self, budget: str, asked: int, trial: _Trial) -> None:
+        self._studies.tell(budget, asked, self._lesson(trial))
 
     def _teach(self, budget: str, trial: _Trial) -> None:
-        told = self._told(budget, trial.values, trial.config)
-        if told is None:
-            return
-        state, value, scores = self._lesson(trial, False)
-        if state is TrialState.PRUNED and scores:
-            value = scores[max(scores)]
-        params, distributions = told
-        made = create_trial(
-            state=state, value=value, params=params, distributions=distributions, intermediate_values=scores
-        )
-        if self.plan.sampler == "nsga2":  # it breeds from those that have a generation
-            made.system_attrs = {_GENERATION: self._generations.get(budget, 0)}
-        self._studies[budget].add_trial(made)
+        point = self._recall.point(budget, trial.values, trial.pair, lambda: trial.config)
+        if point is not None:
+            self._studies.teach(budget, point, self._lesson(trial))
 
-    def _lesson(self, trial: _Trial, ignored: bool) -> tuple[TrialState, float | None, dict[int, float]]:
+    def _lesson(self, trial: _Trial) -> Lesson:
         """A trial stopped early is PRUNED, never COMPLETE with a score of another length. One that diverged is PRUNED
         without a score, which TPE ranks last; FAIL would teach it nothing. FAIL is for what was the machine's fault."""
-        if ignored:
-            return TrialState.FAIL, None, {}
+        if trial.ignored:
+            return Lesson(TrialState.FAIL)
         scores = self._steps(trial)
-        if trial.status == "done" and (trial.era == self._era or trial.config.epochs == self.plan.epochs):
-            return TrialState.COMPLETE, trial.scores[max(trial.scores)], scores
-        return TrialState.PRUNED, None, {} if trial.status == "failed" else scores
+        if trial.status == "done" and (trial.era == self._era or trial.length == self.plan.epochs):
+            return Lesson(TrialState.COMPLETE, trial.scores[max(trial.scores)], scores)
+        if trial.status == "failed" or not scores:
+            return Lesson(TrialState.PRUNED)
+        return Lesson(TrialState.PRUNED, scores[max(scores)], scores)
 
-    def _told(
-        self, budget: str, values: dict[str, Any], config: TrialConfig, tries: int = 200
-    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]] | None:
-        """A configuration as parameters of this budget's study, or None where its space does not hold it.
+    def _twin(self, config: TrialConfig) -> str | None:
+        """The trial that was proposed first of those that are the same but for their seed."""
+        for trial in self._unseen:
+            self._seen.setdefault(self._key(trial.config), trial.trial)
+        self._unseen.clear()
+        return self._seen.get(self._key(config))
 
-        A choice that was none where the trial was proposed (one pair alone fits) and is one here is found by trying.
-        """
-        likely = {name for name in self._pair(config) if name is not None}
-        todo = [values]
-        for _ in range(tries):
-            if not todo:
-                break
-            recall = _Recalling(todo.pop())
-            try:
-                found = self.space.sample(recall, list(self.feasible.pairs[budget]), config.seed)
-            except _NotThere as missing:
-                options = sorted(
-                    missing.options, key=lambda option: option in likely
-                )  # the likely ones are taken first
-                todo.extend({**recall.values, missing.path: option} for option in options)
-                continue
-            found = replace(found, epochs=config.epochs)  # the search may be longer by now
-            if _alike(found, config) or self._key(found) == self._key(config):
-                return recall.params, recall.distributions
-        return None
-
-
-class _Asking:
-    """A drawer that asks Optuna."""
-
-    def __init__(self, trial: optuna.Trial) -> None:
-        self.trial = trial
-
-    def choose(self, path: str, options: Sequence[Any]) -> Any:
-        return self.trial.suggest_categorical(path, list(options))
-
-    def uniform(self, path: str, low: float, high: float) -> float:
-        return self.trial.suggest_float(path, low, high)
-
-    def log(self, path: str, low: float, high: float) -> float:
-        return self.trial.suggest_float(path, low, high, log=True)
-
-    def integer(self, path: str, low: int, high: int, log: bool = False) -> int:
-        return self.trial.suggest_int(path, low, high, log=log)
-
-
-class _NotThere(Exception):
-    def __init__(self, path: str, options: Sequence[Any] = ()) -> None:
-        super().__init__(path)
-        self.path, self.options = path, options
-
-
-class _Recalling:
-    """A drawer that answers with recorded values, and notes the distribution each belongs to."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
-        self.params: dict[str, Any] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
-
-    def _recall(self, path: str, distribution: BaseDistribution) -> Any:
-        if path not in self.values:
-            raise _NotThere(path, getattr(distribution, "choices", ()))
-        value = self.values[path]
-        try:
-            inside = distribution._contains(distribution.to_internal_repr(value))
-        except ValueError:
-            inside = False
-        if not inside:
-            raise _NotThere(path)
-        self.params[path], self.distributions[path] = value, distribution
-        return value
-
-    def choose(self, path: str, options: Sequence[Any]) -> Any:
-        return self._recall(path, CategoricalDistribution(list(options)))
-
-    def uniform(self, path: str, low: float, high: float) -> float:
-        return self._recall(path, FloatDistribution(low, high))
-
-    def log(self, path: str, low: float, high: float) -> float:
-        return self._recall(path, FloatDistribution(low, high, log=True))
-
-    def integer(self, path: str, low: int, high: int, log: bool = False) -> int:
-        return self._recall(path, IntDistribution(low, high, log=log))
-
-
-def _quiet(sampler: str, seed: int) -> optuna.samplers.BaseSampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-        if sampler == "gp":
-            return optuna.samplers.GPSampler(seed=seed)
-        if sampler == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
-        return optuna.samplers.RandomSampler(seed=seed)
+    def _admitting(self, pair: Pair) -> tuple[str, ...]:
+        if pair not in self._admits:
+            self._admits[pair] = self.feasible.admitting(pair)
+        return self._admits[pair]
 
 
 def _place(reached: Sequence[float], score: float) -> str:
@@ -918,13 +779,6 @@ def _key(config: TrialConfig) -> str:
     """What makes two proposals the same: all but the seed of the weights and where the teacher's weights lie."""
     teacher = TeacherConfig(config.teacher.name, config.teacher.model) if config.teacher else None
     return replace(config, seed=0, teacher=teacher).key
-
-
-def _alike(one: TrialConfig, other: TrialConfig) -> bool:
-    """Whether two configurations differ at most in where the teacher's weights lie; quicker to tell than their keys, which for
-    such are the same."""
-    teachers = [(config.teacher.name, config.teacher.model) if config.teacher else None for config in (one, other)]
-    return teachers[0] == teachers[1] and replace(one, teacher=other.teacher) == other
 
 
 def _labels(space: Any) -> dict[str, str]:

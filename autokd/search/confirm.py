@@ -27,7 +27,7 @@ from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
 from autokd.search.work import CHECKPOINTS, read_answers
-from autokd.track.ledger import FILE, FolderLock, Ledger, clean, read_events
+from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
 from autokd.track.table import read_table
 
 if TYPE_CHECKING:
@@ -314,8 +314,8 @@ class Race(Brain):
 
     # --- no sampler learns here
 
-    def _reask(self, budget: str, event: dict[str, Any], config: TrialConfig) -> None:
-        pass
+    def _put(self, *_: Any) -> int:
+        return 0
 
     def _tell(self, *_: Any, **__: Any) -> None:
         pass
@@ -380,7 +380,7 @@ def confirm(
             one(event)
 
     with FolderLock(folder):
-        events = list(read_events(folder / FILE))
+        events = all_events(folder / FILE)
         feasible = feasible or fit(space, events)
         place = folder / FOLDER
         place.mkdir(exist_ok=True)
@@ -452,7 +452,7 @@ def line_up(
 
 
 def _ranked(best: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    events = list(read_events(folder / FILE))
+    events = all_events(folder / FILE)
     rows = read_table(folder).to_pylist()
     return best.best(rows, best.limits_of_run(folder, events), best.admitted_of(events))
 
@@ -482,7 +482,7 @@ def _announced(lineup: Lineup) -> str:
 
 def _carry_out(place: Path, space: Any, feasible: Feasible, engine: Any, observers: list[Any]) -> None:
     place.mkdir(parents=True, exist_ok=True)
-    past = list(read_events(place / FILE)) if (place / FILE).exists() else []
+    past = all_events(place / FILE) if (place / FILE).exists() else []
     if not past:
         write_text(place / "environment.json", json.dumps(environment(space), indent=2) + "\n")
     with FolderLock(place):

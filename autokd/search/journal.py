@@ -30,14 +30,15 @@ class Journal(BaseJournalBackend):
         return self.logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        lines = [json.dumps(log, separators=(",", ":")) for log in logs]
-        self.logs.extend(map(json.loads, lines))  # as another process would read them
-        self._lines.extend(lines)
+        self.logs.extend(logs)
+        self._lines.extend(json.dumps(log, separators=(",", ":")) for log in logs)
         if self._live:
             self._write(self.path)
 
     def open(self) -> None:
         """Write what has gathered, in place of what lay there, and follow from now on."""
+        if self._live:
+            return
         if self.path is not None:
             aside = self.path.with_name(f".{self.path.name}")
             self._write(aside, "wb")

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
-from autokd.files import cache_root, full_disk, write_text
+from autokd.files import cache_root, full_disk, uncollected, write_text
 from autokd.search.control import WORDS, Watch
-from autokd.track.ledger import FILE, FolderLock, read_events, sync_folder
+from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
 
@@ -201,23 +201,28 @@ def resume(
     feasible: Feasible | None = None,
     space: Any = None,
     at_end: AtEnd | None = None,
+    on_past: Callable[[Any, list[dict[str, Any]]], None] | None = None,
 ) -> Run:
     """Go on with a run: what had ended is kept, what was under way goes on from its last checkpoint.
 
     overrides extend it, as in ["search.trials=100"]. retry_failed: failed trials are run once more. add_trials: so many more
     than were to be tried. longer: the new full length in epochs; finished trials keep their rows, and the best of each budget
     go on from their last checkpoint to the new length. add_budgets: "NAME:macs=20M,params=…"; what was tried counts for
-    them at once. Raises AutokdError where another process writes the run, where the changed space does not allow what was
-    already tried, and where it would be made shorter.
+    them at once. on_past: is given the space and the events of earlier sessions, before anything begins. Raises AutokdError
+    where another process writes the run, where the changed space does not allow what was already tried, and where it would
+    be made shorter.
     """
     run = Run(folder)
     folder = run.folder
     with FolderLock(folder), _room(folder):
-        past = list(read_events(folder / FILE))
+        past = all_events(folder / FILE)
         overrides = [*overrides, *([f"search.epochs={longer:g}"] if longer is not None else [])]
         space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
         overrides += [*([f"{add_trials} more trials"] if add_trials else []), *(f"budget {one}" for one in add_budgets)]
         observers = observers_of(on_event, observer)
+        if on_past is not None:
+            with uncollected():
+                on_past(space, past)
         feasible = feasible or fit(space, past, _Teller(observers).phase)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
@@ -326,7 +331,8 @@ def carry_out(
             teachers=known_teachers(past),
             kept=lambda checkpoint: (folder / checkpoint).is_dir(),
         )
-        brain.start(past)
+        with uncollected():
+            brain.start(past)
         if past:
             if plan.epochs < brain.plan.epochs:
                 raise AutokdError(

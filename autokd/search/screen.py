@@ -20,7 +20,7 @@ from autokd.config.trial import TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.search.run import SPACE, bench_settings, known_teachers
 from autokd.search.study import Study
-from autokd.track.ledger import read_events
+from autokd.track.ledger import all_events
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,7 @@ def screen_study(
     """
     if kept := kept_screen(folder):
         return kept
-    teachers = known_teachers(list(read_events(Path(folder) / "ledger.jsonl")))
+    teachers = known_teachers(all_events(Path(folder) / "ledger.jsonl"))
     if study.teacher not in teachers or not study.screened:
         return []
     from autokd.config.search_space import load_space

@@ -111,10 +111,10 @@ def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
     Where the budget was confirmed, the row is that of the confirmed choice, and `confirmed` in it says with what.
     """
     from autokd.select.confirmed import confirmed_row, read_confirmed
-    from autokd.track.ledger import FILE, read_events
+    from autokd.track.ledger import FILE, all_events
     from autokd.track.table import read_table
 
-    events = list(read_events(Path(folder) / FILE))
+    events = all_events(Path(folder) / FILE)
     found = best(read_table(folder).to_pylist(), limits_of_run(folder, events), admitted_of(events))
     told = (read_confirmed(folder) or {}).get("budgets", {})
     return {name: confirmed_row(rows, told.get(name)) or (rows[0] if rows else None) for name, rows in found.items()}

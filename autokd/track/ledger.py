@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from autokd.errors import AutokdError
-from autokd.files import full_disk
+from autokd.files import full_disk, uncollected
 
-__all__ = ["FolderLock", "Ledger", "held", "read_events", "sync_folder"]
+__all__ = ["FolderLock", "Ledger", "all_events", "held", "read_events", "sync_folder"]
 
 FILE = "ledger.jsonl"
 
@@ -160,6 +160,12 @@ def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
                     fix=f"restore the file from a copy, or keep what is whole: head -n {number - 1} {path.name}",
                 )
             yield event
+
+
+def all_events(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """`read_events` at once."""
+    with uncollected():
+        return list(read_events(path))
 
 
 def clean(value: Any) -> Any:

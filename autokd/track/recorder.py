@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autokd.config.limits import COSTS
+from autokd.files import uncollected
 from autokd.track.ledger import FILE, Ledger
 from autokd.track.table import Table
 
@@ -64,9 +65,10 @@ class Recorder:
         if past:
             self.table.clear()  # a kill may have come between the ledger and its view
             every, self.table.every = self.table.every, float("inf")
-            for event in past:
-                self.rows.take(event)
-            self.table.append(*self.rows.all())
+            with uncollected():
+                for event in past:
+                    self.rows.take(event)
+                self.table.append(*self.rows.all())
             self.table.every = every
             self.table.flush()
             for event in past:
