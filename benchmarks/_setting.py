@@ -31,6 +31,7 @@ from autokd.config.trial import (
 from benchmarks.rows import Row, machine, table
 
 if TYPE_CHECKING:
+    from autokd.train.pace import Pace
     from autokd.train.trial import Trial
 
 __all__ = [
@@ -149,6 +150,14 @@ def timed_steps(trial: Trial, steps: int) -> float:
     for _ in range(steps):
         trial._train_step()
     return time.perf_counter() - start
+
+
+def at_pace(trial: Trial, pace: Pace) -> Trial:
+    """The trial, done at another pace than the one that was chosen for it."""
+    trial.pace = pace
+    trial.student.to(memory_format=pace.memory_format)  # type: ignore[call-overload]
+    trial.parallel = trial._parallel()
+    return trial
 
 
 def margin(values: list[float]) -> float:

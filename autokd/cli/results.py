@@ -138,9 +138,10 @@ def show(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell all of one trial: its configuration and every report."""
+    """Tell all of one trial: its configuration, every report, and what was said where it broke."""
     import json
 
+    from autokd.search.kept import ERRORS, PLACE
     from autokd.track.table import read_table
 
     folder = find_run(run, runs)
@@ -152,10 +153,10 @@ def show(
         raise AutokdError(
             f"no trial {trial!r} in {folder.name}{did_you_mean(trial, names)}", fix=f"trials: {told or 'none yet'}"
         )
-    config = json.loads(rows[-1]["config"] or "{}")
+    config, log = json.loads(rows[-1]["config"] or "{}"), folder / PLACE / trial / ERRORS
     if as_json:
         reports = [{key: value for key, value in row.items() if key not in ("config", "version")} for row in rows]
-        print_json({"trial": trial, "config": config, "reports": reports})
+        print_json({"trial": trial, "config": config, "reports": reports, "log": log if log.exists() else None})
         return
     last = rows[-1]
     if quiet:
@@ -177,6 +178,18 @@ def show(
     print_table(("setting", "value"), list(_flat(config)), title="Configuration")
     if last["checkpoint"]:
         echo(f"\ncheckpoint   {last['checkpoint']}")
+    _print_log(log)
+
+
+def _print_log(path: Path, lines: int = 15) -> None:
+    """The end of what was said when a trial's process or time ended, where there is such a file."""
+    try:
+        said = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    echo(f"\nlog          {path}" + (f", its last {lines} of {len(said)} lines:" if len(said) > lines else ""))
+    for line in said[-lines:]:
+        echo(f"  {line}")
 
 
 def _number(value: float | None) -> str:

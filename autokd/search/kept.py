@@ -16,9 +16,10 @@ from typing import Any
 
 from autokd.track.ledger import FILE, FolderLock, held, read_events
 
-__all__ = ["PLACE", "Checkpoints", "Listed", "Waste", "clear", "drop", "listed", "size_of", "waste"]
+__all__ = ["ERRORS", "PLACE", "Checkpoints", "Listed", "Waste", "clear", "drop", "listed", "size_of", "waste"]
 
 PLACE = "ray/checkpoints"  # below the run folder; autokd.search.work writes there
+ERRORS = "error.txt"  # in a trial's checkpoints: what was said when it broke
 TUNE = "ray/tune"  # what Ray notes for itself; the next session begins by deleting it
 PARTS = ("confirm", "confirm/random")  # of a confirmation, each with a ledger and checkpoints of its own
 STUDY = "study.json"  # what makes a run a study, which cannot be made longer

@@ -48,6 +48,7 @@ from autokd.errors import AutokdError  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
@@ -363,7 +364,7 @@ class _Bridge:
         trial, reason = self.names[ray_id], self.reasons.get(ray_id, "its worker ended")
         if ray_id in self.errors:
             try:
-                write_text(self.run / CHECKPOINTS / trial / "error.txt", self.errors[ray_id])
+                write_text(self.run / CHECKPOINTS / trial / ERRORS, self.errors[ray_id])
             except (OSError, AutokdError):
                 pass
         if any(word in self.errors.get(ray_id, "").rpartition("Failure # ")[2] for word in _MEMORY):

@@ -27,6 +27,7 @@ from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import in_file_name, whole, write_text
+from autokd.search.kept import ERRORS, PLACE
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "prepare_teacher",
            "read_answers", "teacher_from", "write_answers"]
 
-CHECKPOINTS = "ray/checkpoints"  # below the run folder
+CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
 ANSWERS = "answers"  # likewise: which validation images a trial is right on, where that is asked for
 
@@ -116,8 +117,8 @@ class Job:
         found = self.folder / HUNG
         if self.limit is None or not found.exists() or not found.stat().st_size:
             return None
-        os.replace(found, self.folder / "error.txt")
-        return {"failed": self._too_long(), "machine": True, "log": f"{self.place}/error.txt"}
+        os.replace(found, self.folder / ERRORS)
+        return {"failed": self._too_long(), "machine": True, "log": f"{self.place}/{ERRORS}"}
 
     def step(self) -> dict[str, Any]:
         """To the next mark. Returns the report with `mark` and `checkpoint`; or `failed`, the reason, with `machine`,
@@ -229,7 +230,7 @@ class Job:
         if machine:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                log = self.folder / "error.txt"
+                log = self.folder / ERRORS
                 log.write_text(traceback.format_exc(), encoding="utf-8")
                 told["log"] = f"{self.place}/{log.name}"
             except OSError:

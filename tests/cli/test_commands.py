@@ -145,6 +145,18 @@ def test_show_tells_the_configuration_and_every_report(run, made_run: Path):
     assert code == 2 and "did you mean 't0000" in err
 
 
+def test_show_ends_with_the_last_lines_of_a_broken_trial_s_log(run, made_run: Path):
+    assert "log " not in run("show", made_run, "t00001")[1]
+    log = made_run / "ray/checkpoints/t00001/error.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(f"line {number}\n" for number in range(1, 21)))
+    words = run("show", made_run, "t00001")[1]
+    assert "error.txt, its last 15 of 20 lines:\n  line 6\n" in words and words.endswith("  line 20\n")
+    log.write_text("RuntimeError: no such layer\n")
+    assert run("show", made_run, "t00001")[1].endswith("error.txt\n  RuntimeError: no such layer\n")
+    assert json.loads(run("show", made_run, "t00001", "--json")[1])["log"] == str(log)
+
+
 def test_status_tells_the_state_of_a_run(run, made_run: Path):
     told = json.loads(run("status", made_run, "--json")[1])
     assert (told["state"], told["trials"]["done"], told["best"]["tiny"]["trial"]) == ("finished", 3, "t00000")
