@@ -51,7 +51,7 @@ from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
-from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, prepare_teacher  # noqa: E402
+from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, placed, teacher_on_ray  # noqa: E402
 
 __all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
@@ -182,7 +182,7 @@ class RayEngine:
         self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
     ) -> dict[str, dict[str, Any]]:
         """Train or load every teacher, several at a time, and measure it; by name."""
-        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(_prepare)
+        task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(teacher_on_ray)
         folder = str(Path(folder).resolve())
         self._nodes.reach(folder)
         waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
@@ -293,7 +293,7 @@ class Student(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self.job is None:
             order = json.loads(self.order)
-            self.job = Job(order, bench_of(_placed(order["bench"])))
+            self.job = Job(order, bench_of(placed(order["bench"])))
             self.job.watch()
         return {"told": json.dumps(self.job.step())}
 
@@ -487,12 +487,3 @@ def reason_of(told: str) -> str:
 
 def _short_name(trial: Any) -> str:
     return f"trial_{trial.trial_id}"
-
-
-def _placed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The workshop's settings with the device that Ray gave this process."""
-    return {"device": "cuda" if ray.get_gpu_ids() else "cpu", **settings}
-
-
-def _prepare(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
-    return prepare_teacher(_placed(bench), data, teacher, folder)

@@ -32,8 +32,8 @@ from autokd.search.kept import ERRORS, PLACE
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "prepare_teacher",
-           "read_answers", "teacher_from", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed", "prepare_teacher",
+           "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -335,6 +335,18 @@ def prepare_teacher(
         with _in_words(folder):
             write_text(note, json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str))
     return facts
+
+
+def placed(bench: dict[str, Any]) -> dict[str, Any]:
+    """The workshop's settings with the device that Ray gave this process."""
+    import ray
+
+    return {"device": "cuda" if ray.get_gpu_ids() else "cpu", **bench}
+
+
+def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+    """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune."""
+    return prepare_teacher(placed(bench), data, teacher, folder)
 
 
 @contextmanager

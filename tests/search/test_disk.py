@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from search_fakes import Bench, FakeTrial, Space, divided
@@ -19,14 +21,22 @@ HEAVY = 50_000  # bytes of a checkpoint: next to it a fake search writes little
 
 
 class HeavyTrial(FakeTrial):
+    weight = HEAVY
+
     def save(self, folder):
         super().save(folder)
-        (folder / "weights").write_bytes(b"0" * HEAVY)
+        (folder / "weights").write_bytes(b"0" * self.weight)
 
 
 class HeavyBench(Bench):
+    def __init__(self, weight=HEAVY, **settings):
+        super().__init__(**settings)
+        self.weight = weight
+
     def trial(self, config):
-        return HeavyTrial(config)
+        made = HeavyTrial(config)
+        made.weight = self.weight
+        return made
 
 
 def engine():
@@ -135,6 +145,59 @@ def test_above_the_limit_the_poorest_finished_checkpoints_go_and_the_search_ends
     gone = set(done(run)) - left
     assert max(done(run)[one]["val_top1"] for one in gone) < max(done(run)[one]["val_top1"] for one in left)
     assert sum("max_disk_gb" in text for text in said) == 1
+
+
+def test_with_rungs_the_stopped_give_way_before_what_finished_and_the_search_comes_to_its_end(tmp_path):
+    whole = searched(tmp_path / "whole", trials=24)
+    most = size_of(whole.folder) - size_of(whole.folder / "ray/checkpoints") + 5.5 * HEAVY
+    sizes = []
+
+    def look(event):
+        if event["event"] == "end":
+            sizes.append(size_of(next((tmp_path / "held").glob("fake-*"))))
+
+    run = searched(tmp_path / "held", on_event=look, trials=24, max_disk_gb=most / 1e9)
+    assert run.status()["state"] == "finished" and sum(run.status()["trials"].values()) == 24
+    assert max(sizes) <= most + HEAVY, "one checkpoint may be over until it is looked at"
+    assert size_of(run.folder) <= most
+    left = {path.name for path in (run.folder / "ray/checkpoints").iterdir() if any(path.glob("mark-*"))}
+    assert {row["trial"] for row in run.best().values()} <= left
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_on_ray_a_search_is_held_to_its_size_and_pauses_where_nothing_may_go(tmp_path, monkeypatch):
+    from autokd.search.ray_engine import RayEngine
+
+    here, weight = Path(__file__).resolve(), 1_000_000  # next to it the 0.4 MB that Ray notes are little
+    monkeypatch.setenv("PYTHONPATH", f"{here.parent}{os.pathsep}{here.parents[2]}")  # for the workers
+
+    def on_ray(begin, place, **settings):
+        engine = RayEngine({"factory": "test_disk:HeavyBench", "weight": weight})
+        return begin(place, Space(trials=12, scheduler="none", **settings), engine)
+
+    def begun(runs, space, engine):
+        return search(space, runs=runs, feasible=divided(), engine=engine)
+
+    whole = on_ray(begun, tmp_path / "whole")
+    assert len(done(whole)) == 12
+    assert size_of(whole.folder) > 12 * weight
+    run = on_ray(begun, tmp_path / "held", max_disk_gb=7 * weight / 1e9)
+    assert run.status()["state"] == "finished" and len(done(run)) == 12
+    assert 4 * weight < size_of(run.folder) <= 7.5 * weight
+    left = {path.parent.name for path in run.folder.glob("ray/checkpoints/*/mark-*")}
+    assert {row["trial"] for row in run.best().values()} <= left
+    with pytest.raises(DiskLimit) as fault:
+        on_ray(begun, tmp_path / "cut", max_disk_gb=weight / 1e9)
+    assert fault.value.exit_code == 5
+    folder = next((tmp_path / "cut").glob("fake-*"))
+    assert Run(folder).status()["state"] == "paused"
+
+    def gone_on(folder, space, engine):
+        return resume(folder, space=space, feasible=divided(), engine=engine)
+
+    made = on_ray(gone_on, folder, max_disk_gb=1.0)
+    assert made.status()["state"] == "finished" and len(done(made)) == 12
 
 
 def test_where_nothing_may_go_the_search_pauses_and_says_the_way_on(tmp_path):
