@@ -6,9 +6,8 @@
 Both sides have the same teacher (trained before the clock starts), student, ranges, trial length, rungs, number of trials at once
 and validation split; autokd begins with an empty cache. The clock runs from the start of the process: imports, Ray, first
 trials, everything. The usual way is benchmarks.baseline: OptunaSearch, ASHA, PIL views in DataLoader workers, live teacher.
-A side that does not get there within the time limit counts as the limit, and the row says so; one whose trials are used up is
-over, and counts as the limit too. A target is what about one random configuration in twenty reaches at full length, so that it
-has to be searched for: a search of some tens of trials finds it, and the first trial seldom.
+Neither side is limited in its trials. One that does not get there within the time limit counts as the limit, and the row says
+so. A target is what about one random configuration in ten reaches at full length, so that it has to be searched for.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ __all__ = ["TASKS", "Task", "measure", "seconds_to_target"]
 
 ROOT = Path(__file__).resolve().parents[1]
 FASTER = 5.0
+ENDLESS = 5000  # trials, of which the first tens matter
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,17 @@ class Task:
     name: str
     student: str
     teacher: str
-    train: int  # epochs of the teacher
+    train: int  # epochs of the teacher, which learns from all images
     target: float
     epochs: int
-    trials: int
     strength: float
     limit: float
     fraction: float = 1.0  # of the training images
 
 
 TASKS = {
-    "digits": Task("digits", "resnet8x0.5", "wrn_16_2", 12, 0.965, 6, 60, 0.5, 900.0),
-    "cifar100": Task("cifar100", "resnet8", "resnet20", 12, 0.09, 8, 40, 1.0, 1800.0, 0.05),
+    "digits": Task("digits", "resnet8x0.5", "wrn_16_2", 12, 0.96, 6, 0.5, 600.0),
+    "cifar100": Task("cifar100", "resnet8", "resnet20", 2, 0.09, 8, 1.0, 300.0, 0.05),
 }
 
 
@@ -137,8 +136,7 @@ def _teacher(task: Task, folder: Path) -> Path:
 
     recipe = RecipeConfig(lr=0.05, schedule="cosine", warmup=0.1)
     teacher = TeacherConfig(task.teacher, task.teacher, training=TeacherTraining(epochs=task.train, recipe=recipe))
-    data = replace(_data(task, folder), fraction=min(1.0, 4 * task.fraction))  # a teacher has more to learn from
-    return train_teacher(data, teacher, folder, workshop=Workshop(threads=os.cpu_count()))
+    return train_teacher(_data(task, folder), teacher, folder, workshop=Workshop(threads=os.cpu_count()))
 
 
 def _ours(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:
@@ -162,7 +160,7 @@ def _ours(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:
             },
         },
         "budgets": [{"name": "any"}],
-        "search": {"trials": task.trials, "epochs": task.epochs, "rungs": {"count": 2, "eta": 3, "grace": 0.25}, "seed": seed},
+        "search": {"trials": ENDLESS, "epochs": task.epochs, "rungs": {"count": 2, "eta": 3, "grace": 0.25}, "seed": seed},
         "resources": {"cpus": 1},
     }
 
@@ -194,7 +192,7 @@ def _usual(task: Task, seed: int, checkpoint: Path, folder: Path) -> None:
     }
     grace = max(1, round(task.epochs * 0.25))
     folder = Path(os.environ["AUTOKD_CACHE"])
-    run(_trial, domains, folder, trials=task.trials, epochs=task.epochs, seed=seed, grace=grace, callbacks=[Tell()])
+    run(_trial, domains, folder, trials=ENDLESS, epochs=task.epochs, seed=seed, grace=grace, callbacks=[Tell()])
 
 
 def _trial(config: dict[str, Any]) -> None:
@@ -264,7 +262,7 @@ def main() -> None:
 if __name__ == "__main__":
     if "--calibrate" in sys.argv:
         scores = calibrate(TASKS[sys.argv[sys.argv.index("--calibrate") + 1]], 40)
-        told = f"one in twenty reaches {scores[len(scores) // 20 - 1]:.4f}, half {scores[len(scores) // 2]:.4f}"
+        told = f"one in ten reaches {scores[len(scores) // 10 - 1]:.4f}, half {scores[len(scores) // 2]:.4f}"
         print(f"best {scores[0]:.4f}, {told}")
     else:
         main() if "--side" in sys.argv else alone(measure, __doc__)
