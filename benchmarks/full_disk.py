@@ -78,8 +78,10 @@ def child(work: Callable[[], None], said: Path, **armed: Any) -> int:
         except BaseException as fault:
             from autokd.errors import AutokdError
 
-            code = IN_WORDS if isinstance(fault, AutokdError) else OTHERWISE
-            traceback.print_exc()
+            ended = {0: 0, None: 0, 2: IN_WORDS}.get(fault.code, OTHERWISE) if isinstance(fault, SystemExit) else OTHERWISE
+            code = IN_WORDS if isinstance(fault, AutokdError) else ended
+            if code:
+                traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -116,9 +118,10 @@ def confirm(base: Path) -> None:
 
 
 def report(base: Path) -> None:
-    from autokd.search.run import Run
+    """As the command writes it: what a library raises with a file's name, it tells in words."""
+    from autokd.cli.main import main
 
-    Run(run_of(base)).report()
+    main(["report", str(run_of(base)), "--format", "html"])
 
 
 def run_of(base: Path) -> Path:
