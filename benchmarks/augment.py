@@ -4,7 +4,7 @@
     python -m benchmarks.augment --all      every policy that is a chain, at several batch sizes
 
 Both sides make the same thing from the same images: for each image a plain view (crop and flip) and an augmented one (the
-CIFAR-100 policy of JDA, then its own crop and flip), as one uint8 tensor [2B, C, H, W]. The PIL side is the way the official code
+CIFAR-100 policy of JDA, then its own crop and flip), as two uint8 tensors [B, C, H, W]. The PIL side is the way the official code
 and most loaders do it: ops of ImageOps and ImageEnhance one image after another, torchvision's RandomCrop and
 RandomHorizontalFlip on PIL images, PILToTensor. Neither side normalises, and the PIL side is not charged for worker processes.
 
@@ -68,26 +68,27 @@ PIL_OPS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 }
 
 
-def pil_way(pixels: np.ndarray, policy: Policy) -> Tensor:
-    """pixels: [B, H, W, C] uint8. Returns [2B, C, H, W] uint8, plain and augmented in turn."""
+def pil_way(pixels: np.ndarray, policy: Policy) -> tuple[Tensor, Tensor]:
+    """pixels: [B, H, W, C] uint8. Returns the plain and the augmented views, [B, C, H, W] uint8 each."""
     standard = Compose([RandomCrop(pixels.shape[1], padding=4), RandomHorizontalFlip(), PILToTensor()])
-    views = []
+    plain, augmented = [], []
     for array in pixels:
         image = Image.fromarray(array)
         changed = image
         for step in policy.steps:
             if random.random() < step.probability:
                 changed = PIL_OPS[step.op](changed, signed(step))
-        views += [standard(image), standard(changed)]
-    return torch.stack(views)
+        plain.append(standard(image))
+        augmented.append(standard(changed))
+    return torch.stack(plain), torch.stack(augmented)
 
 
 def signed(step: Step) -> float:
     return (step.magnitude or 0.0) * (random.choice((-1, 1)) if step.sign else 1)
 
 
-def batch_way(views: Views, rows: Tensor, number: int) -> Tensor:
-    return torch.cat([views.render(rows, number, False).pixels, views.render(rows, number, True).pixels])
+def batch_way(views: Views, rows: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    return views.render(rows, number, False).pixels, views.render(rows, number, True).pixels
 
 
 def images(count: int) -> np.ndarray:

@@ -27,8 +27,7 @@ def apply(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tens
 def apply_(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Tensor:
     """The same in place: images [B, C, H, W] uint8, contiguous, are overwritten and returned."""
     fired, magnitude = draws.fired.numpy(), draws.magnitude.numpy()
-    still = np.array([_neutral(op) for op in draws.ops])  # not a number where an op has no neutral magnitude
-    active = np.ascontiguousarray((fired & (magnitude != still)).T) if len(draws.ops) else fired.T
+    active = np.ascontiguousarray((fired & (magnitude != _still(draws.ops))).T) if len(draws.ops) else fired.T
     for column, op in enumerate(draws.ops):
         where = active[column].nonzero()[0]
         if not len(where) or op == "identity":
@@ -48,10 +47,10 @@ def apply_(images: Tensor, draws: Draws, attention: Tensor | None = None) -> Ten
     return images
 
 
-@lru_cache(maxsize=None)
-def _neutral(op: str) -> float:
-    still = known.neutral(op)
-    return float("nan") if still is None else float(still)
+@lru_cache(maxsize=256)
+def _still(ops: tuple[str, ...]) -> np.ndarray:
+    """The magnitude at which each op changes nothing; not a number where it has none."""
+    return np.array([np.nan if (still := known.neutral(op)) is None else still for op in ops], dtype=np.float64)
 
 
 @lru_cache(maxsize=None)

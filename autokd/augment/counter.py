@@ -7,6 +7,9 @@ whatever the images lie on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
 
 __all__ = ["keys", "splitmix", "uniform"]
@@ -26,17 +29,37 @@ def splitmix(state: np.ndarray) -> np.ndarray:
 
 def keys(seed: int, index: np.ndarray, view: np.ndarray | int) -> np.ndarray:
     """One 64-bit key for each (seed, image, view): index and view integers [B] (view may be one number). Returns uint64 [B]."""
-    key = splitmix(np.full(1, (int(seed) + _STEP) % 2**64, dtype=np.uint64))
-    for number, part in enumerate((np.asarray(view), np.asarray(index)), 2):
-        own = np.uint64(number * _STEP % 2**64)  # without a constant of its own, seed 1 view 2 would be seed 2 view 1
-        key = splitmix(key ^ splitmix(part.astype(np.int64).astype(np.uint64).reshape(-1) + own))
+    key: np.ndarray | int = _mixed(int(seed) + _STEP)
+    for number, part in enumerate((view, index), 2):
+        own = number * _STEP % 2**64  # without a constant of its own, seed 1 view 2 would be seed 2 view 1
+        if isinstance(part, np.ndarray):
+            one = splitmix(part.astype(np.int64).view(np.uint64).reshape(-1) + np.uint64(own))
+            key = splitmix(one ^ (np.uint64(key) if isinstance(key, int) else key))
+        else:
+            assert isinstance(key, int)
+            key = _mixed(key ^ _mixed(int(part) + own))
+    assert isinstance(key, np.ndarray)
     return key
 
 
-def uniform(key: np.ndarray, streams: list[int]) -> np.ndarray:
+def _mixed(state: int) -> int:
+    """The same of one integer, which Python is quicker at."""
+    state %= 2**64
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+    return state ^ state >> 31
+
+
+def uniform(key: np.ndarray, streams: Sequence[int]) -> np.ndarray:
     """Numbers in [0, 1) with 53 random bits: key uint64 [B], K stream numbers. Returns float64 [B, K].
 
     Stream k of a key is the (k + 1)-th output of the SplitMix64 generator seeded with that key.
     """
-    steps = np.array([(k + 1) * _STEP % 2**64 for k in streams], dtype=np.uint64)
-    return (splitmix(key[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    drawn = splitmix(key[:, None] + _steps(tuple(streams)))
+    drawn >>= np.uint64(11)
+    return drawn * 2.0**-53
+
+
+@lru_cache(maxsize=256)
+def _steps(streams: tuple[int, ...]) -> np.ndarray:
+    return np.array([(k + 1) * _STEP % 2**64 for k in streams], dtype=np.uint64)

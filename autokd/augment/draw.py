@@ -17,7 +17,20 @@ from autokd.augment.beta import quantile
 from autokd.augment.counter import keys, uniform
 from autokd.augment.policy import Policy, Step
 
-__all__ = ["AUGMENTED", "DRAW_VERSION", "PARTNER", "PLAIN", "Draws", "Geometry", "Mix", "draw", "draw_crop", "draw_box"]
+__all__ = [
+    "AUGMENTED",
+    "DRAW_VERSION",
+    "PARTNER",
+    "PLAIN",
+    "Draws",
+    "Geometry",
+    "Mix",
+    "draw",
+    "draw_box",
+    "draw_crop",
+    "draw_of",
+    "keys_of",
+]
 
 DRAW_VERSION = 2  # raise it whenever the same triple would give other pixels: cached signals are then made anew
 
@@ -64,7 +77,11 @@ def draw(policy: Policy, index: Tensor, view: int | Tensor, seed: int) -> Draws:
 
     index: [B] integers, the images' stable numbers. view: an integer, or [B] integers.
     """
-    key = _keys(index, view, seed)
+    return draw_of(policy, keys_of(index, view, seed))
+
+
+def draw_of(policy: Policy, key: np.ndarray) -> Draws:
+    """The same for images whose keys (`keys_of`) are at hand."""
     size, steps = len(key), policy.steps
     if policy.kind == "mix":
         step = steps[0]
@@ -130,24 +147,23 @@ def _amounts(key: np.ndarray, columns: list[tuple[Step, int]]) -> tuple[Tensor, 
     return torch.from_numpy(magnitude), torch.from_numpy(place).expand(size, len(columns), 2)
 
 
-def draw_crop(index: Tensor, view: int | Tensor, seed: int, stream: int, *, padding: int, flip: bool) -> Geometry:
+def draw_crop(key: np.ndarray, stream: int, *, padding: int, flip: bool) -> Geometry:
     """Crop offsets from -padding to padding, each as likely, and a fair coin for the flip.
 
-    stream: PLAIN, AUGMENTED or PARTNER.
+    key: [B] uint64, of the images in their view (`keys_of`). stream: PLAIN, AUGMENTED or PARTNER.
     """
-    u = uniform(_keys(index, view, seed), [stream, stream + 1, stream + 2])
+    u = uniform(key, [stream, stream + 1, stream + 2])
     offset = torch.from_numpy(np.floor(u[:, :2] * (2 * padding + 1)).astype(np.int64) - padding)
     return Geometry(offset[:, 0], offset[:, 1], torch.from_numpy((u[:, 2] < 0.5) & flip))
 
 
-def draw_box(
-    index: Tensor, view: int | Tensor, seed: int, stream: int, *, height: int, width: int, flip: bool
-) -> Geometry:
+def draw_box(key: np.ndarray, stream: int, *, height: int, width: int, flip: bool) -> Geometry:
     """A box of 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3: the first of ten attempts that fits, else the centre.
 
+    key: [B] uint64, of the images in their view (`keys_of`). stream: PLAIN, AUGMENTED or PARTNER.
     Source: torchvision.transforms.RandomResizedCrop, whose rule this is (the fallback keeps the ratio within the same limits).
     """
-    u = uniform(_keys(index, view, seed), [stream + 2, *range(stream + 8, stream + 8 + 4 * _ATTEMPTS)])
+    u = uniform(key, [stream + 2, *range(stream + 8, stream + 8 + 4 * _ATTEMPTS)])
     size = len(u)
     attempt = u[:, 1:].reshape(size, _ATTEMPTS, 4)
     area = height * width * (0.08 + 0.92 * attempt[..., 0])
@@ -172,6 +188,7 @@ def draw_box(
     return Geometry(tops, lefts, flips, heights, widths)
 
 
-def _keys(index: Tensor, view: int | Tensor, seed: int) -> np.ndarray:
+def keys_of(index: Tensor, view: int | Tensor, seed: int) -> np.ndarray:
+    """The key of each image in that view: index [B] integers, view an integer or [B] integers. Returns uint64 [B]."""
     views = view.cpu().numpy() if isinstance(view, Tensor) else view
     return keys(seed, index.cpu().numpy(), views)

@@ -11,43 +11,69 @@ from torch import Tensor
 from autokd.augment.draw import Geometry
 from autokd.augment.windows import guarded, put, runs
 
-__all__ = ["crop", "resized_crop"]
+__all__ = ["crop", "crop_rows", "reach", "resized_crop"]
 
 
 def crop(images: Tensor, geometry: Geometry, *, padding: int, buffer: Tensor | None = None) -> Tensor:
     """Cut a piece of the images' own size out of the zero-padded images, then flip it where so drawn.
 
     images: [B, C, H, W] uint8. Returns new images of the same shape. `buffer`: the longer buffer that the images lie in the
-    middle of, with at least `padding` bytes on either side (windows.guarded); they are copied into one where it is not given.
+    middle of, with at least `reach(padding, W)` bytes on either side (windows.guarded); they are copied into one where it is
+    not given.
     Source: torchvision's RandomCrop(size, padding) and RandomHorizontalFlip.
     """
-    size, channels, height, width = images.shape
+    size, length = len(images), images[0].numel() if len(images) else 0
     if not padding:
-        cut = images.clone()
-    else:
-        if buffer is None:
-            images, buffer = guarded(images, torch.arange(size, device=images.device), padding)
-        starts, masks = _places(padding, height, width)
-        place = (geometry.top + padding) * (2 * padding + 1) + geometry.left + padding  # [B]
-        plane = torch.arange(size * channels).mul_(height * width).add_((buffer.numel() - images.numel()) // 2)
-        first = starts.index_select(0, place)[:, None] + plane.view(size, channels, 1)  # [B, C, H]
-        cut = runs(buffer, first.view(-1).to(images.device), width).view_as(images)
-        cut.view(size, channels, height * width).bitwise_and_(masks.index_select(0, place)[:, None].to(images.device))
-    return _flipped(cut, geometry.flip)
+        return _flipped(images.clone(), geometry.flip)
+    if buffer is None:
+        images, buffer = guarded(images, torch.arange(size, device=images.device), reach(padding, images.shape[3]))
+    first = torch.arange(size).mul_(length).add_((buffer.numel() - images.numel()) // 2)
+    return _cut(buffer, first, images.shape[1:], geometry, padding)
+
+
+def crop_rows(pixels: Tensor, rows: Tensor, geometry: Geometry, *, padding: int) -> Tensor:
+    """The same of pixels[rows], read where they lie: images inside a large set need no copy with bytes around them.
+
+    pixels: [N, C, H, W] uint8, contiguous. rows: [B] int64 on the device of the pixels. Returns [B, C, H, W] uint8.
+    """
+    length, around = pixels[0].numel(), reach(padding, pixels.shape[3])
+    if not padding:
+        return _flipped(pixels.index_select(0, rows), geometry.flip)
+    first = rows.cpu() * length
+    if len(rows) and int(first.min()) >= around and int(first.max()) + length + around <= pixels.numel():
+        return _cut(pixels.view(-1), first, pixels.shape[1:], geometry, padding)
+    images, buffer = guarded(pixels, rows, around)
+    return crop(images, geometry, padding=padding, buffer=buffer)
+
+
+def reach(padding: int, width: int) -> int:
+    """How many bytes outside of an image its crop may read: so many rows, and as many pixels of one more."""
+    return padding * (width + 1)
+
+
+def _cut(buffer: Tensor, first: Tensor, shape: torch.Size, geometry: Geometry, padding: int) -> Tensor:
+    """Pieces of the images [C, H, W] that begin at `first` [B] in the buffer.
+
+    A piece moved by whole rows and pixels is one run of bytes: what it reads beyond its row, its plane or its image lies in the
+    padding, and is covered with zeros.
+    """
+    channels, height, width = shape
+    place = (geometry.top + padding) * (2 * padding + 1) + geometry.left + padding  # [B]
+    start = first + geometry.top * width + geometry.left
+    cut = runs(buffer, start.to(buffer.device), channels * height * width)
+    mask = _masks(padding, height, width).index_select(0, place).to(buffer.device)
+    cut.view(-1, channels, height * width).bitwise_and_(mask[:, None])
+    return _flipped(cut.view(-1, *shape), geometry.flip)
 
 
 @lru_cache(maxsize=8)
-def _places(padding: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """For each of the (2 padding + 1)^2 places of the crop: where in its plane each row begins to read, [places, H] int64
-    (rows in the padding read somewhere inside), and 255 where a pixel is not padding, [places, HW] uint8."""
+def _masks(padding: int, height: int, width: int) -> Tensor:
+    """255 where a pixel is not padding, for each of the (2 padding + 1)^2 places of the crop: [places, HW] uint8."""
     offset = torch.arange(-padding, padding + 1)
-    row = torch.arange(height) + offset[:, None]  # [2p + 1, H]
-    column = torch.arange(width) + offset[:, None]
-    starts = (row.clamp(0, height - 1) * width)[:, None] + offset[:, None]  # [2p + 1, 2p + 1, H]
+    row, column = torch.arange(height) + offset[:, None], torch.arange(width) + offset[:, None]  # [2p + 1, H], [2p + 1, W]
     upright = ((row >= 0) & (row < height)).mul(255).to(torch.uint8)
     across = ((column >= 0) & (column < width)).mul(255).to(torch.uint8)
-    masks = upright[:, None, :, None] & across[None, :, None, :]
-    return starts.flatten(0, 1), masks.flatten(0, 1).flatten(1)
+    return (upright[:, None, :, None] & across[None, :, None, :]).flatten(0, 1).flatten(1)
 
 
 def resized_crop(images: Tensor, geometry: Geometry, *, height: int, width: int) -> Tensor:

@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from autokd.augment.apply import apply_
-from autokd.augment.draw import AUGMENTED, DRAW_VERSION, PARTNER, PLAIN, Draws, Mix, draw, draw_box, draw_crop
-from autokd.augment.geometry import crop, resized_crop
+from autokd.augment.draw import AUGMENTED, DRAW_VERSION, PARTNER, PLAIN, Draws, Mix, draw_box, draw_crop, draw_of, keys_of
+from autokd.augment.geometry import crop, crop_rows, reach, resized_crop
 from autokd.augment.mix import cutmix, mixup
 from autokd.augment.policy import Policy
 from autokd.augment.windows import guarded
@@ -88,7 +89,7 @@ class Views:
                 fix="give its maps (autokd.signals.attention)",
             )
         self.attention = attention if policy.reads_attention else None
-        self.pixels, self.index, self.policy = pixels, index.cpu().long(), policy
+        self.pixels, self.index, self.policy = pixels.contiguous(), index.cpu().long(), policy
         self.padding, self.flip, self.seed = padding, flip, seed
         self.shared_geometry, self.geometry = shared_geometry, geometry
         self.size = (height, width) if size is None or geometry == "crop" else size
@@ -124,36 +125,38 @@ class Views:
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     def _render(self, rows: Tensor, view: int | Tensor, augmented: bool) -> View:
-        index = self.index[rows.cpu()]
+        key = keys_of(self.index[rows.cpu()], view, self.seed)
         here = rows.to(self.pixels.device)
         if not augmented:
-            return View(self._placed(here, index, view, PLAIN))
+            return View(self._placed(here, key, PLAIN))
         stream = PLAIN if self.shared_geometry else AUGMENTED
-        draws = draw(self.policy, index, view, self.seed)
+        draws = draw_of(self.policy, key)
         if draws.mix is not None:
-            return self._mixed(self._placed(here, index, view, stream), rows, index, view, draws.mix)
+            return self._mixed(self._placed(here, key, stream), rows, key, draws.mix)
         if self.policy.after_crop:
-            return View(apply_(self._placed(here, index, view, stream), draws))
-        return View(self._placed(here, index, view, stream, draws))
+            return View(apply_(self._placed(here, key, stream), draws))
+        return View(self._placed(here, key, stream, draws))
 
-    def _placed(
-        self, rows: Tensor, index: Tensor, view: int | Tensor, stream: int, draws: Draws | None = None
-    ) -> Tensor:
+    def _placed(self, rows: Tensor, key: np.ndarray, stream: int, draws: Draws | None = None) -> Tensor:
         """The images in `rows`, changed as drawn where anything is, then cropped and flipped."""
-        images, buffer = guarded(self.pixels, rows, self.padding)
+        place = None
+        if self.geometry == "crop":
+            place = draw_crop(key, stream, padding=self.padding, flip=self.flip)
+            if draws is None:
+                return crop_rows(self.pixels, rows, place, padding=self.padding)
+        images, buffer = guarded(self.pixels, rows, reach(self.padding, self.pixels.shape[3]))
         if draws is not None:
             apply_(images, draws, None if self.attention is None else self.attention.maps[rows])
-        if self.geometry == "crop":
-            place = draw_crop(index, view, self.seed, stream, padding=self.padding, flip=self.flip)
+        if place is not None:
             return crop(images, place, padding=self.padding, buffer=buffer)
         height, width = images.shape[-2:]
-        box = draw_box(index, view, self.seed, stream, height=height, width=width, flip=self.flip)
+        box = draw_box(key, stream, height=height, width=width, flip=self.flip)
         return resized_crop(images, box, height=self.size[0], width=self.size[1])
 
-    def _mixed(self, images: Tensor, rows: Tensor, index: Tensor, view: int | Tensor, mix: Mix) -> View:
+    def _mixed(self, images: Tensor, rows: Tensor, key: np.ndarray, mix: Mix) -> View:
         own = rows.cpu()
         other = (mix.partner * (len(self.pixels) - 1)).long()  # among the others: the own row is left out
         partner = (other + (other >= own)).to(self.pixels.device)
-        partners = self._placed(partner, index, view, PARTNER)
+        partners = self._placed(partner, key, PARTNER)
         pixels, share = {"cutmix": cutmix, "mixup": mixup}[mix.kind](images, partners, mix)
         return View(pixels, partner, share)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autokd.augment.build import build_policy
 from autokd.augment.counter import keys, splitmix, uniform
-from autokd.augment.draw import AUGMENTED, PARTNER, PLAIN, draw, draw_box, draw_crop
+from autokd.augment.draw import AUGMENTED, PARTNER, PLAIN, draw, draw_box, draw_crop, keys_of
 from autokd.augment.policy import Policy, Step
 from autokd.rooms import catalogue
 
@@ -176,7 +176,7 @@ def test_seed_and_view_are_not_interchangeable():
 
 
 def test_crops_and_flips_of_the_three_streams_differ_and_are_uniform():
-    made = {stream: draw_crop(MANY, 0, 0, stream, padding=4, flip=True) for stream in (PLAIN, AUGMENTED, PARTNER)}
+    made = {stream: draw_crop(keys_of(MANY, 0, 0), stream, padding=4, flip=True) for stream in (PLAIN, AUGMENTED, PARTNER)}
     for place in made.values():
         assert near(int(place.flip.sum()), len(MANY), 0.5)
         for offset in range(-4, 5):
@@ -185,13 +185,13 @@ def test_crops_and_flips_of_the_three_streams_differ_and_are_uniform():
         assert int(place.top.abs().max()) == 4 and int(place.left.abs().max()) == 4
     assert near(int((made[PLAIN].top == made[AUGMENTED].top).sum()), len(MANY), 1 / 9)
     assert near(int((made[PARTNER].left == made[AUGMENTED].left).sum()), len(MANY), 1 / 9)
-    still = draw_crop(MANY, 0, 0, PLAIN, padding=0, flip=False)
+    still = draw_crop(keys_of(MANY, 0, 0), PLAIN, padding=0, flip=False)
     assert not still.flip.any() and not still.top.any() and not still.left.any()
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 40), (20, 100)])
 def test_boxes_lie_inside_and_have_the_published_area_and_shape(height, width):
-    box = draw_box(MANY, 0, 0, PLAIN, height=height, width=width, flip=True)
+    box = draw_box(keys_of(MANY, 0, 0), PLAIN, height=height, width=width, flip=True)
     assert box.height is not None and box.width is not None
     assert int(box.top.min()) >= 0 and int((box.top + box.height).max()) <= height
     assert int(box.left.min()) >= 0 and int((box.left + box.width).max()) <= width

@@ -8,7 +8,7 @@ from pictures import from_pil, pictures, to_pil
 from PIL import Image
 
 from autokd.augment.build import build_policy
-from autokd.augment.draw import PLAIN, Geometry, draw_box
+from autokd.augment.draw import PLAIN, Geometry, draw_box, keys_of
 from autokd.augment.geometry import crop, resized_crop
 from autokd.augment.normalise import normalise
 from autokd.augment.views import Views
@@ -27,7 +27,7 @@ def test_a_crop_worked_by_hand():
 def test_a_resized_crop_is_within_one_level_of_pillow(size, out):
     """Pillow's antialiased bilinear with a box; its weights are rounded to 22 bits, ours to 16, and both round between passes."""
     images = pictures(60, size, seed=4)
-    box = draw_box(torch.arange(60), 1, 2, PLAIN, height=size[0], width=size[1], flip=False)
+    box = draw_box(keys_of(torch.arange(60), 1, 2), PLAIN, height=size[0], width=size[1], flip=False)
     made = resized_crop(images, box, height=out[0], width=out[1])
     assert made.shape == (60, 3, *out) and made.dtype == torch.uint8
     apart = torch.zeros(60)

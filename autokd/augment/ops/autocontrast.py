@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autokd.augment.levels import look_up
+from autokd.augment.levels import entries, places
 
 __all__ = ["autocontrast"]
 
@@ -17,9 +17,10 @@ def autocontrast(images: Tensor) -> Tensor:
     images: [n, C, H, W] uint8. Returns the same shape.
     Source: PIL.ImageOps.autocontrast with cutoff 0.
     """
-    planes = images.flatten(2)
-    low, high = planes.amin(dim=2).cpu().numpy(), planes.amax(dim=2).cpu().numpy()  # [n, C]
-    return look_up(images, torch.from_numpy(_TABLES.rows(low, high)).to(images.device))
+    planes = images.view(-1, images.shape[-2] * images.shape[-1])  # [n C, HW]
+    low, high = planes.amin(dim=1).cpu().numpy(), planes.amax(dim=1).cpu().numpy()
+    tables = torch.from_numpy(_TABLES.rows(low, high)).to(images.device)
+    return entries(tables, places(planes)).view_as(images)
 
 
 class _Tables:

@@ -20,5 +20,6 @@ def contrast(images: Tensor, magnitude: Tensor) -> Tensor:
     """
     values = images.float()
     grey = luminance(values).flatten(1)  # [n, HW]
-    mean = (grey.sum(dim=1, dtype=torch.float64) / grey.shape[1] + 0.5).floor_()
+    exact = torch.float32 if grey.shape[1] <= 2**16 else torch.float64  # sums of whole levels below 2^24 are exact
+    mean = (grey.sum(dim=1, dtype=exact).double() / grey.shape[1] + 0.5).floor_()
     return blend(values, per_image(mean, images.device), per_image(1 + magnitude, images.device))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from autokd.augment.levels import cut, histogram, look_up
+from autokd.augment.levels import entries, histogram, places
 
 __all__ = ["equalize"]
 
@@ -16,12 +17,13 @@ def equalize(images: Tensor) -> Tensor:
     images: [n, C, H, W] uint8. Returns the same shape. Whole numbers below 2^24 divide in float32 to the right whole part.
     Source: PIL.ImageOps.equalize.
     """
-    levels = images.flatten(2).long()
-    counts = histogram(levels)  # [n, C, 256]
-    upto = counts.cumsum(dim=2)
-    brightest = images.flatten(2).amax(dim=2, keepdim=True).long()
-    step = ((levels.shape[2] - counts.gather(2, brightest)) / 255).floor_()  # [n, C, 1]
-    half = (step / 2).floor_()
-    table = upto.sub_(counts).add_(half).div_(step.clamp(min=1)).clamp_(max=255)
-    same = torch.arange(256, dtype=torch.uint8, device=images.device)
-    return look_up(images, torch.where(step > 0, cut(table), same), levels)
+    planes = images.view(-1, images.shape[-2] * images.shape[-1])  # [n C, HW]
+    place = places(planes)
+    counts = histogram(place)  # [n C, 256]
+    brightest = planes.amax(dim=1, keepdim=True).long()
+    step = (planes.shape[1] - counts.gather(1, brightest)) // 255  # [n C, 1]
+    rank = counts.cumsum(dim=1).int().float().add_(step // 2).div_(step.clamp(min=1)).clamp_(max=255).cpu().numpy()
+    tables = np.zeros((len(planes), 256), dtype=np.uint8)
+    tables[:, 1:] = rank[:, :-1]  # a level's rank counts the levels below it
+    tables[(step == 0).view(-1).cpu().numpy()] = np.arange(256, dtype=np.uint8)
+    return entries(torch.from_numpy(tables).to(images.device), place).view_as(images)
