@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from autokd.augment.apply import apply_
-from autokd.augment.draw import AUGMENTED, DRAW_VERSION, PARTNER, PLAIN, Draws, Mix, draw_box, draw_crop, draw_of, keys_of
+from autokd.augment.draw import (
+    AUGMENTED,
+    DRAW_VERSION,
+    PARTNER,
+    PLAIN,
+    Draws,
+    Mix,
+    draw_box,
+    draw_crop,
+    draw_of,
+    keys_of,
+)
 from autokd.augment.geometry import crop, crop_rows, reach, resized_crop
 from autokd.augment.mix import cutmix, mixup
 from autokd.augment.policy import Policy
