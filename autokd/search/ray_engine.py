@@ -12,7 +12,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,11 @@ for _name, _value in {
     if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
         os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
 if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
-    os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow")
+    os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow,autokd.search.ray_engine")
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.tune.execution import tune_controller  # noqa: E402
 from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import ConcurrencyLimiter, Searcher  # noqa: E402
@@ -74,6 +76,7 @@ class RayEngine:
         self.cpus = 1.0
         self.workers = 1
         self._mine = False
+        self.joined = False  # a cluster that others started
         self._nodes = Nodes()
 
     def open(self, resources: Any) -> float:
@@ -101,7 +104,7 @@ class RayEngine:
                     else "a busy machine starts it slowly: try again; autokd doctor looks for what else it may be"
                 )
                 raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
-            self._mine = True
+            self._mine, self.joined = True, address is not None
         logging.getLogger("ray").setLevel(logging.ERROR)
         there = ray.cluster_resources()
         self.cpus, self.gpus, self.workers = share_of(resources, there.get("GPU", 0))
@@ -258,7 +261,8 @@ class RayEngine:
                 else None,
             ),
         )
-        tuner.fit()
+        with _ready_processes() if alone and self._mine and not self.joined else nullcontext():
+            tuner.fit()
 
     def _count(self, at_once: ConcurrencyLimiter) -> None:
         """As many trials as there is room for now: machines join and are lost."""
@@ -444,6 +448,37 @@ class _Silent(ProgressReporter):
 
     def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
         pass
+
+
+class _Plain:
+    """Tune's cache of actor classes, without environment variables of the actors' own."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Any] = {}
+
+    def get(self, trainable: Any) -> Any:
+        if trainable not in self.made:
+            self.made[trainable] = ray.remote(trainable)
+        return self.made[trainable]
+
+
+@contextmanager
+def _ready_processes() -> Iterator[None]:
+    """Let Tune's actors begin in processes that stand ready.
+
+    Tune asks for environment variables of an actor's own, so that each begins as a new process, which imports everything once
+    more; on a Ray of our own the processes have inherited what is in them. (Ray 2.60, tests/search/test_ray_start.py; where a
+    later one has no such cache, actors are new processes again.)
+    """
+    theirs = getattr(tune_controller, "_ActorClassCache", None)
+    if theirs is None:
+        yield
+        return
+    setattr(tune_controller, "_ActorClassCache", _Plain)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(tune_controller, "_ActorClassCache", theirs)  # noqa: B010
 
 
 def share_of(resources: Any, there: float) -> tuple[float, float, int]:

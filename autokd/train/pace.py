@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from autokd.files import locked, write_text
+from autokd.train.optimiser import SGD
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
 
@@ -172,7 +173,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
     """The median time of a training step, after one that is not counted."""
     model = model.to(images.device, memory_format=pace.memory_format).train()  # type: ignore[call-overload]
     run = pace.run(model)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
+    optimizer = SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
     clock = _clock(images.device)
     images = images.contiguous(memory_format=pace.memory_format)
     times = []

@@ -23,6 +23,7 @@ from autokd.files import whole
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
+from autokd.train.optimiser import SGD
 
 if TYPE_CHECKING:
     from autokd.train.workshop import Workshop
@@ -81,7 +82,7 @@ def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teache
     model = copy.deepcopy(teacher.model).train().requires_grad_(True) if joint else teacher.model
     parts: nn.Module = module.teacher_parts.train()
     trained = [*parts.parameters(), *(model.parameters() if joint else ())]
-    optimizer = torch.optim.SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)
     images = min(_IMAGES, len(loaded.pixels))
     steps = max(1, round(module.stage["epochs"] * len(loaded.pixels) / images))
     order = Order(len(loaded.pixels), images, seed=0)

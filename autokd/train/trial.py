@@ -27,6 +27,7 @@ from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
 from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
+from autokd.train.optimiser import SGD, AdamW
 from autokd.train.pace import Pace
 from autokd.train.report import Report
 from autokd.train.schedule import learning_rate
@@ -535,7 +536,7 @@ def _optimizer(
     if extra is not None:
         parameters += [p for p in extra.parameters() if p.requires_grad]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             parameters,
             lr=recipe.lr,
             momentum=recipe.momentum,
@@ -544,7 +545,7 @@ def _optimizer(
             fused=fused,
         )
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+        return AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
     raise AutokdError(f"no optimiser {recipe.optimizer!r}", fix="sgd or adamw")
 
 

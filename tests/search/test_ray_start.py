@@ -93,3 +93,50 @@ def test_a_trial_whose_last_process_ray_ended_for_memory_is_out_of_memory_and_ot
     bridge.broken("abc")
     assert heard == [("t00000", memory)]
     assert (tmp_path / CHECKPOINTS / "t00000/error.txt").read_text() == told
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_tune_s_actors_begin_in_processes_that_stand_ready(tmp_path):
+    """So much of Ray's inside is leaned on; without it the first trial waits for one more process to import everything."""
+    code = f"""
+import os, time
+from pathlib import Path
+from types import SimpleNamespace
+from ray import tune
+from autokd.search.ray_engine import RayEngine, _ready_processes
+
+
+class Told(tune.Trainable):
+    def step(self):
+        return {{"pid": os.getpid(), "done": True}}
+
+    def save_checkpoint(self, folder):
+        return None
+
+
+def ready():
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::IDLE"):
+                found.add(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+engine = RayEngine()
+engine.open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+until = time.monotonic() + 60
+while not ready() and time.monotonic() < until:
+    time.sleep(0.2)
+before = ready()
+with _ready_processes():
+    tuner = tune.Tuner(tune.with_resources(Told, {{"cpu": 1}}), run_config=tune.RunConfig(storage_path={str(tmp_path)!r}, verbose=0))
+    (result,) = tuner.fit()
+print("READY" if result.metrics["pid"] in before else "new", flush=True)
+engine.close()
+"""
+    made = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=180)
+    assert "READY" in made.stdout.split(), made.stdout + made.stderr[-2000:]
