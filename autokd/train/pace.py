@@ -26,7 +26,8 @@ from autokd.train.optimiser import SGD
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
 
-_WORTH = 0.02  # of a training's projected time may go into measuring
+_QUICK = 0.1  # of a training's steps may go into measuring, since all trials of a student share what was found,
+_WORTH = 0.02  # or as small a part of a longer one's into measuring more often, and scoring too
 _BETTER = 0.93  # a candidate has to take at most this share of the time of the one before it
 _COMPILE_SECONDS = 90.0  # what a first compilation may take; a training has to save as much
 _EVALUATION = (128, 256, 512, 1024)
@@ -82,29 +83,51 @@ def find_pace(
     shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
     paces are kept; None measures nothing.
     """
-    if folder is None or 4 * len(_candidates(device)) > _WORTH * steps:
+    if folder is None or not _worth(_QUICK, steps, device):
         return default_pace(device), ""
     path = folder / f"{machine_key(name, shape, device)}.json"
-    if (known := _read(path)) is not None:
+    if (known := _read(path, steps, device)) is not None:
         return known, ""
     with ExitStack() as alone:
         with suppress(OSError):  # where nothing can be written, every process measures for itself
             alone.enter_context(locked(path.with_suffix(".lock")))
-        if (known := _read(path)) is not None:  # another process has measured it meanwhile
+        if (known := _read(path, steps, device)) is not None:  # another process has measured it meanwhile
             return known, ""
         pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
         try:
-            write_text(path, json.dumps({"pace": asdict(pace), "name": name, **facts}, indent=1))
+            write_text(path, json.dumps({"name": name, **facts}, indent=1))
         except OSError:
             pass  # measured again next time
     return pace, f"{label or name}: {pace} ({facts['why']})"
 
 
-def _read(path: Path) -> Pace | None:
+def _worth(share: float, steps: int, device: torch.device) -> bool:
+    return 3 * (1 + len(_candidates(device))) <= share * steps
+
+
+def _read(path: Path, steps: int, device: torch.device) -> Pace | None:
+    """What was found before; None where a training of so many steps is worth looking further than was looked then."""
     try:
-        return Pace(**json.loads(path.read_text(encoding="utf-8"))["pace"])
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if facts["steps"] < steps:
+            scored = "seconds_an_image_scored" in facts or not _worth(_WORTH, steps, device)
+            if not scored or ("compiled" not in facts and _compilable(steps, facts["seconds"])):
+                return None
+        return _chosen(facts, steps)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _chosen(facts: dict[str, Any], steps: int) -> Pace:
+    """Compiled where that earns back, over so many steps, what it costs every process that trains."""
+    compiled = facts.get("compiled")
+    if compiled is not None and steps * (facts["seconds"] - facts["seconds_compiled"]) > _COMPILE_SECONDS:
+        return Pace(**compiled)
+    return Pace(**facts["pace"])
+
+
+def _compilable(steps: int, seconds: float) -> bool:
+    return steps * seconds > 10 * _COMPILE_SECONDS  # a tenth faster pays it back
 
 
 def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
@@ -117,39 +140,49 @@ def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
 def measure_pace(
     build: Callable[[], nn.Module], *, shape: tuple[int, int, int, int], steps: int, device: torch.device
 ) -> tuple[Pace, dict[str, Any]]:
-    """Time training steps and scoring on random images; a candidate is taken where it is clearly faster than what there is.
+    """Time training steps, and scoring where there are many, on random images; a candidate is taken where it is clearly
+    faster than what there is.
 
-    Returns the pace, and what was measured, in seconds, with `why`, a few words.
+    Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation that
+    would be worth it, and `why`, a few words.
     """
-    pace = default_pace(device)
+    pace, thorough = default_pace(device), _worth(_WORTH, steps, device)
+    repeats = 3 if thorough else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         images = torch.randn(shape, device=device)
         labels = torch.zeros(shape[0], dtype=torch.long, device=device)
         first = _step_seconds(build(), pace, images, labels, repeats=2)
-        facts: dict[str, Any] = {"seconds_a_step": {str(pace): first}}
+        facts: dict[str, Any] = {"steps": steps, "seconds_a_step": {str(pace): first}}
         best = first
         for change in _candidates(device):
             candidate = replace(pace, **change)
-            took = _step_seconds(build(), candidate, images, labels)
+            took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
             facts["seconds_a_step"][str(candidate)] = took
             if took < _BETTER * best:
                 pace, best = candidate, took
-        plain, gain = pace, 0.0
-        for change in _compilations(device) if steps * best > 10 * _COMPILE_SECONDS else ():  # a tenth faster pays it back
-            candidate = replace(plain, **change)
-            try:
-                took = _step_seconds(build(), candidate, images, labels)
-            except Exception as fault:  # no compiler on this machine, or a network it cannot take
-                facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
-                continue
-            facts["seconds_a_step"][str(candidate)] = took
-            saved = best - took
-            if steps * (gain + saved) > _COMPILE_SECONDS and saved > 0:
-                pace, best, gain = candidate, took, gain + saved
-        evaluation = _scoring(build(), pace, shape, device)
-        facts["seconds_an_image_scored"] = evaluation
-        pace = replace(pace, evaluation=min(evaluation, key=lambda count: evaluation[count]))
+        plain, facts["seconds"], gain = pace, best, 0.0
+        if _compilable(steps, best):
+            facts["compiled"] = None
+            for change in _compilations(device):
+                candidate = replace(plain, **change)
+                try:
+                    took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
+                except Exception as fault:  # no compiler on this machine, or a network it cannot take
+                    facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
+                    continue
+                facts["seconds_a_step"][str(candidate)] = took
+                saved = best - took
+                if steps * (gain + saved) > _COMPILE_SECONDS and saved > 0:
+                    pace, best, gain = candidate, took, gain + saved
+        evaluation = plain.evaluation
+        if thorough:
+            facts["seconds_an_image_scored"] = scored = _scoring(build(), plain, shape, device)
+            evaluation = min(scored, key=lambda count: scored[count])
+        pace, plain = replace(pace, evaluation=evaluation), replace(plain, evaluation=evaluation)
+        facts["pace"] = asdict(plain)
+        if pace != plain:
+            facts |= {"compiled": asdict(pace), "seconds_compiled": best}
     return pace, {**facts, "why": f"measured: {1000 * best:.1f} ms a step, {1000 * first:.1f} by default"}
 
 

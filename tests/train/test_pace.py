@@ -67,6 +67,42 @@ def test_it_is_measured_once_told_once_and_kept(tmp_path):
     assert find_pace(never, "x", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path) == (pace, "")
 
 
+def test_a_short_training_measures_less_and_a_longer_one_looks_again(monkeypatch, tmp_path, no_bf16):
+    """A tenth of a training's steps for nine of measuring; a fiftieth for more of them, and for scoring."""
+    asked = []
+    monkeypatch.setattr(module, "_step_seconds", lambda model, pace, *_, repeats=3: asked.append(repeats) or 1e-3)
+
+    def ask(steps, build=small):
+        return find_pace(build, "x", shape=SHAPE, steps=steps, device=CPU, folder=tmp_path)
+
+    def kept():
+        (file,) = tmp_path.glob("*.json")
+        return json.loads(file.read_text())
+
+    assert ask(89, never) == (default_pace(CPU), "")
+    assert "measured" in ask(90)[1] and asked == [2, 2, 2]
+    assert "seconds_an_image_scored" not in kept() and kept()["steps"] == 90
+    assert ask(449, never)[1] == ask(90, never)[1] == ""
+    assert "measured" in ask(450)[1] and asked[3:] == [2, 3, 3]
+    assert "seconds_an_image_scored" in kept()
+    assert ask(90, never)[0] == ask(100_000, never)[0]  # at 1 ms a step nothing earns a compilation back
+
+
+def test_what_a_long_training_compiles_a_short_one_leaves_plain(monkeypatch, tmp_path, no_bf16):
+    """At 1 s a step and 0.5 s compiled, 90 s are earned back after 180 steps, and 900 s are looked for."""
+    table = {(True, False, False): 1.0, (False, False, False): 1.0, (True, False, True): 0.5}
+    monkeypatch.setattr(module, "_step_seconds", timed(table))
+
+    def ask(steps, build=small):
+        return find_pace(build, "x", shape=SHAPE, steps=steps, device=CPU, folder=tmp_path)
+
+    assert not ask(600)[0].compiled  # nobody has looked
+    pace, told = ask(1000)
+    assert pace.compiled and "measured" in told
+    assert ask(2000, never) == (pace, "") and ask(181, never)[0].compiled
+    assert ask(180, never)[0] == replace(pace, compiled=False)
+
+
 def test_a_damaged_file_is_measured_again(tmp_path):
     (tmp_path / f"{machine_key('x', SHAPE, CPU)}.json").write_text("{")
     _, told = find_pace(small, "x", shape=SHAPE, steps=1000, device=CPU, folder=tmp_path)
