@@ -47,6 +47,8 @@ def find_run(word: str | None, folder: Path) -> Path:
         raise AutokdError(
             f"no runs in {folder}", fix="start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR"
         )
+    if not word.strip():  # as from a shell's variable that was never set: not the newest run, and not all of them
+        raise AutokdError("the name of a run is empty", fix="name one, or leave the word out for the newest")
     path = Path(word)
     if (path / _LEDGER).is_file():
         return path

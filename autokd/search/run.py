@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
-from autokd.files import cache_root, full_disk, uncollected, write_text
+from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
 from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
@@ -470,14 +470,14 @@ def _session(
 
 
 def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
-    """Teachers of earlier sessions whose weights still lie where they lay."""
+    """Teachers of earlier sessions whose weights still lie where they lay, as they were written."""
     from autokd.search.work import teacher_from
 
     found = {}
     for event in past:
         if event["event"] == "teacher":
             checkpoint = event["config"].get("checkpoint")
-            if checkpoint is None or Path(checkpoint).exists():
+            if checkpoint is None or (Path(checkpoint).exists() and vouched(Path(checkpoint))):
                 found[event["teacher"]] = teacher_from(event["config"])
     return found
 

@@ -93,6 +93,7 @@ class Job:
         self.began = time.monotonic()
         self.trial: Any = None
         self.next = 0
+        self.notes: list[str] = []  # what a person should hear with the next report
 
     def watch(self) -> None:
         """End this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
@@ -156,16 +157,17 @@ class Job:
     def _open(self) -> dict[str, Any] | None:
         """Build the trial, at its newest checkpoint where there is one; then also the report made there."""
         for path in sorted(self.folder.glob("mark-*"), reverse=True):
+            self.trial = self.bench.trial(self.config, **self.parallel)
             try:
                 told = json.loads((path / "report.json").read_text(encoding="utf-8"))
-                self.trial = self.bench.trial(self.config, **self.parallel)
                 self.trial.load(path)
-            except (TrialFailed, AutokdError):
-                raise
-            except Exception:  # damaged: what came before it, or the beginning, will do
+                self.next = told["mark"] + 1
+            except Exception as fault:
+                if not _damaged(fault):
+                    raise
+                self.notes.append(f"{self.folder.name}: its checkpoint {path.name} is damaged, and it goes on from before that")
                 shutil.rmtree(path, ignore_errors=True)
                 continue
-            self.next = told["mark"] + 1
             if self.next > len(self.marks):
                 continue
             return told
@@ -204,7 +206,8 @@ class Job:
             self._unwatch()
         elif self.limit is not None and time.monotonic() - self.began > self.limit:
             return self._failed(self._too_long(), machine=True)
-        news = self.bench.news() if hasattr(self.bench, "news") else []
+        news = [*self.notes, *(self.bench.news() if hasattr(self.bench, "news") else [])]
+        self.notes = []
         return {**told, "decisions": news} if news else told
 
     def _keep(self, name: str, told: dict[str, Any]) -> None:
@@ -246,6 +249,17 @@ def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) ->
     return AutokdError(
         reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
     )
+
+
+def _damaged(fault: BaseException | None) -> bool:
+    """Whether a checkpoint that could not be taken is to blame itself, and not memory, GPU or disk: it may go then."""
+    while fault is not None:
+        if isinstance(fault, (MemoryError, TrialFailed)) or type(fault).__name__ == "OutOfMemoryError":
+            return False
+        if "CUDA error" in str(fault) or (isinstance(fault, OSError) and not isinstance(fault, FileNotFoundError)):
+            return False
+        fault = fault.__cause__
+    return True
 
 
 def _disk_is_full(fault: Exception, folder: Path) -> bool:
