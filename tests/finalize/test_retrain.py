@@ -148,6 +148,18 @@ def test_a_repetition_trains_nothing_twice_and_its_look_is_counted(folder: Path,
     assert "2 times" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("damage", [".safetensors", ".json"])
+def test_a_training_that_is_no_longer_as_it_was_written_is_made_again(folder: Path, bench: Workshop, damage: str):
+    first = finalize(folder, workshop=bench, budgets=["tiny"])["tiny"].metrics
+    path = next(path for path in (folder / "trained").iterdir() if path.suffix == damage)
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 128]) + good[len(good) // 2 + 1 :])
+    heard: list[dict[str, Any]] = []
+    again = finalize(folder, workshop=bench, budgets=["tiny"], on_event=heard.append)["tiny"].metrics
+    assert sum("was trained before" in event["text"] for event in heard) == 1  # the other seed
+    assert again["test"] == first["test"] and again["weights"]["sha256"] == first["weights"]["sha256"]
+
+
 def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(folder: Path, bench: Workshop, tmp_path: Path):
     from autokd.finalize.training import train
 
