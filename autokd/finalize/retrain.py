@@ -240,8 +240,9 @@ def _settings(
     if asked.train_on not in TRAIN_ON:
         fix = f"one of: {', '.join(TRAIN_ON)}{did_you_mean(asked.train_on, TRAIN_ON)}"
         raise AutokdError(f"students are not trained on {asked.train_on!r}", fix=fix)
-    if asked.seeds < 1 or (asked.epochs is not None and not asked.epochs > 0):
-        raise AutokdError("a student needs at least one seed and a length above 0", fix="--seeds 3 --epochs 240")
+    if not 1 <= asked.seeds <= 1000 or (asked.epochs is not None and not 0 < asked.epochs <= 1e6):
+        told = "a student needs at least one seed (1000 at most) and a length above 0 (a million epochs at most)"
+        raise AutokdError(told, fix="--seeds 3 --epochs 240")
     if not 0 < asked.target <= 1:
         raise AutokdError(f"no share of answers is {asked.target:g}", fix="--target 0.99: above 0, at most 1")
     if register is not None and "onnx" not in asked.formats:

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,7 @@ class Job:
         if self.limit is not None and self.hung is None and not (left.exists() and left.stat().st_size):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.hung = open(left, "w", encoding="utf-8")  # noqa: SIM115
-            faulthandler.dump_traceback_later(self.limit, exit=True, file=self.hung)
+            faulthandler.dump_traceback_later(min(self.limit, threading.TIMEOUT_MAX), exit=True, file=self.hung)
 
     def _unwatch(self) -> None:
         if self.hung is not None:

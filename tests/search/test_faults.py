@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from test_run import again, run_of, what_happened
 from autokd.errors import AutokdError
 from autokd.search.brain import Proposal
 from autokd.search.inline_engine import InlineEngine
-from autokd.search.run import Run, search
+from autokd.search.run import Run, resume, search
 from autokd.search.work import Job, order_of
 from autokd.track.ledger import FILE, read_events
 
@@ -37,6 +39,20 @@ class Greedy(FakeTrial):
 class GreedyBench(Bench):
     def trial(self, config):
         return Greedy(config)
+
+
+class Paused(Greedy):
+    """Likewise, and Ctrl-C is pressed just before."""
+
+    def advance(self, images):
+        if self.config.student.name == "large" and Greedy.left > 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().advance(images)
+
+
+class PausedBench(Bench):
+    def trial(self, config):
+        return Paused(config)
 
 
 class Brimming(FakeTrial):
@@ -77,6 +93,16 @@ def test_a_trial_out_of_memory_is_run_once_more_with_a_larger_share_and_its_peak
     assert told["share"] == 2.0 and told["peak"] > 2**20 and "MiB" in told["reason"]
     assert next(e for e in events_of(run.folder, "end") if e["trial"] == told["trial"])["status"] in ("done", "stopped")
     assert run.status()["trials"]["failed"] == 0 and sum(run.status()["trials"].values()) == 12
+
+
+def test_a_trial_that_runs_out_of_memory_during_a_pause_is_run_once_more_by_the_resume(tmp_path):
+    Greedy.left = 1
+    run = searched(tmp_path, "PausedBench")
+    (told,) = events_of(run.folder, "requeue")
+    assert run.status()["state"] == "paused" and run.status()["trials"]["failed"] == 0
+    made = resume(run.folder, space=Space(), feasible=divided(), engine=InlineEngine({"factory": f"{__name__}:GreedyBench"}))
+    assert made.status()["state"] == "finished" and made.status()["trials"]["failed"] == 0
+    assert told["trial"] in {event["trial"] for event in events_of(run.folder, "end")}
 
 
 def test_a_trial_that_does_not_fit_the_second_time_either_fails(tmp_path):
