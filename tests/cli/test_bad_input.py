@@ -42,7 +42,7 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(refused, command
     assert "no run 'mode-20260101'" in said and made_run.name in said
 
 
-@pytest.mark.parametrize("command", ["report", "status", "resume", "finalize", "confirm", "pause", "simulate", "ui", "runs prune"])
+@pytest.mark.parametrize("command", "report status resume finalize confirm pause simulate ui".split() + ["runs prune"])
 def test_an_empty_name_is_not_the_newest_run_nor_all_of_them(refused, command: str, made_run: Path):
     before = sorted(made_run.rglob("*"))
     for name in ("", " "):  # "$RUN" where nothing set it

@@ -135,7 +135,10 @@ def test_a_ledger_from_before_the_checksums_is_read_and_gone_on_with(tmp_path):
         list(read_events(path))
 
 
-@pytest.mark.parametrize("line", ['{"event": "trial"}', '{"event": "end", "trial": "t0"}', '{"event": "close", "status": 3}', "[" * 9999])
+SHORT = ['{"event": "trial"}', '{"event": "end", "trial": "t0"}', '{"event": "close", "status": 3}', "[" * 9999]
+
+
+@pytest.mark.parametrize("line", SHORT)
 def test_a_line_without_a_checksum_that_says_too_little_is_told(tmp_path, line):
     path = tmp_path / "ledger.jsonl"
     path.write_text(f"{line}\n")
