@@ -666,7 +666,8 @@ def _budget_of(text: str) -> tuple[str, list[str]]:
     """ "tiny:macs=20M,params=1M" as ("tiny", ["macs=20M", "params=1M"])."""
     name, _, rest = text.partition(":")
     limits = [one.strip() for one in rest.split(",") if one.strip()]
-    if not name.strip() or "." in name or not limits or not all("=" in one for one in limits):
+    sides = [side.strip() for one in limits for side in one.partition("=")]
+    if not name.strip() or "." in name or not limits or not all(sides):
         fix = "for example --add-budget small:macs=20M,params=1M"
         raise AutokdError("this is no budget", where=f"--add-budget {text}", fix=fix)
     return name.strip(), limits

@@ -203,6 +203,13 @@ def test_a_trial_that_takes_too_long_fails_and_says_so(tmp_path):
     assert not list(run.folder.glob("ray/checkpoints/*/hung.txt"))
 
 
+def test_a_limit_longer_than_any_clock_can_wait_is_no_fault(tmp_path):
+    job = Job({**order_for(tmp_path), "seconds": 3600 * 1e308}, PickyBench())
+    job.watch()
+    assert job.step()["mark"] == 0
+    job.close()
+
+
 HANGS = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
