@@ -113,9 +113,10 @@ def resume(base: Path, **changes: Any) -> None:
 
 
 def confirm(base: Path) -> None:
+    from autokd.config.sections import ConfirmSettings
     from autokd.search.run import Run
 
-    Run(run_of(base)).confirm(top=1, seeds=2, controls=[], engine="inline")
+    Run(run_of(base)).confirm(settings=ConfirmSettings(top=1, seeds=2, controls=[]), engine="inline")
 
 
 def report(base: Path) -> None:
@@ -149,6 +150,9 @@ def happened(base: Path) -> list[tuple[Any, ...]]:
                 told.append(tuple(event[key] for key in ("trial", "mark", "val_top1", "val_loss", "train_loss", "decision")))
             elif event["event"] == "end":
                 told.append((event["trial"], event["status"]))
+    if (run_of(base) / "confirm.json").exists():
+        confirmed = json.loads((run_of(base) / "confirm.json").read_text(encoding="utf-8"))
+        told += [(name, one["chosen"]) for name, one in confirmed["budgets"].items()] + [(confirmed["state"],)]
     for path in sorted(run_of(base).glob("final/*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
         told.append((metrics["budget"], metrics["test"]["mean"], sorted(metrics["exports"]), metrics["weights"]["sha256"]))

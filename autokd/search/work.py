@@ -33,8 +33,8 @@ from autokd.search.kept import ERRORS, PLACE
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed", "prepare_teacher",
-           "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed",
+           "prepare_teacher", "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -243,11 +243,15 @@ class Job:
         return told
 
 
-def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> AutokdError:
+class DiskFull(AutokdError):
+    """The disk is full; what was under way stays unfinished."""
+
+
+def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> DiskFull:
     """What ends a search that could not write: what was under way stays unfinished, and a resume takes it up. told: what a
     trial's job said, or the fault itself."""
     reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
-    return AutokdError(
+    return DiskFull(
         reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
     )
 
