@@ -120,9 +120,9 @@ def _alone(folder: Path) -> Iterator[None]:
         full = full_disk(fault)
         if full is None:
             raise
-        place = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
+        what = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
         fix = f"finished trainings are kept; make room, then go on: autokd finalize {folder}"
-        raise AutokdError(f"the disk is full: {place}", where=str(folder), fix=fix) from fault
+        raise AutokdError(f"the disk is full: {what}", where=str(folder), fix=fix) from fault
 
 
 def _outside(

@@ -194,6 +194,8 @@ def _read_part(path: Path) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         missing = [name for name in COLUMNS if name not in table.column_names]
+        if missing and (other := set(table.column_names) - set(COLUMNS)):  # older and newer at once: a name was damaged
+            raise ValueError(f"it has a column {min(other)!r} in the place of {missing[0]!r}")
         for name in missing:
             table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
         return table.select(list(COLUMNS)).cast(schema)

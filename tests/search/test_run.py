@@ -205,6 +205,32 @@ def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path):
     assert what_happened(run.folder) == what_happened(run_of(tmp_path / "whole").folder)
 
 
+def test_a_resume_writes_a_damaged_table_anew_from_the_ledger(tmp_path):
+    run = run_of(tmp_path, trials=5)
+    rows = run.trials.drop_columns("version")
+    (part,) = (run.folder / "trials.parquet").glob("*.parquet")
+    damaged = bytearray(part.read_bytes())
+    damaged[damaged.index(b"val_top1")] ^= 2  # the name of a column: without it every score would be missing
+    part.write_bytes(damaged)
+    with pytest.raises(AutokdError, match=r"this part of the result table is damaged(.|\n)*autokd resume"):
+        read_table(run.folder)
+    assert again(run.folder, Space(trials=5)).trials.drop_columns("version").equals(rows)
+
+
+def test_a_damaged_ledger_is_named_and_nothing_of_the_run_is_touched(tmp_path):
+    run = run_of(tmp_path, trials=3)
+    ledger = run.folder / FILE
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    number = next(n for n, line in enumerate(lines) if b'"val_top1":0.' in line)
+    lines[number] = lines[number].replace(b'"val_top1":0.', b'"val_top1":1.')  # a better score than it had
+    ledger.write_bytes(b"".join(lines))
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    for act in (lambda: again(run.folder, Space(trials=9)), run.status):
+        with pytest.raises(AutokdError, match=f"{FILE}:{number + 1}: this line of the ledger is not as it was written"):
+            act()
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"} == before
+
+
 def test_what_a_resume_refuses_leaves_the_run_as_it_was(tmp_path):
     from autokd.search.feasible import feasible
 

@@ -125,6 +125,17 @@ def test_a_flipped_bit_of_a_part_is_told_and_never_read_as_a_number(tmp_path):
     assert told > len(whole) / 37 / 2
 
 
+def test_a_column_whose_name_was_damaged_is_not_taken_for_one_that_an_older_table_lacks(tmp_path):
+    Table(tmp_path, every=0).append(row("a", val_top1=0.5))
+    part = next((tmp_path / "trials.parquet").glob("*.parquet"))
+    old = pq.read_table(part).drop_columns(["val_top1"])
+    pq.write_table(old, part)
+    assert read_table(tmp_path)["val_top1"].to_pylist() == [None]
+    pq.write_table(old.append_column("val_tmp1", [[0.5]]), part)
+    with pytest.raises(AutokdError, match="it has a column 'val_tmp1' in the place of 'val_top1'"):
+        read_table(tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1", None])
 def test_damaged_parts_and_foreign_files_are_rebuilt_by_whoever_writes_next(tmp_path, content):
     Table(tmp_path, every=0).append(row("a"))
