@@ -231,10 +231,13 @@ def _number(name: str) -> int:
 
 def _last_version(path: Path) -> int:
     """-1 where the part is damaged: it is about to be rebuilt."""
+    import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     try:
-        versions = _read_part(path)["version"]
-    except AutokdError:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            newest = pc.max(file.read(columns=["version"])["version"]).as_py()
+    except (pa.ArrowException, OSError, ValueError, KeyError):
         return -1
-    return pc.max(versions).as_py() or 0 if len(versions) else -1
+    return newest if isinstance(newest, int) and 0 <= newest < 2**62 else -1
