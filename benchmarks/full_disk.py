@@ -40,7 +40,8 @@ budgets:
 search: {trials: 3, epochs: 0.3, rungs: {count: 1}}
 tracking: {mlflow: false}
 """
-STAGES = ("search", "tracked", "confirm", "report")
+STAGES = ("search", "tracked", "confirm", "report", "finalize")
+FINISHED = ("confirm", "report", "finalize")  # stages that begin with a finished search
 IN_WORDS, OTHERWISE = 2, 3  # how a child ended that could not write
 
 
@@ -112,9 +113,10 @@ def resume(base: Path, **changes: Any) -> None:
 
 
 def confirm(base: Path) -> None:
+    from autokd.config.sections import ConfirmSettings
     from autokd.search.run import Run
 
-    Run(run_of(base)).confirm(top=1, seeds=2, controls=[], engine="inline")
+    Run(run_of(base)).confirm(settings=ConfirmSettings(top=1, seeds=2, controls=[]), engine="inline")
 
 
 def report(base: Path) -> None:
@@ -124,13 +126,19 @@ def report(base: Path) -> None:
     main(["report", str(run_of(base)), "--format", "html"])
 
 
+def finalize(base: Path) -> None:
+    from autokd.search.run import Run
+
+    Run(run_of(base)).finalize(seeds=1, epochs=0.3, formats=["safetensors", "onnx"])
+
+
 def run_of(base: Path) -> Path:
     (found,) = [path.parent for path in (base / "runs").glob("*/ledger.jsonl")]
     return found
 
 
 def happened(base: Path) -> list[tuple[Any, ...]]:
-    """What the search and its confirmation tried and measured, less clocks and paths."""
+    """What the search, its confirmation and its end tried and measured, less clocks and paths."""
     from autokd.track.ledger import read_events
 
     told: list[tuple[Any, ...]] = []
@@ -142,12 +150,19 @@ def happened(base: Path) -> list[tuple[Any, ...]]:
                 told.append(tuple(event[key] for key in ("trial", "mark", "val_top1", "val_loss", "train_loss", "decision")))
             elif event["event"] == "end":
                 told.append((event["trial"], event["status"]))
+    if (run_of(base) / "confirm.json").exists():
+        confirmed = json.loads((run_of(base) / "confirm.json").read_text(encoding="utf-8"))
+        told += [(name, one["chosen"]) for name, one in confirmed["budgets"].items()] + [(confirmed["state"],)]
+    for path in sorted(run_of(base).glob("final/*/metrics.json")):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        told.append((metrics["budget"], metrics["test"]["mean"], sorted(metrics["exports"]), metrics["weights"]["sha256"]))
     return told
 
 
 def torn(base: Path) -> list[str]:
     """Files that cannot be read whole. A ledger's last line may be torn: whoever reads it leaves that out."""
     import numpy as np
+    import onnx
     import pyarrow.parquet as pq
     import torch
     from safetensors.torch import load_file
@@ -164,10 +179,12 @@ def torn(base: Path) -> list[str]:
 
     readers: dict[str, Callable[[Path], Any]] = {
         ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
-        ".jsonl": lambda path: list(read_events(path)),
+        ".jsonl": lambda path: list(read_events(path)) if path.name == "ledger.jsonl" else lines(path),
         ".journal": lines,
         ".parquet": table,
         ".npy": lambda path: np.load(path, allow_pickle=False),
+        ".npz": lambda path: dict(np.load(path, allow_pickle=False)),
+        ".onnx": lambda path: onnx.checker.check_model(onnx.load(path)),
         ".safetensors": load_file,
         ".pt": lambda path: torch.load(path, weights_only=True),
         ".html": lambda path: path.read_text(encoding="utf-8").rstrip().endswith("</html>") or 1 / 0,
@@ -219,14 +236,16 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Try every site of one stage. Returns counts, and what did not hold."""
     tracked = name == "tracked"
     changes: dict[str, Any] = {"tracking.mlflow": "true"} if tracked else {}
-    work: Callable[[Path], None] = {"confirm": confirm, "report": report}.get(name, lambda base: search(base, **changes))
-    again: Callable[[Path], None] = work if name in ("confirm", "report") else lambda base: resume(base, **changes)
+    work: Callable[[Path], None] = {"confirm": confirm, "report": report, "finalize": finalize}.get(
+        name, lambda base: search(base, **changes)
+    )
+    again: Callable[[Path], None] = work if name in FINISHED else lambda base: resume(base, **changes)
     said, log, base = home / "said.txt", home / "writes.txt", home / "base"
 
     def begin() -> None:
         shutil.rmtree(base, ignore_errors=True)
         base.mkdir()
-        if name in ("confirm", "report"):
+        if name in FINISHED:
             shutil.copytree(home / "finished", base, dirs_exist_ok=True)
         elif tracked and (home / "store").exists():
             shutil.copytree(home / "store", base / "runs")
@@ -236,7 +255,7 @@ def stage(name: str, home: Path, asked: argparse.Namespace) -> dict[str, Any]:
         if code:
             raise SystemExit(f"{what} ended with {code}\n{said.read_text(errors='replace')}")
 
-    if name in ("confirm", "report") and not (home / "finished").exists():
+    if name in FINISHED and not (home / "finished").exists():
         os.environ["AUTOKD_CACHE"] = str(base / "cache")
         shutil.rmtree(base, ignore_errors=True)
         must(child(lambda: search(base), said), "the search")
@@ -322,7 +341,8 @@ def preload() -> None:
     torch.set_num_threads(1)
     for name in ("autokd.train.workshop", "autokd.train.trial", "autokd.train.teachers", "autokd.search.brain",
                  "autokd.search.run", "autokd.search.confirm",
-                 "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page",
+                 "autokd.search.inline_engine", "autokd.search.work", "autokd.report.run_page", "autokd.finalize.retrain",
+                 "autokd.finalize.finish", "onnx", "onnxruntime", "onnxscript",
                  "autokd.signals.cache", "autokd.track.mlflow_log", "mlflow.tracking", "pyarrow.parquet", "sklearn.datasets",
                  "safetensors.torch"):  # fmt: skip
         importlib.import_module(name)

@@ -21,8 +21,8 @@ __all__ = ["confirm"]
 def confirm(
     run: RunName = None,
     runs: Runs = Path("runs"),
-    top: Annotated[int | None, typer.Option("--top", min=1, help="Candidates of each budget.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=2, help="Fresh seeds of each, at most.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, max=1000, help="Candidates of each budget.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=2, max=1000, help="Fresh seeds of each, at most.")] = None,
     prefer: Annotated[
         str | None, typer.Option("--prefer", metavar="cheapest|accurate", help="Among those as good as the best.")
     ] = None,

@@ -28,6 +28,7 @@ from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
 from autokd.errors import AutokdError
+from autokd.files import full_disk
 
 __all__ = ["app", "main"]
 
@@ -107,13 +108,16 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
         print(f"autokd: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except Exception as error:
         if isinstance(error, BrokenPipeError):  # `autokd … | head`
             sys.stderr.close()
             sys.exit(141)
-        if error.filename is None:
+        full = full_disk(error)  # also where a library made something else of it
+        told = full or error
+        if not isinstance(told, OSError) or (full is None and told.filename is None):
             raise
-        print(f"autokd: {error.filename}: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        where = f"{told.filename}: " if told.filename is not None else ""
+        print(f"autokd: {where}{(told.strerror or str(told)).lower()}", file=sys.stderr)
         sys.exit(2)
 
 

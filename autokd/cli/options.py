@@ -31,8 +31,10 @@ _LEDGER = "ledger.jsonl"  # what makes a folder a run
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """Every run below `folder`, the newest first."""
+    """Every run below `folder`, the newest first; none where there is no such folder. Raises AutokdError where it is a file."""
     if not folder.is_dir():
+        if folder.exists():
+            raise AutokdError("this is no folder", where=str(folder), fix="name the folder of the runs: --runs DIR")
         return []
     found = [path for path in folder.iterdir() if (path / _LEDGER).is_file()]
     return sorted(found, key=lambda path: os.stat(path / _LEDGER).st_mtime, reverse=True)
@@ -47,6 +49,8 @@ def find_run(word: str | None, folder: Path) -> Path:
         raise AutokdError(
             f"no runs in {folder}", fix="start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR"
         )
+    if not word.strip():  # as from a shell's variable that was never set: not the newest run, and not all of them
+        raise AutokdError("the name of a run is empty", fix="name one, or leave the word out for the newest")
     path = Path(word)
     if (path / _LEDGER).is_file():
         return path

@@ -212,7 +212,7 @@ def finalize(
     epochs: Annotated[
         float | None, typer.Option("--epochs", min=0.01, help="Full length; the space's own where left out.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Trainings of each student.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, max=1000, help="Trainings of each student.")] = None,
     train_on: Annotated[
         str | None,
         typer.Option("--train-on", metavar="train|train+validation", help="Which images the students train on."),

@@ -77,7 +77,8 @@ class Reader:
             what = "the file is empty" if values is None or values == {} else "a search space is a mapping"
             self.tell((), what, f"its sections: {', '.join(SpaceFile.model_fields)}")
             return None
-        file, wrong = self._validate({key: value for key, value in values.items() if value is not None})
+        said = {key: value for key, value in values.items() if value is not None or key not in SpaceFile.model_fields}
+        file, wrong = self._validate(said)
         tree = parse_tree(values.get("space"), ("space",), self.tell)
         data = self._data(None if "data" in wrong else file.data)
         teachers = self._teachers(file)

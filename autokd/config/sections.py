@@ -88,6 +88,7 @@ Size = Annotated[Amount, BeforeValidator(_limit(size)), WithJsonSchema(_SIZE)]
 Time = Annotated[Amount, BeforeValidator(_limit(milliseconds)), WithJsonSchema(_TIME)]
 Whole = Annotated[int, BeforeValidator(_count), WithJsonSchema(_WHOLE)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]  # epochs; more than that is a slip of the finger
 Statistics = Annotated[tuple[float, ...], BeforeValidator(_sequence), Field(min_length=1)]
 
 
@@ -121,7 +122,7 @@ class TrainSection(Section):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)  # the recipe's keys are checked by their limits
 
-    epochs: Annotated[Whole, Field(ge=1)] = 240
+    epochs: Annotated[Whole, Field(ge=1, le=1_000_000)] = 240
     seed: int = 0
     policy: Any = "none"
     ratio: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -195,7 +196,7 @@ class BudgetSection(Section):
 class Rungs(Section):
     """When trials are compared: `count` times before the end, first at a share `grace` of the full length; 1 in `eta` stays."""
 
-    count: Annotated[Whole, Field(ge=0)] = 3
+    count: Annotated[Whole, Field(ge=0, le=100)] = 3
     eta: Annotated[float, Field(gt=1)] = 3.0
     grace: Annotated[float, Field(gt=0, lt=1)] = 0.15
 
@@ -218,7 +219,7 @@ class SearchSettings(Section):
     max_disk_gb: (
         Annotated[Positive, Field(description="of the run's folder; above it old checkpoints go, or the search pauses")] | None
     ) = None
-    epochs: Annotated[Positive, Field(description="full length of a trial: views / training images")] = 240.0
+    epochs: Annotated[Length, Field(description="full length of a trial: views / training images")] = 240.0
     rungs: Rungs = Field(default_factory=Rungs)
     scheduler: Literal["strata", "none"] = "strata"
     sampler: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
@@ -269,8 +270,8 @@ class FinalizeSettings(Section):
     validation split.
     """
 
-    epochs: Positive | None = None
-    seeds: Annotated[Whole, Field(ge=1)] = 3
+    epochs: Length | None = None
+    seeds: Annotated[Whole, Field(ge=1, le=1000)] = 3
     train_on: Literal["train", "train+validation"] = "train"
     formats: Annotated[tuple[Literal["safetensors", "pt2", "onnx", "int8"], ...], BeforeValidator(_sequence)] = (
         "safetensors",
@@ -285,8 +286,8 @@ class ConfirmSettings(Section):
     """How the best trials of each budget are trained again with fresh seeds, and one of them chosen. Where this section stands
     in a space, a search ends with it, and keeps `share` of its limits on hours, images and gpu_hours for it."""
 
-    top: Annotated[Whole, Field(ge=1, description="candidates of each budget: its best finished trials")] = 4
-    seeds: Annotated[Whole, Field(ge=2, description="fresh seeds of each, unless it is shown to be worse before")] = 5
+    top: Annotated[Whole, Field(ge=1, le=1000, description="candidates of each budget: its best finished trials")] = 4
+    seeds: Annotated[Whole, Field(ge=2, le=1000, description="fresh seeds of each, unless it is shown to be worse before")] = 5
     share: Annotated[float, Field(ge=0, lt=1, description="of the search's limits, kept for the confirmation")] = 0.3
     prefer: Annotated[
         Literal["cheapest", "accurate"], Field(description="among those within one standard error of the best")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.errors import AutokdError, did_you_mean
-from autokd.files import whole
+from autokd.files import full_disk, whole
 from autokd.finalize.facts import FILE, KEY, Facts, to_text
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def export_students(
         except (KeyboardInterrupt, SystemExit):
             raise
         except Exception as fault:  # what an exporter raises for a network that it cannot follow has no common class
-            if form == "safetensors":
+            if form == "safetensors" or full_disk(fault) is not None:
                 raise
             path.unlink(missing_ok=True)
             made[form] = {"failed": _reason(fault)}

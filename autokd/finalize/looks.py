@@ -23,6 +23,8 @@ def looks(final: Path, budget: str) -> list[dict[str, Any]]:
         try:
             look = json.loads(line)
         except ValueError:  # the last line of a process that was killed
+            look = None
+        if not isinstance(look, dict):
             look = {"budgets": [budget], "time": "torn"}
         if budget in look.get("budgets", ()):
             found.append(look)
@@ -30,12 +32,19 @@ def looks(final: Path, budget: str) -> list[dict[str, Any]]:
 
 
 def note_look(final: Path, budgets: list[str], **facts: Any) -> None:
-    """Say, on the disk, that the test split is about to be opened for these budgets' student."""
+    """Say, on the disk, that the test split is about to be opened for these budgets' student. Raises OSError, and leaves no
+    half line behind, where the disk is full: nothing was looked at."""
     final.mkdir(parents=True, exist_ok=True)
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "budgets": budgets, **facts}
     path = final / FILE
-    torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(("\n" if torn else "") + json.dumps(line, default=str) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with open(path, "ab", buffering=0) as file:
+        size = path.stat().st_size
+        torn = size > 0 and not path.read_bytes().endswith(b"\n")
+        data = (("\n" if torn else "") + json.dumps(line, default=str) + "\n").encode()
+        try:
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+        except OSError as fault:
+            file.truncate(size)
+            raise OSError(fault.errno, fault.strerror, os.fspath(path)) from fault

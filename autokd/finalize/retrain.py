@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import TrialConfig
 from autokd.errors import AutokdError, did_you_mean
+from autokd.files import full_disk
 from autokd.finalize.export import formats_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, everything, train_seeds
+from autokd.track.ledger import FolderLock
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Final", "TRAIN_ON", "finalize"]
 
 TRAIN_ON = ("train", ALL)
+TRAINED = "trained"  # in the run folder: the trainings, kept by the hash of all they depend on
 FIRST_SEED = 1001  # far from the search's own, so that no training is the one that was chosen
 
 
@@ -70,13 +74,29 @@ def finalize(
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
+    with _alone(folder):
+        return _finished(folder, asked, chosen, groups, configs, outside, bench, tell, register, command)
+
+
+def _finished(
+    folder: Path,
+    asked: _Asked,
+    chosen: dict[str, dict[str, Any]],
+    groups: dict[str, list[str]],
+    configs: dict[str, TrialConfig],
+    outside: dict[str, dict[str, tuple[str, Images]]],
+    bench: Workshop,
+    tell: Callable[[dict[str, Any]], None],
+    register: str | None,
+    command: str | None,
+) -> dict[str, Final]:
     finals: dict[str, Final] = {}
     for trial, names in groups.items():
         row, config = chosen[names[0]], configs[trial]
         say = _Voice(tell, tuple(names))
         say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
         trained, failed = train_seeds(
-            bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / "trained", say
+            bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / TRAINED, say
         )
         order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
         finals |= finish(order, bench, trained, failed, outside[trial], say)
@@ -86,6 +106,23 @@ def finalize(
     if register is not None:
         _register(register, folder, groups, finals, configs, tell)
     return {name: finals[name] for name in chosen}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time finishes a run; a full disk is told in words."""
+    place = folder / TRAINED
+    try:
+        place.mkdir(exist_ok=True)
+        with FolderLock(place):
+            yield
+    except Exception as fault:
+        full = full_disk(fault)
+        if full is None:
+            raise
+        what = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
+        fix = f"finished trainings are kept; make room, then go on: autokd finalize {folder}"
+        raise AutokdError(f"the disk is full: {what}", where=str(folder), fix=fix) from fault
 
 
 def _outside(
@@ -240,8 +277,9 @@ def _settings(
     if asked.train_on not in TRAIN_ON:
         fix = f"one of: {', '.join(TRAIN_ON)}{did_you_mean(asked.train_on, TRAIN_ON)}"
         raise AutokdError(f"students are not trained on {asked.train_on!r}", fix=fix)
-    if asked.seeds < 1 or (asked.epochs is not None and not asked.epochs > 0):
-        raise AutokdError("a student needs at least one seed and a length above 0", fix="--seeds 3 --epochs 240")
+    if not 1 <= asked.seeds <= 1000 or (asked.epochs is not None and not 0 < asked.epochs <= 1e6):
+        told = "a student needs at least one seed (1000 at most) and a length above 0 (a million epochs at most)"
+        raise AutokdError(told, fix="--seeds 3 --epochs 240")
     if not 0 < asked.target <= 1:
         raise AutokdError(f"no share of answers is {asked.target:g}", fix="--target 0.99: above 0, at most 1")
     if register is not None and "onnx" not in asked.formats:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.files import write_text
+from autokd.files import vouched, write_text
 
 if TYPE_CHECKING:
     from autokd.train.workshop import Loaded, Workshop
@@ -29,6 +29,7 @@ __all__ = ["ALL", "Trained", "everything", "train_seeds"]
 
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
+_FACTS = ("seed", "val_top1", "val_loss", "train_loss", "epochs", "images", "seconds")
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
         "images": report.images,
         "seconds": report.seconds,
     }
-    save_weights(trial.scored, path)
-    write_text(facts_path, json.dumps(facts, indent=2) + "\n")
+    digest = save_weights(trial.scored, path)
+    write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
     forget(unfinished)
     return Trained(config.seed, path, facts)
 
@@ -126,9 +127,14 @@ def _files(config: TrialConfig, train_on: str, place: Path) -> tuple[Path, Path,
 
 
 def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
+    """None also where a file of it is not as it was written: it is trained again."""
     path, facts, _ = _files(config, train_on, place)
-    if path.exists() and facts.exists():
-        return Trained(config.seed, path, json.loads(facts.read_text(encoding="utf-8")))
+    try:
+        if path.exists() and facts.exists() and vouched(path):
+            told = json.loads(facts.read_text(encoding="utf-8"))
+            return Trained(config.seed, path, {key: told[key] for key in _FACTS})
+    except (ValueError, KeyError, TypeError):
+        pass
     return None
 
 

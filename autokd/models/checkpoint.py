@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from autokd.errors import AutokdError
+from autokd.files import intact_zip
 from autokd.models import _safetensors
 from autokd.models.features import inner
 from autokd.models.zoo import resolve
@@ -156,6 +157,12 @@ def _open(path: Path, data: bytes) -> tuple[Any, dict[str, str]]:
             "this is a TorchScript program, which brings its own code; only weights are read",
             where=where,
             fix="save torch.jit.load(file).state_dict() to a file of its own",
+        )
+    if not intact_zip(io.BytesIO(data)):
+        raise AutokdError(
+            "this checkpoint is damaged: its checksums do not agree with its content",
+            where=where,
+            fix="copy or download it again; one written without checksums: torch.save(torch.load(file, weights_only=True), file)",
         )
     try:
         with torch.serialization.safe_globals(_harmless()):

@@ -238,7 +238,7 @@ class Brain:
         if known.status != "running":
             return
         told = f"{reason} (its process had taken {peak / 2**20:,.0f} MiB)" if peak else reason
-        if known.share > 1 or self.over or self.pausing:
+        if known.share > 1 or self.over:
             self.fail(trial, f"{told}, also with {known.share:g} times the share" if known.share > 1 else told, machine=True)
             return
         self._record({"event": "requeue", "trial": trial, "reason": told, "peak": peak, "share": 2.0})

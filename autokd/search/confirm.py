@@ -12,6 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -21,12 +22,12 @@ from autokd.config.search_space import SearchSpace
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
-from autokd.files import write_text
+from autokd.files import full_disk, write_text
 from autokd.search.brain import Brain
 from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
-from autokd.search.work import CHECKPOINTS, read_answers
+from autokd.search.work import CHECKPOINTS, DiskFull, read_answers
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
 from autokd.track.table import read_table
 
@@ -379,18 +380,18 @@ def confirm(
         for one in heard:
             one(event)
 
-    with FolderLock(folder):
+    with FolderLock(folder), _room(folder):
         events = all_events(folder / FILE)
         feasible = feasible or fit(space, events)
+        teachers = known_teachers(events)
+        lineup = line_up(folder, space, settings, feasible, teachers)  # or refused, before anything is written
         place = folder / FOLDER
         place.mkdir(exist_ok=True)
         own = replace(space, confirm=settings)
         write_text(place / SPACE, own.to_yaml())
-        teachers = known_teachers(events)
-        drawn = None
         if settings.random:
             drawn = _search_at_random(folder, space, feasible, engine, heard, events, teachers, tell)
-        lineup = line_up(folder, space, settings, feasible, teachers, drawn)
+            lineup = line_up(folder, space, settings, feasible, teachers, drawn)
         tell({"event": "phase", "text": _announced(lineup)})
         made = _Confirmation(
             **_fields(space),
@@ -414,6 +415,20 @@ def confirm(
         write_text(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         _count(folder, result, events, tell)
     return result
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A full disk is told in words, with the command that goes on."""
+    try:
+        yield
+    except Exception as fault:
+        full = full_disk(fault)
+        if full is None and not isinstance(fault, DiskFull):
+            raise
+        told = fault.what if isinstance(fault, DiskFull) else f"the disk is full: {full and (full.filename or full)}"
+        fix = f"nothing that had ended is lost; make room, then go on: autokd confirm {folder}"
+        raise DiskFull(told, where=str(folder), fix=fix) from fault
 
 
 def kept_settings(folder: Path, space: Any = None) -> ConfirmSettings:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
-from autokd.files import cache_root, full_disk, uncollected, write_text
+from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
 from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
@@ -234,12 +234,12 @@ def _room(folder: Path, *, new: bool = False) -> Iterator[None]:
     """A full disk is told in words; a new run of which nothing could be recorded leaves no folder behind."""
     try:
         yield
-    except Exception as fault:
+    except BaseException as fault:  # Ctrl-C, too
         begun = not new or ((folder / FILE).exists() and any(True for _ in read_events(folder / FILE)))
         if not begun:
             shutil.rmtree(folder, ignore_errors=True)
         full = full_disk(fault)
-        if full is None or isinstance(fault, AutokdError):
+        if full is None or not isinstance(fault, Exception) or isinstance(fault, AutokdError):
             raise
         if begun:
             raise import_module("autokd.search.work").full_disk(full, folder) from fault
@@ -303,6 +303,7 @@ def carry_out(
     limiter = _limiter(folder, space, tell)
     own = [_Sweeper(folder, past), *([limiter] if limiter else [])]
     recorder = Recorder(folder, past=past, listeners=[*([log] if log else []), *own, tell])
+    begun = False  # this session stands in the ledger; what is refused before that leaves the run as it was
     try:
         facts = {
             "run": str(folder),
@@ -316,6 +317,7 @@ def carry_out(
         }
         if not past:
             recorder.emit({"event": "begin", **facts})
+            begun = True
         for text in told_of(feasible):
             tell.phase(text)
         engine = _engine(engine, space)
@@ -345,7 +347,9 @@ def carry_out(
             known = {one["name"] for event in past for one in event.get("budgets", ()) if event["event"] in ("begin", "resume")}
             new = {name: [list(pair) for pair in pairs] for name, pairs in feasible.pairs.items() if name not in known}
             more = {"changes": [without_secrets(one) for one in overrides], **({"added": new} if known and new else {})}
-            brain.lengthen(recorder.emit({"event": "resume", **facts, **more}))
+            told = recorder.emit({"event": "resume", **facts, **more})
+            begun = True
+            brain.lengthen(told)
         if retry_failed:
             for trial in [one.trial for one in brain.trials.values() if one.status == "failed"]:
                 brain.take_up(trial)
@@ -357,7 +361,8 @@ def carry_out(
                 _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard)
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
-        _broken_off(recorder, fault)
+        if begun:
+            _broken_off(recorder, fault)
         full = full_disk(fault)
         if full is not None and not isinstance(fault, AutokdError):
             raise import_module("autokd.search.work").full_disk(full, folder) from fault
@@ -366,9 +371,9 @@ def carry_out(
         if not isinstance(engine, str):
             engine.close()
         recorder.close()
-        if not hasattr(space, "what"):
+        if begun and not hasattr(space, "what"):
             _conclude(import_module("autokd.select.front_file").write_front, folder, tell)  # a room beside this one
-        if at_end is not None:
+        if begun and at_end is not None:
             _conclude(at_end, folder, tell)
         if log is not None:
             log.close()
@@ -470,14 +475,14 @@ def _session(
 
 
 def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
-    """Teachers of earlier sessions whose weights still lie where they lay."""
+    """Teachers of earlier sessions whose weights still lie where they lay, as they were written."""
     from autokd.search.work import teacher_from
 
     found = {}
     for event in past:
         if event["event"] == "teacher":
             checkpoint = event["config"].get("checkpoint")
-            if checkpoint is None or Path(checkpoint).exists():
+            if checkpoint is None or (Path(checkpoint).exists() and vouched(Path(checkpoint))):
                 found[event["teacher"]] = teacher_from(event["config"])
     return found
 
@@ -661,7 +666,8 @@ def _budget_of(text: str) -> tuple[str, list[str]]:
     """ "tiny:macs=20M,params=1M" as ("tiny", ["macs=20M", "params=1M"])."""
     name, _, rest = text.partition(":")
     limits = [one.strip() for one in rest.split(",") if one.strip()]
-    if not name.strip() or "." in name or not limits or not all("=" in one for one in limits):
+    sides = [side.strip() for one in limits for side in one.partition("=")]
+    if not name.strip() or "." in name or not limits or not all(sides):
         fix = "for example --add-budget small:macs=20M,params=1M"
         raise AutokdError("this is no budget", where=f"--add-budget {text}", fix=fix)
     return name.strip(), limits

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -32,8 +33,8 @@ from autokd.search.kept import ERRORS, PLACE
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed", "prepare_teacher",
-           "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed",
+           "prepare_teacher", "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -93,6 +94,7 @@ class Job:
         self.began = time.monotonic()
         self.trial: Any = None
         self.next = 0
+        self.notes: list[str] = []  # what a person should hear with the next report
 
     def watch(self) -> None:
         """End this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
@@ -100,7 +102,7 @@ class Job:
         if self.limit is not None and self.hung is None and not (left.exists() and left.stat().st_size):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.hung = open(left, "w", encoding="utf-8")  # noqa: SIM115
-            faulthandler.dump_traceback_later(self.limit, exit=True, file=self.hung)
+            faulthandler.dump_traceback_later(min(self.limit, threading.TIMEOUT_MAX), exit=True, file=self.hung)
 
     def _unwatch(self) -> None:
         if self.hung is not None:
@@ -156,16 +158,17 @@ class Job:
     def _open(self) -> dict[str, Any] | None:
         """Build the trial, at its newest checkpoint where there is one; then also the report made there."""
         for path in sorted(self.folder.glob("mark-*"), reverse=True):
+            self.trial = self.bench.trial(self.config, **self.parallel)
             try:
                 told = json.loads((path / "report.json").read_text(encoding="utf-8"))
-                self.trial = self.bench.trial(self.config, **self.parallel)
                 self.trial.load(path)
-            except (TrialFailed, AutokdError):
-                raise
-            except Exception:  # damaged: what came before it, or the beginning, will do
+                self.next = told["mark"] + 1
+            except Exception as fault:
+                if not _damaged(fault):
+                    raise
+                self.notes.append(f"{self.folder.name}: its checkpoint {path.name} is damaged, and it goes on from before that")
                 shutil.rmtree(path, ignore_errors=True)
                 continue
-            self.next = told["mark"] + 1
             if self.next > len(self.marks):
                 continue
             return told
@@ -204,7 +207,8 @@ class Job:
             self._unwatch()
         elif self.limit is not None and time.monotonic() - self.began > self.limit:
             return self._failed(self._too_long(), machine=True)
-        news = self.bench.news() if hasattr(self.bench, "news") else []
+        news = [*self.notes, *(self.bench.news() if hasattr(self.bench, "news") else [])]
+        self.notes = []
         return {**told, "decisions": news} if news else told
 
     def _keep(self, name: str, told: dict[str, Any]) -> None:
@@ -239,13 +243,28 @@ class Job:
         return told
 
 
-def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> AutokdError:
+class DiskFull(AutokdError):
+    """The disk is full; what was under way stays unfinished."""
+
+
+def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> DiskFull:
     """What ends a search that could not write: what was under way stays unfinished, and a resume takes it up. told: what a
     trial's job said, or the fault itself."""
     reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
-    return AutokdError(
+    return DiskFull(
         reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
     )
+
+
+def _damaged(fault: BaseException | None) -> bool:
+    """Whether a checkpoint that could not be taken is to blame itself, and not memory, GPU or disk: it may go then."""
+    while fault is not None:
+        if isinstance(fault, (MemoryError, TrialFailed)) or type(fault).__name__ == "OutOfMemoryError":
+            return False
+        if "CUDA error" in str(fault) or (isinstance(fault, OSError) and not isinstance(fault, FileNotFoundError)):
+            return False
+        fault = fault.__cause__
+    return True
 
 
 def _disk_is_full(fault: Exception, folder: Path) -> bool:

@@ -60,7 +60,7 @@ def _read(path: Path | None, shape: tuple[int, ...]) -> Tensor | None:
         return None
     try:
         found = np.load(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         found = np.empty(0)
     if found.shape != shape or found.dtype != np.uint8:
         warnings.warn(f"{path} is damaged and is made anew", RuntimeWarning, stacklevel=3)

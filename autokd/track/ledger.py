@@ -1,4 +1,8 @@
-"""The ledger: one line of JSON for each thing that happened, on the disk before anything else learns of it."""
+"""The ledger: one line of JSON for each thing that happened, on the disk before anything else learns of it.
+
+Each line ends with a checksum over itself and the one before it, `"crc"`, so that a flipped bit, a line that is missing and
+one that stands elsewhere are told, and not taken for what happened.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import errno
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +21,15 @@ from autokd.files import full_disk, uncollected
 __all__ = ["FolderLock", "Ledger", "all_events", "held", "read_events", "sync_folder"]
 
 FILE = "ledger.jsonl"
+_SEAL, _SEALED = b',"crc":"', 19  # what the checksum follows, and the bytes from there to the line's end
+_NEEDED = {  # words without which an event means nothing; looked at where no checksum vouches for the line
+    "trial": ("trial",),
+    "report": ("trial",),
+    "again": ("trial",),
+    "requeue": ("trial",),
+    "end": ("trial", "status"),
+    "close": ("status",),
+}
 
 
 class FolderLock:
@@ -99,7 +113,7 @@ class Ledger:
             self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         except OSError as fault:
             raise _unwritable(self.path, fault) from fault
-        self._end = _whole(self.path)
+        self._end, self._crc = _whole(self.path)
         if self._end != self.path.stat().st_size:  # the last line was torn by a kill: nobody was told of it
             self._file.truncate(self._end)
         if new:
@@ -108,7 +122,9 @@ class Ledger:
     def append(self, event: dict[str, Any]) -> dict[str, Any]:
         """Write one event. Numbers that are not finite become null. Returns the event as it can be read back."""
         event = clean(event)
-        line = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        told = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()[:-1]
+        crc = zlib.crc32(told, self._crc)
+        line = told + _SEAL + b'%08x"}\n' % crc
         try:
             written = 0
             while written < len(line):
@@ -120,7 +136,7 @@ class Ledger:
             except OSError:
                 pass  # the torn line is dropped when the ledger is next opened
             raise _unwritable(self.path, fault) from fault
-        self._end += len(line)
+        self._end, self._crc = self._end + len(line), crc
         return event
 
     def close(self) -> None:
@@ -145,21 +161,33 @@ def read_events(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
         raise AutokdError(
             "no ledger here", where=str(path), fix="a run is a folder with a ledger.jsonl in it"
         ) from None
+    crc, sealed = 0, False  # of the line before; whether it bears a checksum, as all that follow it then do
     with file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
+            if line[-_SEALED : -_SEALED + len(_SEAL)] == _SEAL:
+                crc, sealed = zlib.crc32(line[:-_SEALED], crc), True
+                whole = line[-11:-3] == b"%08x" % crc
+            else:
+                crc, whole = zlib.crc32(line), not sealed
             try:
-                event = json.loads(line)
-            except ValueError:
+                event = json.loads(line) if whole else None
+            except (ValueError, RecursionError):
                 event = None
-            if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            if not isinstance(event, dict) or not isinstance(event.get("event"), str) or not (sealed or _complete(event)):
+                keep = f"head -n {number - 1} {path.name} > whole && mv whole {path.name}"
                 raise AutokdError(
-                    "this line of the ledger cannot be read",
+                    "this line of the ledger cannot be read" if whole else "this line of the ledger is not as it was written",
                     where=f"{path}:{number}",
-                    fix=f"restore the file from a copy, or keep what is whole: head -n {number - 1} {path.name}",
+                    fix="restore the file from a copy" + (f", or keep what is whole: {keep}" if number > 1 else ""),
                 )
+            event.pop("crc", None)
             yield event
+
+
+def _complete(event: dict[str, Any]) -> bool:
+    return all(isinstance(event.get(key), str) for key in _NEEDED.get(event["event"], ()))
 
 
 def all_events(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -197,19 +225,30 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _whole(path: Path) -> int:
-    """Bytes up to and with the last line end."""
+def _whole(path: Path) -> tuple[int, int]:
+    """Bytes up to and with the last line end, and the checksum that the last whole line ends with."""
     size = path.stat().st_size
     with open(path, "rb") as file:
-        end = size
-        while end > 0:
-            start = max(0, end - 65536)
+        ends: list[int] = []  # of the last whole line and of the one before it, where they are known
+        at = size
+        while at > 0 and len(ends) < 2:
+            start = max(0, at - 65536)
             file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
+            block = file.read(at - start)
+            found = len(block)
+            while len(ends) < 2 and (found := block.rfind(b"\n", 0, found)) >= 0:
+                ends.append(start + found + 1)
+            at = start
+        if not ends:
+            return 0, 0
+        file.seek(ends[1] if len(ends) > 1 else 0)
+        line = file.read(ends[0] - file.tell())
+    if line[-_SEALED : -_SEALED + len(_SEAL)] == _SEAL:
+        try:
+            return ends[0], int(line[-11:-3], 16)
+        except ValueError:
+            pass  # damaged, as whoever reads it is told
+    return ends[0], zlib.crc32(line)
 
 
 def _unwritable(path: Path, fault: OSError) -> AutokdError:

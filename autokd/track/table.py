@@ -70,7 +70,7 @@ class Table:
         for stray in self.folder.glob(".*"):
             stray.unlink(missing_ok=True)
         self._parts = sorted(path.name for path in self.folder.glob("*.parquet"))
-        self._next = 1 + max((int(name.split("-")[1]) for name in self._parts), default=-1)
+        self._next = 1 + max((_number(name) for name in self._parts), default=-1)
         self._version = 1 + max((_last_version(self.folder / name) for name in self._parts), default=-1)
 
     def append(self, *rows: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Table:
         name = f"{level}-{self._next:08d}-.parquet"
         aside = self.folder / f".{name}"
         try:
-            pq.write_table(table, aside, compression="zstd")
+            pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
             with open(aside, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(aside, self.folder / name)
@@ -189,17 +189,23 @@ def _read_part(path: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.ParquetFile(path).read()
-    except pa.ArrowInvalid as fault:
-        raise AutokdError(
-            f"this part of the result table is damaged ({fault})", where=str(path), fix="rebuild it: autokd resume"
-        ) from fault
     schema = _schema()
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    for name in missing:
-        table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
-    return table.select(list(COLUMNS)).cast(schema)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+        missing = [name for name in COLUMNS if name not in table.column_names]
+        if missing and (other := set(table.column_names) - set(COLUMNS)):  # older and newer at once: a name was damaged
+            raise ValueError(f"it has a column {min(other)!r} in the place of {missing[0]!r}")
+        for name in missing:
+            table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
+        return table.select(list(COLUMNS)).cast(schema)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as fault:  # whatever damaged bytes make of the reader
+        said = " ".join(str(fault).split())[:160]
+        raise AutokdError(
+            f"this part of the result table is damaged ({said})", where=str(path), fix="rebuild it: autokd resume"
+        ) from fault
 
 
 def _newest(table: pa.Table) -> pa.Table:
@@ -216,9 +222,22 @@ def _newest(table: pa.Table) -> pa.Table:
     return table.filter(last)
 
 
+def _number(name: str) -> int:
+    """Of a part, from its name; -1 for a file that is no part of ours."""
+    _, _, rest = name.partition("-")
+    digits = rest.partition("-")[0]
+    return int(digits) if digits.isdecimal() else -1
+
+
 def _last_version(path: Path) -> int:
+    """-1 where the part is damaged: it is about to be rebuilt."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    versions = pq.ParquetFile(path).read(columns=["version"])["version"]
-    return pc.max(versions).as_py() if len(versions) else -1
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            newest = pc.max(file.read(columns=["version"])["version"]).as_py()
+    except (pa.ArrowException, OSError, ValueError, KeyError):
+        return -1
+    return newest if isinstance(newest, int) and 0 <= newest < 2**62 else -1

@@ -19,7 +19,7 @@ from torch import nn
 from autokd.augment.normalise import normalise
 from autokd.config.trial import PolicyConfig, TrialConfig
 from autokd.errors import TrialFailed
-from autokd.files import whole
+from autokd.files import intact_zip, whole
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
@@ -113,6 +113,8 @@ def _read(path: Path | None) -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     try:
+        if not intact_zip(path):
+            raise ValueError("its checksums do not agree with its content")
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state if {"parts", "model"} <= set(state) else None
     except Exception:

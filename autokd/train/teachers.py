@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import blake2b
@@ -21,7 +22,7 @@ from autokd.config.trial import (
     TrialConfig,
 )
 from autokd.errors import AutokdError
-from autokd.files import in_file_name, write_text
+from autokd.files import in_file_name, vouched, write_text
 from autokd.models.checkpoint import save_weights
 from autokd.train.report import Report
 from autokd.train.trial import forget, train_in_parts
@@ -66,12 +67,15 @@ def train_teacher(
 ) -> Path:
     """Train, write `<name>-<hash>.safetensors` and the same name with .json beside it, and return the former.
 
-    A teacher that already lies there is not trained again. It never sees the validation split. A training that was cut off
-    goes on from the last of its `looks` checkpoints. Raises TrialFailed on divergence.
+    A teacher that already lies there is not trained again, unless its file is no longer as it was written. It never sees
+    the validation split. A training that was cut off goes on from the last of its `looks` checkpoints. Raises TrialFailed on
+    divergence.
     """
     path = teacher_path(data, teacher, folder)
     if path.exists():
-        return path
+        if vouched(path):
+            return path
+        warnings.warn(f"{path} is damaged, and the teacher is trained again", stacklevel=2)
     trial = (workshop or Workshop()).trial(teacher_trial(data, teacher))
     unfinished = path.with_suffix(".partial")
     last = train_in_parts(trial, unfinished, looks, report)
@@ -88,6 +92,7 @@ def train_teacher(
         "config": asdict(teacher),
     }
     write_text(path.with_suffix(".json"), json.dumps(facts, indent=2, default=str) + "\n")
-    save_weights(trial.scored, path)  # last: whoever finds the weights finds the facts beside them
+    digest = save_weights(trial.scored, path)  # after the facts: whoever finds the weights finds them beside
+    write_text(path.with_suffix(".json"), json.dumps({**facts, "sha256": digest}, indent=2, default=str) + "\n")
     forget(unfinished)
     return path

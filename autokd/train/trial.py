@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -18,7 +19,7 @@ from autokd.augment.normalise import normalise
 from autokd.augment.views import View
 from autokd.config.trial import RecipeConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
-from autokd.files import whole
+from autokd.files import intact_zip, whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
@@ -417,13 +418,17 @@ class Trial:
         AutokdError where the file is damaged or of another configuration."""
         path = Path(folder) / "trial.pt"
         try:
+            if not intact_zip(path):
+                raise ValueError("its checksums do not agree with its content")
             state = torch.load(path, map_location=self.device, weights_only=True)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # nothing is wrong with the file
         except Exception as error:
             raise AutokdError(
                 "the checkpoint cannot be read", where=str(path), fix="delete it: the trial starts over"
             ) from error
         config = self.config if epochs is None else replace(self.config, epochs=epochs)
-        if state.get("key") != config.key:
+        if not isinstance(state, dict) or state.get("key") != config.key:
             raise AutokdError("the checkpoint belongs to another configuration", where=str(path))
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
         self.asked = self._asked_before = list(state.get("asked", [0, 0]))
@@ -454,7 +459,10 @@ def train_in_parts(
     After each part but the last the checkpoint is written; `forget` takes it away once the result is kept.
     """
     if (unfinished / "trial.pt").exists():
-        trial.load(unfinished)
+        try:
+            trial.load(unfinished)
+        except AutokdError as fault:  # nothing of it was taken yet
+            warnings.warn(f"{fault.where}: {fault.what}; the training begins anew", stacklevel=2)
     report: Report | None = None
     for part in range(1, parts + 1):
         images = trial.total_images * part // parts

@@ -42,6 +42,28 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(refused, command
     assert "no run 'mode-20260101'" in said and made_run.name in said
 
 
+@pytest.mark.parametrize("command", "report status resume finalize confirm pause simulate ui".split() + ["runs prune"])
+def test_an_empty_name_is_not_the_newest_run_nor_all_of_them(refused, command: str, made_run: Path):
+    before = sorted(made_run.rglob("*"))
+    for name in ("", " "):  # "$RUN" where nothing set it
+        assert "the name of a run is empty" in refused(*command.split(), name, "--runs", made_run.parent)
+    assert sorted(made_run.rglob("*")) == before
+
+
+def test_a_file_in_the_place_of_the_folder_of_runs_is_told(refused, made_run: Path):
+    ledger = made_run / "ledger.jsonl"
+    for words in (("runs",), ("status",), ("runs", "prune", "--yes"), ("report", made_run.name)):
+        assert f"{ledger}: this is no folder" in refused(*words, "--runs", ledger)
+
+
+@pytest.mark.parametrize("said", ["", "x", "x:", "x:macs", "x:macs=", "x:=20M", ":macs=20M", "a.b:macs=2M", "x:macs=2M,params="])
+def test_a_budget_without_a_name_or_a_limit_is_refused_and_the_run_stays_as_it_is(refused, made_run: Path, said: str):
+    before = {path: path.read_bytes() for path in made_run.rglob("*") if path.is_file()}
+    assert "this is no budget" in refused("resume", made_run, "--add-budget", said)
+    after = {path: path.read_bytes() for path in made_run.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+
+
 def test_a_damaged_ledger_or_table_is_named_with_its_place(refused, made_run: Path):
     ledger = made_run / "ledger.jsonl"
     whole = ledger.read_bytes()

@@ -35,6 +35,9 @@ search: {trials: 2, epochs: 1}
 # what is wrong: (what is replaced, by what), the line, what is said of it, the way out
 BAD = {
     "an unknown key": ("epochs: 1}", "epochs: 1, schedular: none}", 18, "unknown key 'schedular'", "'scheduler'"),
+    "a misspelt section of nothing": ("search: {tr", "serach:\nsearch: {tr", 18, "unknown key 'serach'", "mean 'search'?"),
+    "a length beyond reason": ("epochs: 1}", "epochs: 1e9}", 18, "search.epochs must be at most 1e+06", "change the number"),
+    "rungs beyond count": ("epochs: 1}", "epochs: 1, rungs: {count: 1000000000}}", 18, "search.rungs.count", "at most 100"),
     "a wrong type": ("trials: 2", "trials: many", 18, "search.trials is a whole number, not 'many'", "24"),
     "an impossible budget": ("params: 100 k", "params: 1 k", 16, "no student fits the budget tiny", "resnet8 needs 77,754"),
     "a missing checkpoint": ("train: {epochs: 3}", "checkpoint: gone.pth", 4, "gone.pth does not exist", "train it"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from autokd.config.trial import DataConfig, LossConfig, MethodConfig, PolicyConfig, StudentConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.finalize.retrain import FIRST_SEED, finalize
+from autokd.track.ledger import FolderLock
 from autokd.track.recorder import Recorder
 from autokd.train.workshop import Workshop
 
@@ -146,6 +150,50 @@ def test_a_repetition_trains_nothing_twice_and_its_look_is_counted(folder: Path,
     assert (first["test_looks"], second["test_looks"], len(second["looks"])) == (1, 2, 2)
     assert second["test"] == first["test"] and second["weights"]["sha256"] == first["weights"]["sha256"]
     assert "2 times" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [".safetensors", ".json"])
+def test_a_training_that_is_no_longer_as_it_was_written_is_made_again(folder: Path, bench: Workshop, damage: str):
+    first = finalize(folder, workshop=bench, budgets=["tiny"])["tiny"].metrics
+    path = next(path for path in (folder / "trained").iterdir() if path.suffix == damage)
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2] + bytes([good[len(good) // 2] ^ 128]) + good[len(good) // 2 + 1 :])
+    heard: list[dict[str, Any]] = []
+    again = finalize(folder, workshop=bench, budgets=["tiny"], on_event=heard.append)["tiny"].metrics
+    assert sum("was trained before" in event["text"] for event in heard) == 1  # the other seed
+    assert again["test"] == first["test"] and again["weights"]["sha256"] == first["weights"]["sha256"]
+
+
+def test_two_processes_do_not_finish_one_run_at_once(folder: Path, bench: Workshop):
+    (folder / "trained").mkdir()
+    with FolderLock(folder / "trained"), pytest.raises(AutokdError, match="another process .* is writing this run"):
+        finalize(folder, workshop=bench)
+    assert not (folder / "final").exists()
+
+
+@pytest.mark.parametrize("place", ["trained/", ".student.safetensors", ".student.onnx", "test_looks.jsonl", "any/.metrics.json"])
+def test_a_full_disk_is_told_in_words_leaves_no_half_file_and_the_next_finalize_ends_as_if_there_had_been_room(
+    folder: Path, bench: Workshop, monkeypatch, place: str
+):
+    real = os.fsync
+    monkeypatch.setattr("autokd.finalize.retrain.FolderLock", lambda folder: nullcontext())  # writes a note of its own
+
+    def full(handle: int) -> None:
+        if place in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    formats = ["safetensors", *(["onnx"] if "onnx" in place else [])]
+    with monkeypatch.context() as patch, pytest.raises(AutokdError, match="the disk is full: ") as fault:
+        patch.setattr("os.fsync", full)
+        finalize(folder, workshop=bench, formats=formats)
+    assert fault.value.fix.endswith(f"make room, then go on: autokd finalize {folder}")
+    for path in folder.rglob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+    assert not [path for path in folder.rglob(".*") if path.name != ".lock"]  # nothing half written
+    finals = finalize(folder, workshop=bench, formats=formats)
+    assert set(finals["any"].metrics["exports"]) == set(formats) and "failed" not in str(finals["any"].metrics["exports"])
+    assert metrics_of(folder)["test_looks"] == (2 if "metrics" in place else 1)  # only where the split had been opened
 
 
 def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(folder: Path, bench: Workshop, tmp_path: Path):

@@ -180,6 +180,18 @@ def test_weights_of_a_diverged_training_are_refused(tmp_path):
         load_weights(small(1), tmp_path / "a.safetensors")
 
 
+def test_a_flipped_bit_of_a_weight_is_told(tmp_path):
+    path = tmp_path / "a.pth"
+    source = small(0)
+    torch.save(source.state_dict(), path)
+    data = bytearray(path.read_bytes())
+    data[data.find(source.fc.weight.detach().numpy().tobytes()) + 2] ^= 1
+    path.write_bytes(data)
+    torch.load(path, weights_only=True)  # does not notice
+    with pytest.raises(AutokdError, match="its checksums do not agree with its content"):
+        load_weights(small(1), path)
+
+
 def test_files_that_are_no_checkpoints_are_told_in_one_error(tmp_path):
     save_weights(small(0), tmp_path / "whole.safetensors")
     whole = (tmp_path / "whole.safetensors").read_bytes()

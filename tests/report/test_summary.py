@@ -11,6 +11,7 @@ from autokd.config.limits import Budget, Deployment
 from autokd.errors import AutokdError
 from autokd.report.summary import FORMATS, limits_of, render, summarise
 from autokd.report.words import amount, cost, duration, percent
+from autokd.track.ledger import Ledger
 
 
 def test_each_budget_has_the_most_accurate_finished_trial_that_fits_it(made_run: Path):
@@ -35,8 +36,8 @@ def test_passed_over_are_the_next_best_with_their_distance_in_points(made_run: P
 
 def test_teachers_stand_with_their_calibration_and_cost(made_run: Path):
     event = {"event": "teacher", "teacher": "wide", "val_top1": 0.96, "ece": 0.031, "params": 2_130_000, "macs": 3.21e8}
-    with open(made_run / "ledger.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps({**event, "time": 0.0, "elapsed": 1.0, "trained": True, "policy": "jda_cifar10"}) + "\n")
+    with Ledger(made_run / "ledger.jsonl") as ledger:
+        ledger.append({**event, "time": 0.0, "elapsed": 1.0, "trained": True, "policy": "jda_cifar10"})
     lines = [" ".join(line.split()) for line in render(summarise(made_run), "table").splitlines()]
     assert "wide 96.00 % 3.10 % 2.13 M 321 M trained with jda_cifar10" in lines
     assert "big 95.00 % - - - trained here" in lines  # a ledger from before

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +62,6 @@ def searched(tmp_path_factory):
 @pytest.fixture
 def run(searched, tmp_path):
     """A copy of it."""
-    import shutil
-
     return Path(shutil.copytree(searched, tmp_path / searched.name))
 
 
@@ -152,8 +152,6 @@ def test_budgets_share_the_trainings_of_a_candidate_of_both(tmp_path):
 
 @pytest.mark.parametrize("reports", [0, 1, 17, 50, 80])
 def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path, reports):
-    import shutil
-
     other = Path(shutil.copytree(run, tmp_path / "other" / run.name))
     whole = confirm(run, settings=FEW, engine=engine())
     cut = confirm(other, settings=FEW, engine=Cut(reports))
@@ -307,8 +305,36 @@ def test_answers_that_are_gone_are_told_of(run):
 
 def test_a_run_without_a_finished_trial_cannot_be_confirmed(tmp_path):
     run = search(space_of(tmp_path), runs=tmp_path, engine=Cut(1)).folder
-    with pytest.raises(AutokdError, match="no trial of this run has finished"):
-        confirm(run, engine=engine())
+    before = sorted(run.rglob("*"))
+    for settings in (None, ConfirmSettings(random=True)):
+        with pytest.raises(AutokdError, match="no trial of this run has finished"):
+            confirm(run, settings=settings, engine=engine())
+    assert sorted(run.rglob("*")) == before  # refused before anything is written
+
+
+PLACES = ["confirm/space.yaml", "confirm/environment.json", "confirm/ledger.jsonl", "confirm/trials.parquet", "mark-0000",
+          "confirm.json"]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_full_disk_is_told_in_words_and_the_next_confirmation_ends_as_if_there_had_been_room(run, tmp_path, monkeypatch, place):
+    expected = confirm(Path(shutil.copytree(run, tmp_path / "whole" / run.name)), settings=FEW, engine=engine())
+    real, name = os.fsync, place.replace("/", "/.") if place.endswith(("yaml", "json")) else place
+    name = f"/.{place}" if place == "confirm.json" else name
+
+    def full(handle):
+        if name in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as patch, pytest.raises(AutokdError) as fault:
+        patch.setattr(os, "fsync", full)
+        confirm(run, settings=FEW, engine=engine())
+    assert "disk is full" in str(fault.value) and fault.value.fix.endswith(f"make room, then go on: autokd confirm {run}")
+    assert not (run / "confirm.json").exists()
+    made = confirm(run, settings=FEW, engine=engine())
+    assert made["budgets"] == expected["budgets"] and made["state"] == "finished"
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
@@ -335,8 +361,6 @@ confirm(folder, settings=ConfirmSettings(top=3, seeds=3), engine=engine)
 
 @pytest.mark.slow
 def test_a_confirmation_whose_process_is_killed_goes_on_from_its_ledger(run, tmp_path):
-    import shutil
-
     other = Path(shutil.copytree(run, tmp_path / "other" / run.name))
     whole = confirm(run, settings=FEW, engine=engine())
     here = Path(__file__).resolve().parent
@@ -372,8 +396,6 @@ def test_a_confirmation_whose_process_is_killed_goes_on_from_its_ledger(run, tmp
 @pytest.mark.slow
 @pytest.mark.ray
 def test_rounds_of_two_at_a_time_on_a_real_ray_come_to_the_same_end(run, tmp_path, monkeypatch):
-    import shutil
-
     from autokd.search.ray_engine import RayEngine
 
     other = Path(shutil.copytree(run, tmp_path / "other" / run.name))

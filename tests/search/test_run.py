@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from search_fakes import Space, divided
+from search_fakes import BUDGETS, COSTS, PAIRS, Space, divided
 
 from autokd.errors import AutokdError
 from autokd.search.inline_engine import InlineEngine
@@ -203,6 +203,60 @@ def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path):
     run = again(run.folder, Space())
     assert run.status()["state"] == "finished"
     assert what_happened(run.folder) == what_happened(run_of(tmp_path / "whole").folder)
+
+
+def test_a_resume_writes_a_damaged_table_anew_from_the_ledger(tmp_path):
+    run = run_of(tmp_path, trials=5)
+    rows = run.trials.drop_columns("version")
+    (part,) = (run.folder / "trials.parquet").glob("*.parquet")
+    damaged = bytearray(part.read_bytes())
+    damaged[damaged.index(b"val_top1")] ^= 2  # the name of a column: without it every score would be missing
+    part.write_bytes(damaged)
+    with pytest.raises(AutokdError, match=r"this part of the result table is damaged(.|\n)*autokd resume"):
+        read_table(run.folder)
+    assert again(run.folder, Space(trials=5)).trials.drop_columns("version").equals(rows)
+
+
+def test_a_damaged_ledger_is_named_and_nothing_of_the_run_is_touched(tmp_path):
+    run = run_of(tmp_path, trials=3)
+    ledger = run.folder / FILE
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    number = next(n for n, line in enumerate(lines) if b'"val_top1":0.' in line)
+    lines[number] = lines[number].replace(b'"val_top1":0.', b'"val_top1":1.')  # a better score than it had
+    ledger.write_bytes(b"".join(lines))
+    before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    for act in (lambda: again(run.folder, Space(trials=9)), run.status):
+        with pytest.raises(AutokdError, match=f"{FILE}:{number + 1}: this line of the ledger is not as it was written"):
+            act()
+    assert {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"} == before
+
+
+def test_what_a_resume_refuses_leaves_the_run_as_it_was(tmp_path):
+    from autokd.search.feasible import feasible
+
+    run = run_of(tmp_path, trials=3)
+    before = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    ends = []
+    with pytest.raises(AutokdError, match="cannot be made shorter"):
+        again(run.folder, Space(trials=3, epochs=3.0), at_end=ends.append)
+    fewer = feasible(PAIRS, BUDGETS[:2], COSTS, {})
+    with pytest.raises(AutokdError, match="a budget 'free' that the space no longer has"):
+        resume(run.folder, space=Space(trials=30), feasible=fewer, engine=engine(), at_end=ends.append)
+    after = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before if name != "study.journal"} == {
+        name: content for name, content in before.items() if name != "study.journal"
+    }
+    assert run.status()["state"] == "finished" and ends == []
+
+
+def test_an_interruption_before_the_run_began_leaves_no_folder(tmp_path):
+    class Stopped(Space):
+        def to_yaml(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_of(tmp_path, Stopped())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_trials_are_run_again_when_asked(tmp_path):

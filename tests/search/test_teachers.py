@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
+from autokd.search.run import known_teachers
 from autokd.search.work import known_teacher, prepare_teacher, teacher_from
 from autokd.train.workshop import Workshop
 
@@ -43,3 +45,16 @@ def test_how_it_was_trained_is_told_and_remembered(facts):
     assert told["policy"] == "jda_cifar10" and told["trained"]
     again = known_teacher(asdict(DIGITS), asdict(TEACHER), folder)
     assert again is not None and (again["policy"], again["ece"]) == ("jda_cifar10", told["ece"])
+
+
+def test_a_teacher_whose_file_was_damaged_between_two_sessions_is_not_taken_up_but_made_again(facts):
+    folder, told = facts
+    path = Path(told["checkpoint"])
+    good, past = path.read_bytes(), [{"event": "teacher", "teacher": "big", **told}]
+    assert list(known_teachers(past)) == ["big"]
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert known_teachers(past) == {}
+    assert known_teacher(asdict(DIGITS), asdict(TEACHER), folder) is None
+    with pytest.warns(UserWarning, match="trained again"):
+        again = prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder)
+    assert path.read_bytes() == good and again["val_loss"] == told["val_loss"]

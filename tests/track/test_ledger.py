@@ -55,6 +55,97 @@ def test_a_damaged_line_in_the_middle_is_told_with_its_number(tmp_path):
     assert str(path) + ":2" in str(fault.value)
 
 
+def crc32(data: bytes, before: int = 0) -> int:
+    """By its polynomial, a bit at a time."""
+    register = before ^ 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (0xEDB88320 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+def kept(path, count=4):
+    with Ledger(path) as ledger:
+        for n in range(count):
+            ledger.append({"event": "report", "trial": "t0", "n": n})
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def test_each_line_ends_with_the_checksum_of_itself_and_the_one_before(tmp_path):
+    first, second = kept(tmp_path / "ledger.jsonl", 2)
+    one = crc32(b'{"event":"report","trial":"t0","n":0')
+    two = crc32(b'{"event":"report","trial":"t0","n":1', one)
+    assert first == b'{"event":"report","trial":"t0","n":0,"crc":"%08x"}\n' % one
+    assert second == b'{"event":"report","trial":"t0","n":1,"crc":"%08x"}\n' % two
+    assert list(read_events(tmp_path / "ledger.jsonl"))[1] == {"event": "report", "trial": "t0", "n": 1}
+
+
+@given(st.data())
+def test_a_flipped_bit_is_told_or_costs_the_last_line_alone(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("flipped") / "ledger.jsonl"
+    whole = b"".join(kept(path))
+    at = data.draw(st.integers(0, 8 * len(whole) - 1))
+    damaged = bytearray(whole)
+    damaged[at // 8] ^= 1 << at % 8
+    path.write_bytes(damaged)
+    try:
+        found = [event["n"] for event in read_events(path)]
+    except AutokdError as fault:
+        assert f"{path}:" in str(fault)
+    else:
+        assert found == [0, 1, 2]  # the line end of the last: as if it had been torn
+
+
+@pytest.mark.parametrize("order", [(0, 2, 3), (0, 2, 1, 3), (0, 1, 1, 2, 3), (1, 2, 3)])
+def test_a_line_that_is_missing_moved_or_repeated_is_told(tmp_path, order):
+    path = tmp_path / "ledger.jsonl"
+    lines = kept(path)
+    path.write_bytes(b"".join(lines[n] for n in order))
+    with pytest.raises(AutokdError, match="not as it was written"):
+        list(read_events(path))
+
+
+def test_what_the_message_says_to_keep_can_be_read_and_gone_on_with(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    lines = kept(path)
+    path.write_bytes(lines[0] + lines[1] + lines[2].replace(b'"n":2', b'"n":7') + lines[3])
+    with pytest.raises(AutokdError) as fault:
+        list(read_events(path))
+    assert f"{path}:3: this line of the ledger is not as it was written" in str(fault.value)
+    command = fault.value.fix.partition("keep what is whole: ")[2]
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    with Ledger(path) as ledger:
+        ledger.append({"event": "report", "trial": "t0", "n": 9})
+    assert [event["n"] for event in read_events(path)] == [0, 1, 9]
+
+
+def test_a_ledger_from_before_the_checksums_is_read_and_gone_on_with(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"event": "begin", "n": 0}\n{"event": "report", "trial": "t0", "n": 1}\n')
+    with Ledger(path) as ledger:
+        ledger.append({"event": "close", "status": "paused", "n": 2})
+    assert [event["n"] for event in read_events(path)] == [0, 1, 2]
+    text = path.read_text()
+    path.write_text(text.replace('"n": 1', '"n": 5'))
+    with pytest.raises(AutokdError, match=r"ledger.jsonl:3"):  # the first line with a checksum vouches for the one before it
+        list(read_events(path))
+    path.write_text(text + '{"event": "close", "status": "finished"}\n')  # once there are checksums, each line has one
+    with pytest.raises(AutokdError, match=r"ledger.jsonl:4"):
+        list(read_events(path))
+
+
+SHORT = ['{"event": "trial"}', '{"event": "end", "trial": "t0"}', '{"event": "close", "status": 3}', "[" * 9999]
+
+
+@pytest.mark.parametrize("line", SHORT)
+def test_a_line_without_a_checksum_that_says_too_little_is_told(tmp_path, line):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f"{line}\n")
+    with pytest.raises(AutokdError, match=r"ledger.jsonl:1: this line of the ledger cannot be read"):
+        list(read_events(path))
+
+
 def test_an_event_is_on_the_disk_before_append_returns(tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(os, "fsync", lambda handle: order.append(("fsync", os.fstat(handle).st_size)))

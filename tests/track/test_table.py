@@ -105,6 +105,49 @@ def test_a_damaged_part_is_named(tmp_path):
     assert part.name in str(fault.value)
 
 
+def test_a_flipped_bit_of_a_part_is_told_and_never_read_as_a_number(tmp_path):
+    table = Table(tmp_path, every=0)
+    table.append(*(row(f"t{n:05d}") for n in range(50)))
+    part = next((tmp_path / "trials.parquet").glob("*.parquet"))
+    whole, good = part.read_bytes(), read_table(tmp_path)
+    told = 0
+    for at in range(0, len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        part.write_bytes(damaged)
+        try:
+            found = read_table(tmp_path)
+        except AutokdError as fault:
+            assert part.name in str(fault)
+            told += 1
+        else:  # a byte of the footer that nobody reads
+            assert found.equals(good)
+    assert told > len(whole) / 37 / 2
+
+
+def test_a_column_whose_name_was_damaged_is_not_taken_for_one_that_an_older_table_lacks(tmp_path):
+    Table(tmp_path, every=0).append(row("a", val_top1=0.5))
+    part = next((tmp_path / "trials.parquet").glob("*.parquet"))
+    old = pq.read_table(part).drop_columns(["val_top1"])
+    pq.write_table(old, part)
+    assert read_table(tmp_path)["val_top1"].to_pylist() == [None]
+    pq.write_table(old.append_column("val_tmp1", [[0.5]]), part)
+    with pytest.raises(AutokdError, match="it has a column 'val_tmp1' in the place of 'val_top1'"):
+        read_table(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", b"PAR1", None])
+def test_damaged_parts_and_foreign_files_are_rebuilt_by_whoever_writes_next(tmp_path, content):
+    Table(tmp_path, every=0).append(row("a"))
+    part = next((tmp_path / "trials.parquet").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-20] if content is None else content)
+    (tmp_path / "trials.parquet" / "9-mine.parquet").write_bytes(b"")
+    table = Table(tmp_path, every=0)  # as a resume does
+    table.clear()
+    table.append(row("b"))
+    assert read_table(tmp_path)["trial"].to_pylist() == ["b"]
+
+
 def test_where_there_is_no_table_that_is_said(tmp_path):
     with pytest.raises(AutokdError, match="no result table"):
         read_table(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import replace
 
@@ -22,7 +24,7 @@ from autokd.config.trial import (
 )
 from autokd.errors import AutokdError, TrialFailed
 from autokd.train.teachers import teacher_path, train_teacher
-from autokd.train.trial import Trial, run
+from autokd.train.trial import Trial, run, train_in_parts
 from autokd.train.workshop import Workshop
 
 DIGITS = DataConfig("digits", validation=0.2)
@@ -135,6 +137,54 @@ def test_a_checkpoint_of_another_configuration_is_refused(workshop, teacher, tmp
     (tmp_path / "trial.pt").write_bytes(b"torn")
     with pytest.raises(AutokdError, match="cannot be read"):
         Trial(workshop, trial_config(teacher)).load(tmp_path)
+
+
+def flip(path, at):
+    damaged = bytearray(path.read_bytes())
+    damaged[at] ^= 1
+    path.write_bytes(damaged)
+
+
+def place_of(path, tensor):
+    """Where the numbers of a tensor lie in a file."""
+    place = path.read_bytes().find(tensor.detach().contiguous().numpy().tobytes())
+    assert place > 0
+    return place
+
+
+def test_a_flipped_bit_of_a_weight_is_told_and_not_trained_on(workshop, tmp_path):
+    config = trial_config(None, "ce")
+    trial = Trial(workshop, config)
+    name, weight = next(iter(trial.student.state_dict().items()))
+    path = trial.save(tmp_path)
+    place = place_of(path, torch.load(path, weights_only=True)["student"][name])
+    flip(path, place + 2)
+    assert not torch.equal(torch.load(path, weights_only=True)["student"][name], weight)  # torch does not notice
+    with pytest.raises(AutokdError, match="cannot be read"):
+        Trial(workshop, config).load(tmp_path)
+
+
+def test_a_training_whose_checkpoint_is_damaged_begins_anew_with_a_warning(workshop, tmp_path):
+    config = trial_config(None, "ce", epochs=0.5)
+    whole, cut, again = (Trial(workshop, config) for _ in range(3))
+    whole.advance(whole.total_images)
+    cut.advance(128)
+    path = cut.save(tmp_path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.warns(UserWarning, match="the training begins anew"):
+        train_in_parts(again, tmp_path, 2)
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_teacher_whose_file_is_no_longer_as_it_was_written_is_trained_again(workshop, tmp_path):
+    config = replace(TEACHER, training=replace(TEACHER.training, epochs=0.2))
+    path = train_teacher(DIGITS, config, tmp_path, workshop=workshop)
+    good = path.read_bytes()
+    assert json.loads(path.with_suffix(".json").read_text())["sha256"] == hashlib.sha256(good).hexdigest()
+    flip(path, -9)
+    with pytest.warns(UserWarning, match="trained again"):
+        assert train_teacher(DIGITS, config, tmp_path, workshop=workshop) == path
+    assert path.read_bytes() == good
 
 
 def test_a_method_without_its_teacher_is_refused(workshop):
