@@ -26,6 +26,7 @@ from autokd.models.checkpoint import load_weights
 from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher
+from autokd.train.allocation import keep_freed_memory
 from autokd.train.evaluate import Score, predict, score
 from autokd.train.pace import Pace, default_pace, find_pace
 
@@ -99,6 +100,8 @@ class Workshop:
         self.threads = threads
         if threads is not None:
             torch.set_num_threads(threads)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._data: dict[str, Loaded] = {}
         self._teachers: dict[str, Teacher] = {}
         self._energies: dict[str, Tensor] = {}

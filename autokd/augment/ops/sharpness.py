@@ -28,15 +28,17 @@ def sharpness(images: Tensor, magnitude: Tensor) -> Tensor:
 def _sharpened(images: Tensor, magnitude: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     # the whole batch as one run of numbers: sums of neighbours are sums of shifted runs, wrong only at the outermost pixels
-    values = images.float()
-    flat = values.view(-1)
-    across = (flat[:-2] + flat[1:-1]).add_(flat[2:])  # [k - 2], centred on pixel 1
+    flat = images.view(-1)
+    levels = flat.to(torch.int16)
+    pairs = levels[:-2] + levels[1:-1]
+    across = pairs.add_(levels[2:])  # [k - 2], centred on pixel 1
     square = (across[: -2 * width] + across[width:-width]).add_(across[2 * width :])  # centred on pixel width + 1
-    square.add_(flat[width + 1 : -width - 1], alpha=4).mul_(1 / 13).round_()  # whole numbers over 13 are never halfway
-    smooth = torch.empty_like(flat)
+    square.add_(levels[width + 1 : -width - 1], alpha=4)
+    smooth = torch.empty(flat.shape, device=images.device)
     smooth[: width + 1], smooth[-width - 1 :] = 0, 0
-    smooth[width + 1 : -width - 1] = square
-    sharp = blend(values, smooth.view_as(values), per_image(1 + magnitude, images.device))
+    smooth[width + 1 : -width - 1].copy_(square).mul_(1 / 13).round_()  # whole numbers over 13 are never halfway
+    base = smooth.view_as(images)
+    sharp = blend(images.float(), base, per_image(1 + magnitude, images.device))
     edge = _edge(height, width, images.device)
     return sharp.bitwise_and_(~edge).bitwise_or_(images.bitwise_and_(edge))
 
