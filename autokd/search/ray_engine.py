@@ -34,7 +34,8 @@ for _name, _value in {
     if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
         os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
 if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
-    os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.search.work,autokd.train.trial,pyarrow,autokd.search.ray_engine")
+    _first = "torch,autokd.search.work,autokd.train.trial,pyarrow,autokd.search.ray_engine"
+    os.environ.setdefault("RAY_preload_python_modules", _first)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402

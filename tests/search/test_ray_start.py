@@ -133,7 +133,8 @@ while not ready() and time.monotonic() < until:
     time.sleep(0.2)
 before = ready()
 with _ready_processes():
-    tuner = tune.Tuner(tune.with_resources(Told, {{"cpu": 1}}), run_config=tune.RunConfig(storage_path={str(tmp_path)!r}, verbose=0))
+    where = tune.RunConfig(storage_path={str(tmp_path)!r}, verbose=0)
+    tuner = tune.Tuner(tune.with_resources(Told, {{"cpu": 1}}), run_config=where)
     (result,) = tuner.fit()
 print("READY" if result.metrics["pid"] in before else "new", flush=True)
 engine.close()
