@@ -49,11 +49,14 @@ def test_overhead_is_the_mean_gap_between_ends_and_not_the_start():
 
 def test_a_search_that_never_gets_there_counts_as_its_limit(monkeypatch, tmp_path):
     answers = {("ours", 0): 10.0, ("usual", 0): None, ("ours", 1): 20.0, ("usual", 1): 60.0}
-    monkeypatch.setattr(search, "seconds_to_target", lambda task, side, seed, *_: answers[side, seed])
+    monkeypatch.setattr(search, "seconds_of", lambda task, side, seed, *_: answers[side, seed])
     monkeypatch.setattr(search, "_teacher", lambda *_: tmp_path)
     row = search.compare(replace(search.TASKS["digits"], limit=100.0), seeds=2)
     assert row.measured.startswith("6.50 ") and "1 searches at the limit" in row.measured  # the median of 10 and 3
     assert row.reached is True
+    answers["usual", 0] = 60.0
+    row = search.compare(replace(search.TASKS["digits"], limit=1.0), seeds=1, trials=7)  # no limit, and no target
+    assert row.what.startswith("whole search of 7 trials") and row.reached is None and "limit" not in row.measured
 
 
 @pytest.fixture
