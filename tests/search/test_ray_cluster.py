@@ -22,7 +22,7 @@ DIGITS = {
     "students": ["resnet8x0.5"],
     "space": {"method": "ce", "recipe": {"lr": {"log": [0.01, 0.1]}, "batch": 64}},
     "budgets": [{"name": "all", "params": 1_000_000}],
-    "search": {"trials": 6, "epochs": 4, "scheduler": "none"},
+    "search": {"trials": 6, "epochs": 40, "scheduler": "none"},  # some seconds each: they run on when a node is lost
     "resources": {"cpus": 1, "gpus": 0},
     "tracking": {"mlflow": False},
 }
