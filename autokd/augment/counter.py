@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["keys", "splitmix", "uniform"]
+__all__ = ["STEP", "keys", "mixed", "splitmix", "uniform"]
 
-_STEP = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
+STEP = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
 
 
 def splitmix(state: np.ndarray) -> np.ndarray:
@@ -29,21 +29,21 @@ def splitmix(state: np.ndarray) -> np.ndarray:
 
 def keys(seed: int, index: np.ndarray, view: np.ndarray | int) -> np.ndarray:
     """One 64-bit key for each (seed, image, view): index and view integers [B] (view may be one number). Returns uint64 [B]."""
-    key: np.ndarray | int = _mixed(int(seed) + _STEP)
+    key: np.ndarray | int = mixed(int(seed) + STEP)
     for number, part in enumerate((view, index), 2):
-        own = number * _STEP % 2**64  # without a constant of its own, seed 1 view 2 would be seed 2 view 1
+        own = number * STEP % 2**64  # without a constant of its own, seed 1 view 2 would be seed 2 view 1
         if isinstance(part, np.ndarray):
             one = splitmix(part.astype(np.int64).view(np.uint64).reshape(-1) + np.uint64(own))
             key = splitmix(one ^ (np.uint64(key) if isinstance(key, int) else key))
         else:
             assert isinstance(key, int)
-            key = _mixed(key ^ _mixed(int(part) + own))
+            key = mixed(key ^ mixed(int(part) + own))
     assert isinstance(key, np.ndarray)
     return key
 
 
-def _mixed(state: int) -> int:
-    """The same of one integer, which Python is quicker at."""
+def mixed(state: int) -> int:
+    """`splitmix` of one integer, taken modulo 2^64; for one, Python is quicker than NumPy."""
     state %= 2**64
     state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
@@ -62,4 +62,4 @@ def uniform(key: np.ndarray, streams: Sequence[int]) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _steps(streams: tuple[int, ...]) -> np.ndarray:
-    return np.array([(k + 1) * _STEP % 2**64 for k in streams], dtype=np.uint64)
+    return np.array([(k + 1) * STEP % 2**64 for k in streams], dtype=np.uint64)

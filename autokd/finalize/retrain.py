@@ -75,37 +75,22 @@ def finalize(
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
     with _alone(folder):
-        return _finished(folder, asked, chosen, groups, configs, outside, bench, tell, register, command)
-
-
-def _finished(
-    folder: Path,
-    asked: _Asked,
-    chosen: dict[str, dict[str, Any]],
-    groups: dict[str, list[str]],
-    configs: dict[str, TrialConfig],
-    outside: dict[str, dict[str, tuple[str, Images]]],
-    bench: Workshop,
-    tell: Callable[[dict[str, Any]], None],
-    register: str | None,
-    command: str | None,
-) -> dict[str, Final]:
-    finals: dict[str, Final] = {}
-    for trial, names in groups.items():
-        row, config = chosen[names[0]], configs[trial]
-        say = _Voice(tell, tuple(names))
-        say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
-        trained, failed = train_seeds(
-            bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / TRAINED, say
-        )
-        order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
-        finals |= finish(order, bench, trained, failed, outside[trial], say)
-        for name in names:
-            _Voice(tell, (name,))(_result(finals[name]))
-    _rank(groups, finals, configs, tell)
-    if register is not None:
-        _register(register, folder, groups, finals, configs, tell)
-    return {name: finals[name] for name in chosen}
+        finals: dict[str, Final] = {}
+        for trial, names in groups.items():
+            row, config = chosen[names[0]], configs[trial]
+            say = _Voice(tell, tuple(names))
+            say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
+            trained, failed = train_seeds(
+                bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / TRAINED, say
+            )
+            order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
+            finals |= finish(order, bench, trained, failed, outside[trial], say)
+            for name in names:
+                _Voice(tell, (name,))(_result(finals[name]))
+        _rank(groups, finals, configs, tell)
+        if register is not None:
+            _register(register, folder, groups, finals, configs, tell)
+        return {name: finals[name] for name in chosen}
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
 from autokd.search.work import CHECKPOINTS, DiskFull, read_answers
+from autokd.search.work import full_disk as ended_by
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
 from autokd.track.table import read_table
 
@@ -426,9 +427,9 @@ def _room(folder: Path) -> Iterator[None]:
         full = full_disk(fault)
         if full is None and not isinstance(fault, DiskFull):
             raise
-        told = fault.what if isinstance(fault, DiskFull) else f"the disk is full: {full and (full.filename or full)}"
-        fix = f"nothing that had ended is lost; make room, then go on: autokd confirm {folder}"
-        raise DiskFull(told, where=str(folder), fix=fix) from fault
+        told = {"failed": fault.what} if isinstance(fault, DiskFull) else full
+        assert told is not None
+        raise ended_by(told, folder, "confirm") from fault
 
 
 def kept_settings(folder: Path, space: Any = None) -> ConfirmSettings:

@@ -34,8 +34,7 @@ for _name, _value in {
     if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
         os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
 if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
-    _first = "torch,autokd.search.work,autokd.train.trial,pyarrow,autokd.search.ray_engine"
-    os.environ.setdefault("RAY_preload_python_modules", _first)
+    os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.train.trial,pyarrow,autokd.search.ray_engine")
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
@@ -77,7 +76,7 @@ class RayEngine:
         self.cpus = 1.0
         self.workers = 1
         self._mine = False
-        self.joined = False  # a cluster that others started
+        self._local = False  # started here, on this machine
         self._nodes = Nodes()
 
     def open(self, resources: Any) -> float:
@@ -105,7 +104,7 @@ class RayEngine:
                     else "a busy machine starts it slowly: try again; autokd doctor looks for what else it may be"
                 )
                 raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
-            self._mine, self.joined = True, address is not None
+            self._mine, self._local = True, address is None
         logging.getLogger("ray").setLevel(logging.ERROR)
         there = ray.cluster_resources()
         self.cpus, self.gpus, self.workers = share_of(resources, there.get("GPU", 0))
@@ -262,7 +261,7 @@ class RayEngine:
                 else None,
             ),
         )
-        with _ready_processes() if alone and self._mine and not self.joined else nullcontext():
+        with _ready_processes() if alone and self._local else nullcontext():
             tuner.fit()
 
     def _count(self, at_once: ConcurrencyLimiter) -> None:

@@ -247,12 +247,12 @@ class DiskFull(AutokdError):
     """The disk is full; what was under way stays unfinished."""
 
 
-def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str]) -> DiskFull:
-    """What ends a search that could not write: what was under way stays unfinished, and a resume takes it up. told: what a
-    trial's job said, or the fault itself."""
+def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str], again: str = "resume") -> DiskFull:
+    """What ends a search that could not write: what was under way stays unfinished, and the command `again` takes it up. told:
+    what a trial's job said, or the fault itself."""
     reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
     return DiskFull(
-        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd resume {run}"
+        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd {again} {run}"
     )
 
 

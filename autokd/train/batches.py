@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autokd.augment.counter import STEP, mixed
 from autokd.errors import AutokdError
 
 __all__ = ["Batch", "Division", "Order", "divide", "mixed_seed", "turned"]
@@ -62,14 +63,10 @@ def turned(pixels: Tensor, turns: int) -> Tensor:
 
 
 def mixed_seed(*numbers: int) -> int:
-    """63 well-mixed bits from a few whole numbers (the finalizer of SplitMix64)."""
-    state = 0x9E3779B97F4A7C15
+    """63 well-mixed bits from a few whole numbers (the finaliser of SplitMix64)."""
+    state = STEP
     for number in numbers:
-        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) & 0xFFFFFFFFFFFFFFFF
-        state = (state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
+        state = mixed((state ^ number) + STEP)
     return state >> 1
 
 

@@ -143,8 +143,8 @@ def measure_pace(
     """Time training steps, and scoring where there are many, on random images; a candidate is taken where it is clearly
     faster than what there is.
 
-    Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation that
-    would be worth it, and `why`, a few words.
+    Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation, where
+    one was looked for and is faster, and `why`, a few words.
     """
     pace, thorough = default_pace(device), _worth(_WORTH, steps, device)
     repeats = 3 if thorough else 2
@@ -161,29 +161,30 @@ def measure_pace(
             facts["seconds_a_step"][str(candidate)] = took
             if took < _BETTER * best:
                 pace, best = candidate, took
-        plain, facts["seconds"], gain = pace, best, 0.0
-        if _compilable(steps, best):
-            facts["compiled"] = None
-            for change in _compilations(device):
-                candidate = replace(plain, **change)
-                try:
-                    took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
-                except Exception as fault:  # no compiler on this machine, or a network it cannot take
-                    facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
-                    continue
-                facts["seconds_a_step"][str(candidate)] = took
-                saved = best - took
-                if steps * (gain + saved) > _COMPILE_SECONDS and saved > 0:
-                    pace, best, gain = candidate, took, gain + saved
-        evaluation = plain.evaluation
+        facts["seconds"] = fastest = best
+        compiled: Pace | None = None
+        looked = _compilable(steps, best)
+        for change in _compilations(device) if looked else ():
+            candidate = replace(pace, **change)
+            try:
+                took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
+            except Exception as fault:  # no compiler on this machine, or a network it cannot take
+                facts["compile"] = f"{type(fault).__name__}: {str(fault).splitlines()[0][:200] if str(fault) else ''}"
+                continue
+            facts["seconds_a_step"][str(candidate)] = took
+            if took < fastest:
+                compiled, fastest = candidate, took
+        evaluation = pace.evaluation
         if thorough:
-            facts["seconds_an_image_scored"] = scored = _scoring(build(), plain, shape, device)
+            facts["seconds_an_image_scored"] = scored = _scoring(build(), pace, shape, device)
             evaluation = min(scored, key=lambda count: scored[count])
-        pace, plain = replace(pace, evaluation=evaluation), replace(plain, evaluation=evaluation)
-        facts["pace"] = asdict(plain)
-        if pace != plain:
-            facts |= {"compiled": asdict(pace), "seconds_compiled": best}
-    return pace, {**facts, "why": f"measured: {1000 * best:.1f} ms a step, {1000 * first:.1f} by default"}
+    facts["pace"] = asdict(replace(pace, evaluation=evaluation))
+    if looked:
+        facts["compiled"] = None if compiled is None else asdict(replace(compiled, evaluation=evaluation))
+        facts["seconds_compiled"] = fastest
+    chosen = _chosen(facts, steps)
+    took = fastest if chosen.compiled else best
+    return chosen, {**facts, "why": f"measured: {1000 * took:.1f} ms a step, {1000 * first:.1f} by default"}
 
 
 def default_pace(device: torch.device) -> Pace:
