@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -53,7 +54,16 @@ from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
-from autokd.search.work import CHECKPOINTS, Job, bench_of, full_disk, order_of, placed, teacher_on_ray  # noqa: E402
+from autokd.search.work import (  # noqa: E402
+    CHECKPOINTS,
+    Job,
+    bench_of,
+    full_disk,
+    order_of,
+    placed,
+    prepare_teacher,
+    teacher_on_ray,
+)
 
 __all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
@@ -77,6 +87,7 @@ class RayEngine:
         self.workers = 1
         self._mine = False
         self._local = False  # started here, on this machine
+        self._measuring = False  # a teacher, in this process
         self._nodes = Nodes()
 
     def open(self, resources: Any) -> float:
@@ -184,12 +195,18 @@ class RayEngine:
     def teachers(
         self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
     ) -> dict[str, dict[str, Any]]:
-        """Train or load every teacher, several at a time, and measure it; by name."""
+        """Train or load every teacher, several at a time, and measure it; by name.
+
+        On this machine's CPUs those that are only to be measured are so in this process: Ray gives no process that ran a task to
+        an actor, and a trial's would have to be begun anew.
+        """
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(teacher_on_ray)
         folder = str(Path(folder).resolve())
         self._nodes.reach(folder)
-        waiting = {task.remote(self._settings(), data, teacher, folder): name for name, teacher in teachers.items()}
-        made: dict[str, dict[str, Any]] = {}
+        near = {name for name, one in teachers.items() if self._local and not self.gpus and one["training"] is None}
+        far = [name for name in teachers if name not in near]
+        waiting = {task.remote(self._settings(), data, teachers[name], folder): name for name in far}
+        made = {name: self._measured(data, teachers[name], folder) for name in teachers if name in near}
         while waiting:
             if self.cancelled:
                 for one in waiting:
@@ -203,6 +220,15 @@ class RayEngine:
                     cause = fault.cause
                     raise (cause if isinstance(cause, AutokdError) else fault) from None
         return {name: made[name] for name in teachers}
+
+    def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+        if self.cancelled:
+            raise KeyboardInterrupt
+        self._measuring = True
+        try:
+            return prepare_teacher(placed(self._settings()), data, teacher, folder)
+        finally:
+            self._measuring = False
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
@@ -270,7 +296,10 @@ class RayEngine:
         at_once.max_concurrent = self.room()
 
     def cancel(self) -> None:
+        """End what runs. In the main thread (Ctrl-C) a measurement of a teacher is left at once, with KeyboardInterrupt."""
         self.cancelled = True
+        if self._measuring and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         self._nodes.close()
@@ -416,6 +445,10 @@ class _Scheduler(_Adapter, FIFOScheduler):
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
         self.bridge = bridge
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None in particular. Tune would give the chosen one the process of a trial that ends, and kill the one it was beginning
+        in: where trials are shorter than a process takes to begin, its place never gets one. So it takes them in order."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         told = json.loads(result["told"])

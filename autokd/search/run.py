@@ -585,8 +585,8 @@ def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[Callable[
             brain.pause()
             tell.phase("pausing: running trials go on to their next checkpoint; Ctrl-C again stops them now")
         else:
-            engine.cancel()
             restore()
+            engine.cancel()
 
     def arm() -> None:
         for number in before:

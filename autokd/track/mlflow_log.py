@@ -27,6 +27,7 @@ _TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CLOSED = {"failed": "FAILED", "cancelled": "KILLED"}  # of a search; a paused one has done what it was to do so far
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with training runs
 _CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds", "signal_hits", "signal_misses")
+_PATIENCE = 20.0  # seconds without a report after which the search shows all the same
 _LONGEST = 6000  # characters of a parameter; MLflow refuses more
 
 
@@ -34,7 +35,8 @@ class MlflowLog:
     """Give it every event with `on_event`; it returns at once. `close` waits until what was given is written.
 
     uri: None for the store of the folder `runs`. complain: told, once, why MLflow could not be written. wait: nothing is
-    written before `start`, so that importing MLflow does not hold up what is more urgent.
+    written before `start`, nor after it before the first report or for 20 s, so that importing MLflow (two seconds of a core)
+    does not hold up the first trials.
     """
 
     replays = True
@@ -57,7 +59,9 @@ class MlflowLog:
         self.broken: str | None = None
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="autokd-mlflow", daemon=True)
+        self._due = threading.Event()
         if not wait:
+            self._due.set()
             self.start()
 
     def start(self) -> None:
@@ -67,9 +71,12 @@ class MlflowLog:
     def on_event(self, event: dict[str, Any]) -> None:
         if self.broken is None:
             self._queue.put(event)
+        if event["event"] == "report":
+            self._due.set()
 
     def close(self, timeout: float = 120.0) -> None:
         """Write what is left and end every run that is still open; give up after `timeout` seconds."""
+        self._due.set()
         self.start()
         if self._thread.is_alive():
             self._queue.put(None)
@@ -85,6 +92,7 @@ class MlflowLog:
             )
 
     def _work(self) -> None:
+        self._due.wait(_PATIENCE)
         try:
             writer = _Writer(self)
         except Exception as fault:

@@ -54,4 +54,6 @@ def train(rank, world, port, config, folder, images):
     told = {"student": trial.student.state_dict(), "average": trial.average.state_dict(), "report": report.to_dict()}
     torch.save(told, folder / f"{world}-{rank}.pt")
     if world > 1:
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        os._exit(0)  # gloo's threads outlive the group; one that meets Python's own end aborts the process

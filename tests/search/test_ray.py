@@ -68,6 +68,21 @@ def test_trials_follow_one_another_in_reused_processes_at_little_cost(tmp_path, 
     print(f"{steady:.3f} s a trial")
 
 
+def test_a_lost_place_gets_a_process_again_also_where_trials_are_shorter_than_one_takes_to_begin(tmp_path, cluster):
+    """Tune would kill the one that is beginning whenever a trial ends, and the other place would do the rest alone."""
+    killed = []
+
+    def kill(event):
+        if event["event"] == "report" and event["trial"] == "t00010" and not killed:
+            killed.append(event["pid"])
+            os.kill(event["pid"], signal.SIGKILL)
+
+    run = ran(tmp_path, Space(trials=100, scheduler="none"), on_event=kill, slow=0.05)
+    trials = collections.Counter(event["pid"] for event in events(run, "report") if event["mark"] == 0)
+    assert len(trials) == 3
+    assert min(trials[pid] for pid in trials if pid not in killed) >= 10
+
+
 def test_every_trial_ends_once_and_reports_its_marks_in_order(tmp_path, cluster):
     run = ran(tmp_path, Space(trials=20))
     ends = ended(run)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -30,6 +31,33 @@ def test_a_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch, address
     with pytest.raises(AutokdError) as told:
         RayEngine(address=address).open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
     assert what in str(told.value) and way_out in told.value.fix
+
+
+def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leaves_the_measurement(monkeypatch):
+    from autokd.search import ray_engine
+
+    made = ray_engine.RayEngine({"threads": 1})
+    made._local, made._nodes = True, SimpleNamespace(reach=lambda folder: None)
+    known = {"a": {"training": None}, "b": {"training": None}}
+    monkeypatch.setattr(ray_engine, "placed", lambda bench: bench)
+    monkeypatch.setattr(ray_engine, "prepare_teacher", lambda *asked: asked)
+    assert made.teachers({"name": "x"}, known, "there") == {
+        name: ({"threads": 1}, {"name": "x"}, {"training": None}, os.path.abspath("there")) for name in known
+    }
+    asked = []
+
+    def interrupted(*teacher):
+        asked.append(teacher)
+        threading.Thread(target=made.cancel).start()  # as another terminal's request: told, and nothing raised in its thread
+        made.cancel()
+
+    monkeypatch.setattr(ray_engine, "prepare_teacher", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.teachers({}, known, "there")
+    with pytest.raises(KeyboardInterrupt):  # cancelled already: none is begun
+        made.teachers({}, known, "there")
+    assert len(asked) == 1 and made.cancelled
+    made.cancel()  # nothing is measured any more
 
 
 @pytest.mark.parametrize(

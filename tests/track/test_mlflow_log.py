@@ -180,6 +180,28 @@ def test_a_store_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path)
     assert "the search goes on" in told[0]
 
 
+@pytest.mark.parametrize("patience", [60.0, 0.1])
+def test_one_that_waits_begins_with_the_first_report_or_when_none_comes_for_long(tmp_path, monkeypatch, patience):
+    import autokd.track.mlflow_log as module
+
+    monkeypatch.setattr(module, "_PATIENCE", patience)
+    made = MlflowLog(tmp_path, experiment="study", run="study-1", wait=True)
+    made.start()
+    for event in SESSION[:5]:
+        made.on_event(event)
+    made._thread.join(0.5 if patience > 1 else 0.0)
+    assert patience < 1 or not (tmp_path / "mlflow.db").exists()
+    if patience > 1:
+        made.on_event(SESSION[5])
+    until = time.monotonic() + 30
+    while not (tmp_path / "mlflow.db").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert (tmp_path / "mlflow.db").exists()
+    made.close()
+    _, _, children = runs(tmp_path)
+    assert len(children) == 3
+
+
 def test_nothing_of_mlflows_own_is_printed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
