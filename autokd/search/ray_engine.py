@@ -226,7 +226,7 @@ class RayEngine:
             raise KeyboardInterrupt
         self._measuring = True
         try:
-            return prepare_teacher(placed(self._settings()), data, teacher, folder)
+            return prepare_teacher({"device": "cpu", **self._settings()}, data, teacher, folder)
         finally:
             self._measuring = False
 
