@@ -39,10 +39,9 @@ def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leave
     made = ray_engine.RayEngine({"threads": 1})
     made._local, made._nodes = True, SimpleNamespace(reach=lambda folder: None)
     known = {"a": {"training": None}, "b": {"training": None}}
-    monkeypatch.setattr(ray_engine, "placed", lambda bench: bench)
     monkeypatch.setattr(ray_engine, "prepare_teacher", lambda *asked: asked)
     assert made.teachers({"name": "x"}, known, "there") == {
-        name: ({"threads": 1}, {"name": "x"}, {"training": None}, os.path.abspath("there")) for name in known
+        name: ({"device": "cpu", "threads": 1}, {"name": "x"}, {"training": None}, os.path.abspath("there")) for name in known
     }
     asked = []
 
