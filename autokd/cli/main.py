@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -104,7 +102,6 @@ app.add_typer(caching.app, name="cache", help="What is kept on disk: decoded dat
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point. Ends with 0, with 2 for what a person can mend (told without a traceback), with 130 for Ctrl-C."""
-    atexit.register(gc.freeze)  # else Python looks through all of torch, Ray and MLflow for garbage, 1.5 s after the last line
     try:
         app(args=list(args) if args is not None else None, prog_name="autokd")
     except AutokdError as error:

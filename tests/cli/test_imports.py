@@ -48,13 +48,3 @@ print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
 def test_importing_the_package_imports_nothing_heavy(repository: Path):
     code = f"import sys, autokd; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert python(code, repository).strip() == "[]"
-
-
-def test_a_command_ends_without_looking_through_all_libraries_for_garbage(repository: Path):
-    code = (
-        "import atexit, gc\n"
-        "atexit.register(lambda: print('frozen' if gc.get_freeze_count() else 'not'))  # called after what main registers\n"
-        "from autokd.cli.main import main\n"
-        "main(['version'])\n"
-    )
-    assert python(code, repository).splitlines()[-1] == "frozen"
