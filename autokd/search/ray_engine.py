@@ -203,10 +203,10 @@ class RayEngine:
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(teacher_on_ray)
         folder = str(Path(folder).resolve())
         self._nodes.reach(folder)
-        near = {name for name, one in teachers.items() if self._local and not self.gpus and one["training"] is None}
+        near = [name for name, one in teachers.items() if self._local and not self.gpus and one["training"] is None]
         far = [name for name in teachers if name not in near]
         waiting = {task.remote(self._settings(), data, teachers[name], folder): name for name in far}
-        made = {name: self._measured(data, teachers[name], folder) for name in teachers if name in near}
+        made = {name: self._measured(data, teachers[name], folder) for name in near}
         while waiting:
             if self.cancelled:
                 for one in waiting:
