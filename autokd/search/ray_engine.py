@@ -61,7 +61,7 @@ from autokd.search.work import (  # noqa: E402
     full_disk,
     order_of,
     placed,
-    prepare_teacher,
+    teacher_here,
     teacher_on_ray,
 )
 
@@ -226,7 +226,7 @@ class RayEngine:
             raise KeyboardInterrupt
         self._measuring = True
         try:
-            return prepare_teacher({"device": "cpu", **self._settings()}, data, teacher, folder)
+            return teacher_here({"device": "cpu", **self._settings()}, data, teacher, folder)
         finally:
             self._measuring = False
 

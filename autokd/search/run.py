@@ -321,8 +321,6 @@ def carry_out(
         for text in told_of(feasible):
             tell.phase(text)
         engine = _engine(engine, space)
-        if log is not None:
-            log.start()
         brain = getattr(space, "brain", Brain)(
             space,
             feasible,

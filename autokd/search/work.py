@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
 __all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed",
-           "prepare_teacher", "read_answers", "teacher_from", "teacher_on_ray", "write_answers"]
+           "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray", "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -366,6 +366,18 @@ def placed(bench: dict[str, Any]) -> dict[str, Any]:
 def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
     """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune."""
     return prepare_teacher(placed(bench), data, teacher, folder)
+
+
+def teacher_here(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+    """`prepare_teacher` in a process that goes on with other things: neither what it loaded nor its threads stay."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        return prepare_teacher(bench, data, teacher, folder)
+    finally:
+        _BENCHES.clear()
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ class MlflowLog:
     """Give it every event with `on_event`; it returns at once. `close` waits until what was given is written.
 
     uri: None for the store of the folder `runs`. complain: told, once, why MLflow could not be written. wait: nothing is
-    written before `start`, nor after it before the first report or for 20 s, so that importing MLflow (two seconds of a core)
-    does not hold up the first trials.
+    written before the first report, or for 20 s, so that importing MLflow (two seconds of a core) does not hold up the first
+    trials.
     """
 
     replays = True
@@ -62,11 +62,7 @@ class MlflowLog:
         self._due = threading.Event()
         if not wait:
             self._due.set()
-            self.start()
-
-    def start(self) -> None:
-        if self._thread.ident is None:
-            self._thread.start()
+        self._thread.start()
 
     def on_event(self, event: dict[str, Any]) -> None:
         if self.broken is None:
@@ -77,7 +73,6 @@ class MlflowLog:
     def close(self, timeout: float = 120.0) -> None:
         """Write what is left and end every run that is still open; give up after `timeout` seconds."""
         self._due.set()
-        self.start()
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join(timeout)

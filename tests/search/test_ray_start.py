@@ -39,7 +39,7 @@ def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leave
     made = ray_engine.RayEngine({"threads": 1})
     made._local, made._nodes = True, SimpleNamespace(reach=lambda folder: None)
     known = {"a": {"training": None}, "b": {"training": None}}
-    monkeypatch.setattr(ray_engine, "prepare_teacher", lambda *asked: asked)
+    monkeypatch.setattr(ray_engine, "teacher_here", lambda *asked: asked)
     assert made.teachers({"name": "x"}, known, "there") == {
         name: ({"device": "cpu", "threads": 1}, {"name": "x"}, {"training": None}, os.path.abspath("there")) for name in known
     }
@@ -50,7 +50,7 @@ def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leave
         threading.Thread(target=made.cancel).start()  # as another terminal's request: told, and nothing raised in its thread
         made.cancel()
 
-    monkeypatch.setattr(ray_engine, "prepare_teacher", interrupted)
+    monkeypatch.setattr(ray_engine, "teacher_here", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made.teachers({}, known, "there")
     with pytest.raises(KeyboardInterrupt):  # cancelled already: none is begun

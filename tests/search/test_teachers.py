@@ -11,7 +11,7 @@ import torch
 
 from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
 from autokd.search.run import known_teachers
-from autokd.search.work import known_teacher, prepare_teacher, teacher_from
+from autokd.search.work import _BENCHES, known_teacher, prepare_teacher, teacher_from, teacher_here
 from autokd.train.workshop import Workshop
 
 DIGITS = DataConfig("digits", validation=0.2)
@@ -38,6 +38,18 @@ def test_a_teacher_s_calibration_is_that_of_a_loop_over_fifteen_spans(facts):
     )
     assert told["ece"] == pytest.approx(expected, abs=1e-6)
     assert told["val_top1"] == pytest.approx(right.mean())
+
+
+def test_one_measured_beside_other_things_leaves_neither_its_threads_nor_what_it_loaded(facts):
+    folder, told = facts
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        again = teacher_here({"threads": 1}, asdict(DIGITS), told["config"], folder)
+        assert torch.get_num_threads() == 2 and not _BENCHES
+    finally:
+        torch.set_num_threads(before)
+    assert (again["val_top1"], again["ece"], again["trained"]) == (told["val_top1"], told["ece"], False)
 
 
 def test_how_it_was_trained_is_told_and_remembered(facts):

@@ -186,7 +186,6 @@ def test_one_that_waits_begins_with_the_first_report_or_when_none_comes_for_long
 
     monkeypatch.setattr(module, "_PATIENCE", patience)
     made = MlflowLog(tmp_path, experiment="study", run="study-1", wait=True)
-    made.start()
     for event in SESSION[:5]:
         made.on_event(event)
     made._thread.join(0.5 if patience > 1 else 0.0)
