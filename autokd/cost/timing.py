@@ -25,7 +25,7 @@ def time_network(
     *,
     classes: int,
     channels: int,
-    size: int,
+    size: int | tuple[int, int],
     options: dict[str, Any] | None = None,
     cap: float = 4.0,
 ) -> Timing:
@@ -35,7 +35,7 @@ def time_network(
     """
     import torch
 
-    from autokd.models.build import build
+    from autokd.models.build import build, sides
 
     if deployment.device == "cuda" and not torch.cuda.is_available():
         raise AutokdError("there is no GPU here to time students on", fix="measure on a machine with one, or device: cpu")
@@ -45,7 +45,7 @@ def time_network(
     network = network.eval().to(device, dtype)
     if deployment.runtime == "compiled":
         network = torch.compile(network)
-    images = torch.randn(deployment.batch, channels, size, size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    images = torch.randn(deployment.batch, channels, *sides(size), generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
     def infer() -> None:
         network(images)
@@ -67,6 +67,7 @@ def _serve(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     deployment = Deployment(**job["deployment"])
     for network in job["networks"]:
         asked = {name: network[name] for name in ("model", "options", "classes", "channels", "size")}
+        asked["size"] = asked["size"] if isinstance(asked["size"], int) else tuple(asked["size"])
         try:
             timing = time_network(deployment=deployment, cap=job["cap"], **asked)
         except AutokdError as fault:

@@ -59,7 +59,7 @@ def card(name: str, root: str | None, options: Mapping[str, Any] | None) -> Card
             | {"train_images": len(images)}
             | {word: value for word, value in told.items() if value is not None}
         )
-    told = {"mean": (), "std": (), "padding": told["height"] // 8, "flip": True} | told
+    told = {"mean": (), "std": (), "padding": min(told["height"], told["width"]) // 8, "flip": True} | told
     return Card(name=name, **told)
 
 

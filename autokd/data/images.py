@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Card", "Images"]
+__all__ = ["Card", "Images", "Size", "size_of"]
+
+Size = int | tuple[int, int]  # pixels a side of a square, else (height, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,11 @@ class Images:
         return digest.hexdigest()
 
 
+def size_of(height: int, width: int) -> Size:
+    """As networks are built for such images: one number where they are square."""
+    return height if height == width else (height, width)
+
+
 @dataclass(frozen=True)
 class Card:
     """What a data set says of itself.
@@ -81,3 +88,8 @@ class Card:
     train_images: int | None
     source: str
     geometry: Literal["crop", "resized_crop"] = "crop"
+
+    @property
+    def size(self) -> Size:
+        """Of its images."""
+        return size_of(self.height, self.width)

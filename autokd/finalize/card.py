@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from autokd.config.trial import TrialConfig
+from autokd.data.images import size_of
 from autokd.track.markdown import in_markdown
 
 __all__ = ["model_card"]
@@ -52,7 +53,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         lines.append(f"| {seed['seed']}{mark} | {_percent(seed['val_top1'])} | {_percent(seed['test_top1'])} |")
     lines += [f"| {failed['seed']} | failed: {in_markdown(failed['reason'])} | |" for failed in metrics["failed_seeds"]]
     handy = "student.onnx" if "file" in metrics["exports"].get("onnx", {}) else "student.safetensors"
-    size = height if height == width else (height, width)
+    size = size_of(height, width)
     shown = f", then lowered as {config.method.name} shows them" if metrics["shown"] else ""
     options = f", options={config.student.options!r}" if config.student.options else ""
     lines += [

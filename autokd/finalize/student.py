@@ -69,6 +69,7 @@ def open_student(path: str | Path, *, threads: int | None = None, own_code: bool
 def _safetensors(path: Path, own_code: bool) -> Student:
     import torch
 
+    from autokd.data.images import size_of
     from autokd.finalize.graph import Deployed
     from autokd.models._safetensors import Damaged, read
     from autokd.models.build import build
@@ -86,9 +87,12 @@ def _safetensors(path: Path, own_code: bool) -> Student:
             where=str(path),
             fix="--own-code where you trust the file and the code; the .onnx and .pt2 files beside it need no code",
         )
-    size = facts.height if facts.height == facts.width else (facts.height, facts.width)
     network = build(
-        facts.student, classes=len(facts.classes), channels=facts.channels, size=size, options=facts.options
+        facts.student,
+        classes=len(facts.classes),
+        channels=facts.channels,
+        size=size_of(facts.height, facts.width),
+        options=facts.options,
     )
     load_weights(network, path)
     return Student(path, facts, f"torch {torch.__version__.partition('+')[0]}", _torch(Deployed(network, facts).eval()))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import vouched, write_text
+from autokd.train.crash import WAY_OUT, ended_by
 
 if TYPE_CHECKING:
     from autokd.train.workshop import Loaded, Workshop
@@ -139,9 +140,9 @@ def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
 
 
 def _train_apart(
-    bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]
+    bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None], *, again: bool = False
 ) -> Trained:
-    """`train` in a process of its own, with one thread."""
+    """`train` in a process of its own, with one thread. again: a signal has ended it before, and a way around was found."""
     order = {
         "bench": {**bench.settings, "threads": 1},
         "config": config.to_dict(),
@@ -150,7 +151,7 @@ def _train_apart(
     }
     root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "autokd.finalize.training"],
         stdin=subprocess.PIPE,
@@ -181,6 +182,13 @@ def _train_apart(
             raise
     known = _known(config, train_on, place)
     if known is None:
+        crash = ended_by(child.returncode, "".join(errors))
+        if crash is not None:
+            news = bench.after_crash(config, crash) if not again else ""
+            if news:
+                tell(news)
+                return _train_apart(bench, config, train_on, place, tell, again=True)
+            raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=WAY_OUT)
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
         raise AutokdError(
             f"the training of seed {config.seed} ended early: {last}", fix="run autokd finalize again: it goes on"

@@ -50,7 +50,7 @@ class Vgg(Staged):
         normal_by_outputs(self, linear_std=0.01)
 
     def trace(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        pools = 4 if x.shape[-1] >= 64 else 3  # larger images are halved once more, after block 3
+        pools = 4 if min(x.shape[-2:]) >= 64 else 3  # larger images are halved once more, after block 3
         stages: list[Tensor] = []
         before: list[Tensor] = []
         for number, block in enumerate((self.block0, self.block1, self.block2, self.block3, self.block4)):

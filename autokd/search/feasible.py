@@ -172,7 +172,7 @@ def timed(
     from autokd.search.timed import Asked, of_ledger, time_all
 
     asked: dict[tuple[str, str, Deployment], Asked] = {}
-    image = {"classes": card.classes, "channels": card.channels, "size": card.height}
+    image = {"classes": card.classes, "channels": card.channels, "size": card.size}
 
     def ask(role: str, name: str, model: str, options: dict[str, Any], budget: Budget) -> None:
         made = Asked(name, model, options, **image, deployment=budget.deployment, where=budget.where)
@@ -221,7 +221,7 @@ def measure(
     notes = Notes()
 
     def cost(name: str, options: dict[str, Any]) -> Cost:
-        return notes.cost(name, options, classes=card.classes, channels=card.channels, size=card.height)
+        return notes.cost(name, options, classes=card.classes, channels=card.channels, size=card.size)
 
     told = (
         {student.name: cost(student.name, student.options) for student in students},

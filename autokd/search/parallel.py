@@ -80,6 +80,7 @@ def _train(config: dict[str, Any]) -> None:
     order = json.loads(config["order"])
     bench = bench_of({"device": str(get_device()), **order["bench"], "threads": config["threads"]})
     job = Job(order, bench, rank=rank, world=world, wrap=_wrapped)
+    job.watch_signals()
     try:
         while job.next < len(job.marks):
             told = job.step()

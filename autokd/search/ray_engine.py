@@ -54,22 +54,27 @@ from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
+from autokd.search.ray_words import RayWords  # noqa: E402
 from autokd.search.work import (  # noqa: E402
     CHECKPOINTS,
     Job,
     bench_of,
+    crash_of,
     full_disk,
     order_of,
     placed,
+    teacher_crash,
     teacher_here,
     teacher_on_ray,
 )
+from autokd.train.crash import WAY_OUT, crash_in  # noqa: E402
 
 __all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
 _RETRIES = 2  # of a trial whose worker died
 _MEASURED = 3.0  # seconds of training, for each number of threads
 _COUNTED = 2.0  # seconds between looks at which machines there are
+_WORDLESS = "its process ended without a word"
 _MEMORY = ("OutOfMemory", "running low on memory")  # in what Ray tells of a process that it ended for that
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STORE_BYTES = 256 * 2**20  # Ray's object store: nothing large goes through it
@@ -89,18 +94,17 @@ class RayEngine:
         self._local = False  # started here, on this machine
         self._measuring = False  # a teacher, in this process
         self._nodes = Nodes()
+        self._words = RayWords()
 
     def open(self, resources: Any) -> float:
         """Start Ray, or join the cluster of `address`. Returns the GPUs of one trial; raises AutokdError where what one
         trial asks for is not there."""
-        import logging
-
         address = self.address or getattr(resources, "address", None)
         if not ray.is_initialized():
             quiet: dict[str, Any] = {
                 "include_dashboard": False,
                 "log_to_driver": False,
-                "logging_level": logging.ERROR,
+                "logging_level": "ERROR",
                 "configure_logging": True,
             }
             if address is None:
@@ -116,7 +120,7 @@ class RayEngine:
                 )
                 raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
             self._mine, self._local = True, address is None
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        self._words.begin()
         there = ray.cluster_resources()
         self.cpus, self.gpus, self.workers = share_of(resources, there.get("GPU", 0))
         for kind, asked in (("CPU", self.cpus * self.workers), ("GPU", self.gpus)):
@@ -143,14 +147,18 @@ class RayEngine:
         asked, there = space.resources, ray.cluster_resources()
         if self.address or asked.address or self.workers > 1:
             return []
-        if self.gpus and asked.gpus is None:
-            self.gpus, told = self._share_of_gpu(probes(), there, phase)
-            return [told]
         cores = int(there.get("CPU", 1))
-        if not self.gpus and asked.cpus is None and cores > 1 and share.images_of(space) >= share.LONG:
-            threads, told = self._threads(probes()[0], cores, phase)
-            self.cpus = float(threads)
-            return [told]
+        try:
+            if self.gpus and asked.gpus is None:
+                self.gpus, told = self._share_of_gpu(probes(), there, phase)
+                return [told]
+            if not self.gpus and asked.cpus is None and cores > 1 and share.images_of(space) >= share.LONG:
+                threads, told = self._threads(probes()[0], cores, phase)
+                self.cpus = float(threads)
+                return [told]
+        except ray.exceptions.RayActorError:  # the trials will meet it, too, and tell it
+            return [f"not measured, since a training of it ended its process: {self.gpus or self.cpus:g} "
+                    f"{'of a GPU' if self.gpus else 'threads'} a trial"]  # fmt: skip
         return []
 
     def _share_of_gpu(
@@ -214,11 +222,14 @@ class RayEngine:
                 raise KeyboardInterrupt
             ready, _ = ray.wait(list(waiting), timeout=0.5)
             for one in ready:
+                name = waiting.pop(one)
                 try:
-                    made[waiting.pop(one)] = ray.get(one)
+                    made[name] = ray.get(one)
                 except ray.exceptions.RayTaskError as fault:
                     cause = fault.cause
                     raise (cause if isinstance(cause, AutokdError) else fault) from None
+                except ray.exceptions.RayError as fault:
+                    raise _lost_teacher(name, folder, fault) from None
         return {name: made[name] for name in teachers}
 
     def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -232,6 +243,7 @@ class RayEngine:
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
+        self._words.into(Path(run).resolve())
         self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
@@ -243,13 +255,14 @@ class RayEngine:
             bridge.patient = not self._mine
         folder = Path(run).resolve() / "ray"
         there = ray.cluster_resources()
+        cpus, gpus = self.cpus, self.gpus  # Ray pickles what the function holds
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             """More for a trial that ran out of memory, so that fewer others stand beside it."""
             share = config.get("share", 1.0)
-            asked = {"CPU": min(self.cpus * share, max(self.cpus, there.get("CPU", 1)))}
-            if self.gpus:
-                asked["GPU"] = self.gpus if self.gpus >= 1 else min(1.0, self.gpus * share)
+            asked = {"CPU": min(cpus * share, max(cpus, there.get("CPU", 1)))}
+            if gpus:
+                asked["GPU"] = gpus if gpus >= 1 else min(1.0, gpus * share)
             return tune.PlacementGroupFactory([asked])
 
         alone = self.workers == 1
@@ -305,6 +318,7 @@ class RayEngine:
         self._nodes.close()
         if self._mine and ray.is_initialized():
             ray.shutdown()
+        self._words.end()
 
     def _settings(self) -> dict[str, Any]:
         return {"threads": max(1, int(self.cpus)), **self.bench}
@@ -395,9 +409,13 @@ class _Bridge:
 
     def broken(self, ray_id: str) -> None:
         trial, reason = self.names[ray_id], self.reasons.get(ray_id, "its worker ended")
+        folder = self.run / CHECKPOINTS / trial
+        crash, said = crash_of(folder)
+        if crash is not None and reason.startswith(_WORDLESS):
+            reason = f"its process was ended by {crash}; {WAY_OUT}"
         if ray_id in self.errors:
             try:
-                write_text(self.run / CHECKPOINTS / trial / ERRORS, self.errors[ray_id])
+                write_text(folder / ERRORS, "\n".join(filter(None, [said.strip(), self.errors[ray_id]])))
             except (OSError, AutokdError):
                 pass
         if any(word in self.errors.get(ray_id, "").rpartition("Failure # ")[2] for word in _MEMORY):
@@ -533,6 +551,20 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
     return float(resources.cpus or 1.0), float(gpus), workers
 
 
+def _lost_teacher(name: str, folder: str, fault: Exception) -> AutokdError:
+    """The process that was to train or measure a teacher ended, as often as it was begun."""
+    note = teacher_crash(folder, name)
+    try:
+        crash = crash_in(note.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        crash = None
+    if crash is not None:
+        return AutokdError(f"the process that trained the teacher {name!r} was ended by {crash}", where=str(note), fix=WAY_OUT)
+    said = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
+    fix = "see how much memory the machine has left; a smaller batch of the teacher's recipe takes less"
+    return AutokdError(f"the process that trained the teacher {name!r} ended without a word (Ray: {said})", fix=fix)
+
+
 def _told_by_ray(trial: Any) -> str:
     """What each failure of a trial was. Ray's own `get_error` looks where the file is brought only later."""
     try:
@@ -549,7 +581,7 @@ def reason_of(told: str) -> str:
         return "its machine was lost"
     if "its worker process has died" in last:
         detail = last.partition("Worker exit detail: ")[2].partition(" Some common causes")[0].strip()
-        return f"its process ended without a word (Ray: {detail[:200]})" if detail else "its process ended without a word"
+        return f"{_WORDLESS} (Ray: {detail[:200]})" if detail else _WORDLESS
     return lines[-1][:300] if lines else "its worker ended"
 
 

@@ -42,7 +42,7 @@ class Asked:
     options: Mapping[str, Any]
     classes: int
     channels: int
-    size: int
+    size: int | tuple[int, int]
     deployment: Deployment
     where: str = ""
 

@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,15 +29,18 @@ from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import in_file_name, whole, write_text
 from autokd.search.kept import ERRORS, PLACE
+from autokd.train.crash import Crash, crash_in, watched
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed",
-           "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "crash_of", "full_disk", "known_teacher", "order_of",
+           "placed", "prepare_teacher", "read_answers", "teacher_crash", "teacher_from", "teacher_here", "teacher_on_ray",
+           "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
+CRASHED = "crashed-{rank}.txt"  # likewise: where a process of the trial stood when a signal ended it; of each of its workers
 ANSWERS = "answers"  # likewise: which validation images a trial is right on, where that is asked for
 
 
@@ -91,13 +94,19 @@ class Job:
         self.behind: dict[str, Any] = {}  # what the first report says of a shorter training that was gone on from
         self.limit: float | None = order.get("seconds")
         self.hung: IO[str] | None = None  # where the watchdog writes
+        self.watching = ExitStack()  # while this process may crash
         self.began = time.monotonic()
         self.trial: Any = None
         self.next = 0
         self.notes: list[str] = []  # what a person should hear with the next report
 
+    def watch_signals(self) -> None:
+        """Let the trial's next process, and the search, know where a signal ended this one."""
+        self.watching.enter_context(watched(self.folder / CRASHED.format(rank=self.parallel.get("rank", 0))))
+
     def watch(self) -> None:
-        """End this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
+        """Also end this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
+        self.watch_signals()
         left = self.folder / HUNG  # of the process before: told first
         if self.limit is not None and self.hung is None and not (left.exists() and left.stat().st_size):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +114,8 @@ class Job:
             faulthandler.dump_traceback_later(min(self.limit, threading.TIMEOUT_MAX), exit=True, file=self.hung)
 
     def _unwatch(self) -> None:
+        self.watching.close()
+        (self.folder / CRASHED.format(rank=self.parallel.get("rank", 0))).unlink(missing_ok=True)
         if self.hung is not None:
             faulthandler.cancel_dump_traceback_later()
             self.hung.close()
@@ -122,11 +133,27 @@ class Job:
         os.replace(found, self.folder / ERRORS)
         return {"failed": self._too_long(), "machine": True, "log": f"{self.place}/{ERRORS}"}
 
+    def _after_crash(self) -> None:
+        """Where a signal ended an earlier process of this trial, let the bench look for a way around it. Raises AutokdError where
+        there is none."""
+        crash, said = crash_of(self.folder)
+        if crash is None:
+            return
+        (self.folder / ERRORS).write_text(said, encoding="utf-8")
+        if not self.parallel:  # several workers of one trial all have to read it
+            for path in self.folder.glob(CRASHED.format(rank="*")):
+                path.unlink()
+            self.watch_signals()
+        if hasattr(self.bench, "after_crash"):
+            told = self.bench.after_crash(self.config, crash)
+            self.notes += [told] if told else []
+
     def step(self) -> dict[str, Any]:
         """To the next mark. Returns the report with `mark` and `checkpoint`; or `failed`, the reason, with `machine`,
         whether it was no fault of the configuration."""
         try:
             if self.trial is None:
+                self._after_crash()
                 told = self._was_hung() or self._open()
                 if told is not None:
                     return told
@@ -241,6 +268,12 @@ class Job:
                 pass
         self.close()
         return told
+
+
+def crash_of(folder: Path) -> tuple[Crash | None, str]:
+    """How a signal ended a process of the trial whose checkpoints lie in `folder`, and all that is known of it."""
+    said = "".join(map(_text, sorted(folder.glob(CRASHED.format(rank="*")))))
+    return crash_in(said), said
 
 
 class DiskFull(AutokdError):
@@ -364,8 +397,37 @@ def placed(bench: dict[str, Any]) -> dict[str, Any]:
 
 
 def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
-    """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune."""
-    return prepare_teacher(placed(bench), data, teacher, folder)
+    """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune.
+
+    Ray runs it again where a signal ended its process: then the bench looks for a way around that first.
+    """
+    bench, note = placed(bench), teacher_crash(folder, teacher["name"])
+    crash = crash_in(_text(note))
+    news = ""
+    if crash is not None:
+        from autokd.train.teachers import teacher_trial
+
+        note.unlink()
+        values = TrialConfig.from_dict({"data": data, "student": {"name": ""}, "teacher": teacher})
+        assert values.teacher is not None
+        if values.teacher.training is not None:
+            news = bench_of(bench).after_crash(teacher_trial(values.data, values.teacher), crash)
+    with watched(note):
+        made = prepare_teacher(bench, data, teacher, folder)
+    note.unlink(missing_ok=True)
+    return {**made, "decisions": [news]} if news else made
+
+
+def teacher_crash(folder: str, name: str) -> Path:
+    """Where the process that prepares a teacher says where it stood when a signal ended it."""
+    return Path(folder) / f"{in_file_name(name)}.crashed.txt"
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def teacher_here(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from autokd.files import locked, write_text
+from autokd.train.layout import compilable, in_safe_order
 from autokd.train.optimiser import SGD
 
-__all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
+__all__ = ["Pace", "default_pace", "find_pace", "has_bf16", "keep_to_order", "machine_key", "measure_pace", "order_kept_to"]
 
 _QUICK = 0.1  # of a training's steps may go into measuring, since all trials of a student share what was found,
 _WORTH = 0.02  # or as small a part of a longer one's into measuring more often, and scoring too
@@ -55,9 +56,14 @@ class Pace:
         words += ["compiled with CUDA graphs" if self.graphs else "compiled"] * self.compiled
         return ", ".join([*words, f"scored by {self.evaluation} images"])
 
+    def laid_out(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The network on its device, its weights in this order but for those that cannot be trained so."""
+        model = model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        return in_safe_order(model) if device.type == "cpu" else model
+
     def run(self, model: nn.Module) -> nn.Module:
         """The network as its training steps call it: compiled where that was chosen."""
-        if not self.compiled:
+        if not self.compiled or not compilable(model, next(model.parameters()).device):
             return model
         return torch.compile(model, mode="reduce-overhead" if self.graphs else None)  # type: ignore[return-value]
 
@@ -76,16 +82,17 @@ def find_pace(
     steps: int,
     device: torch.device,
     folder: Path | None,
+    channels_last: bool | None = None,
 ) -> tuple[Pace, str]:
     """The pace of a student, and a sentence on what was measured, empty where nothing was.
 
     build: makes the network, on the CPU. name: tells it from others (architecture and options); `label` is it for a person.
     shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
-    paces are kept; None measures nothing.
+    paces are kept; None measures nothing. channels_last: the one order that there is to be (`order_kept_to`); None: any.
     """
     if folder is None or not _worth(_QUICK, steps, device):
-        return default_pace(device), ""
-    path = folder / f"{machine_key(name, shape, device)}.json"
+        return default_pace(device, channels_last), ""
+    path = folder / f"{machine_key(name, shape, device)}{_suffix(channels_last)}.json"
     if (known := _read(path, steps, device)) is not None:
         return known, ""
     with ExitStack() as alone:
@@ -93,12 +100,39 @@ def find_pace(
             alone.enter_context(locked(path.with_suffix(".lock")))
         if (known := _read(path, steps, device)) is not None:  # another process has measured it meanwhile
             return known, ""
-        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
+        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device, channels_last=channels_last)
         try:
             write_text(path, json.dumps({"name": name, **facts}, indent=1))
         except OSError:
             pass  # measured again next time
     return pace, f"{label or name}: {pace} ({facts['why']})"
+
+
+def order_kept_to(name: str, shape: tuple[int, ...], device: torch.device, folder: Path | None) -> bool | None:
+    """Whether this student is to be trained channels last (True) or first (False), after a crash; None where there was none."""
+    if folder is None:
+        return None
+    try:
+        return bool(json.loads(_crashed(name, shape, device, folder).read_text(encoding="utf-8"))["channels_last"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_to_order(
+    channels_last: bool, why: str, name: str, shape: tuple[int, ...], device: torch.device, folder: Path
+) -> None:
+    """Let every later training of this student on this machine have one order, with this torch."""
+    with suppress(OSError):
+        told = {"name": name, "channels_last": channels_last, "why": why}
+        write_text(_crashed(name, shape, device, folder), json.dumps(told, indent=1))
+
+
+def _crashed(name: str, shape: tuple[int, ...], device: torch.device, folder: Path) -> Path:
+    return folder / f"{machine_key(name, shape, device)}.crash.json"
+
+
+def _suffix(channels_last: bool | None) -> str:
+    return {None: "", True: "-last", False: "-first"}[channels_last]
 
 
 def _worth(share: float, steps: int, device: torch.device) -> bool:
@@ -138,7 +172,12 @@ def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
 
 
 def measure_pace(
-    build: Callable[[], nn.Module], *, shape: tuple[int, int, int, int], steps: int, device: torch.device
+    build: Callable[[], nn.Module],
+    *,
+    shape: tuple[int, int, int, int],
+    steps: int,
+    device: torch.device,
+    channels_last: bool | None = None,
 ) -> tuple[Pace, dict[str, Any]]:
     """Time training steps, and scoring where there are many, on random images; a candidate is taken where it is clearly
     faster than what there is.
@@ -146,7 +185,7 @@ def measure_pace(
     Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation, where
     one was looked for and is faster, and `why`, a few words.
     """
-    pace, thorough = default_pace(device), _worth(_WORTH, steps, device)
+    pace, thorough = default_pace(device, channels_last), _worth(_WORTH, steps, device)
     repeats = 3 if thorough else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -156,6 +195,8 @@ def measure_pace(
         facts: dict[str, Any] = {"steps": steps, "seconds_a_step": {str(pace): first}}
         best = first
         for change in _candidates(device):
+            if channels_last is not None and "channels_last" in change:
+                continue
             candidate = replace(pace, **change)
             took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
             facts["seconds_a_step"][str(candidate)] = took
@@ -164,7 +205,7 @@ def measure_pace(
         facts["seconds"] = fastest = best
         compiled: Pace | None = None
         looked = _compilable(steps, best)
-        for change in _compilations(device) if looked else ():
+        for change in _compilations(device) if looked and compilable(build(), device) else ():
             candidate = replace(pace, **change)
             try:
                 took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
@@ -187,15 +228,16 @@ def measure_pace(
     return chosen, {**facts, "why": f"measured: {1000 * took:.1f} ms a step, {1000 * first:.1f} by default"}
 
 
-def default_pace(device: torch.device) -> Pace:
-    return Pace(bf16=device.type == "cuda", fused=device.type == "cuda")
+def default_pace(device: torch.device, channels_last: bool | None = None) -> Pace:
+    order = True if channels_last is None else channels_last
+    return Pace(channels_last=order, bf16=device.type == "cuda", fused=device.type == "cuda")
 
 
 def _candidates(device: torch.device) -> list[dict[str, bool]]:
     """Changes that may make the default faster, tried one after the other, each on what has won before it."""
     found = [{"channels_last": False}]
     if device.type == "cpu":
-        found += [{"bf16": True}] * _has_bf16() + [{"fused": True}]
+        found += [{"bf16": True}] * has_bf16() + [{"fused": True}]
     return found
 
 
@@ -205,7 +247,7 @@ def _compilations(device: torch.device) -> list[dict[str, bool]]:
 
 def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, repeats: int = 3) -> float:
     """The median time of a training step, after one that is not counted."""
-    model = model.to(images.device, memory_format=pace.memory_format).train()  # type: ignore[call-overload]
+    model = pace.laid_out(model, images.device).train()
     run = pace.run(model)
     optimizer = SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
     clock = _clock(images.device)
@@ -228,7 +270,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
 @torch.no_grad()
 def _scoring(model: nn.Module, pace: Pace, shape: tuple[int, ...], device: torch.device) -> dict[int, float]:
     """Seconds an image of scoring, by the number of images a pass: the better of two runs."""
-    model = model.to(device, memory_format=pace.memory_format).eval()  # type: ignore[call-overload]
+    model = pace.laid_out(model, device).eval()
     found, clock = {}, _clock(device)
     for count in _EVALUATION:
         images = torch.randn((count, *shape[1:]), device=device).contiguous(memory_format=pace.memory_format)
@@ -250,7 +292,7 @@ def _clock(device: torch.device) -> Callable[[], float]:
     return lambda: time.process_time() / torch.get_num_threads()
 
 
-def _has_bf16() -> bool:
+def has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware."""
     flags = _cpu_facts().get("flags", "")
     return "avx512_bf16" in flags or "amx_bf16" in flags or platform.machine() in ("arm64", "aarch64")

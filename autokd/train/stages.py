@@ -23,6 +23,7 @@ from autokd.files import intact_zip, whole
 from autokd.models.features import forward_features
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
+from autokd.train.layout import in_safe_order
 from autokd.train.optimiser import SGD
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def teacher_stage(
             probe = torch.zeros(2, *loaded.pixels.shape[1:], dtype=torch.uint8, device=workshop.device)
             module.build_teacher_parts(teacher.features(probe), loaded.classes)
         module.teacher_parts.to(workshop.device)
+        if workshop.device.type == "cpu":
+            in_safe_order(module.teacher_parts)
         state = kept.get(key) or _read(path)
         if state is None:
             state = _train(workshop, config, module, teacher, views)
@@ -80,6 +83,8 @@ def teacher_stage(
 def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teacher, views: Any) -> dict[str, Any]:
     loaded, joint = workshop.data(config.data), bool(module.stage.get("joint"))
     model = copy.deepcopy(teacher.model).train().requires_grad_(True) if joint else teacher.model
+    if joint and workshop.device.type == "cpu":
+        in_safe_order(model)
     parts: nn.Module = module.teacher_parts.train()
     trained = [*parts.parameters(), *(model.parameters() if joint else ())]
     optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)

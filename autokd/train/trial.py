@@ -28,6 +28,7 @@ from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
 from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
+from autokd.train.layout import in_safe_order
 from autokd.train.optimiser import SGD, AdamW
 from autokd.train.pace import Pace
 from autokd.train.report import Report
@@ -79,7 +80,7 @@ class Trial:
         self.ahead = Ahead(self.views, self.order, self.division, self.total_steps, rank=rank, world=world)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
         self.pace = workshop.pace(config, self.total_steps)
-        self.student = model.to(self.device, memory_format=self.pace.memory_format)  # type: ignore[call-overload]
+        self.student = self.pace.laid_out(model, self.device)
         self.average = Average(self.student, config.recipe.ema) if config.recipe.ema is not None else None
         self.teacher_seconds = 0.0
         self.tuned: Teacher | None = None  # a teacher that a stage of its own trained on, in place of the given one
@@ -379,12 +380,14 @@ class Trial:
         if hasattr(module, "know_energies") and self.config.teacher is not None:  # quantiles over the training images
             module.know_energies(partial(self.workshop.energies, self.config.data, self.config.teacher))
         if hasattr(module, "build_parts") and self.config.teacher is not None:
-            probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
+            probe = torch.zeros(2, *self.loaded.pixels.shape[1:], device=self.device)
             teacher = self.workshop.teacher(self.config.data, self.config.teacher)
             self.student.eval()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mixed_seed(self.config.seed, 3, *[number] * (number > 0)) & 0x7FFFFFFF)
                 module.build_parts(forward_features(self.student, probe), teacher.features(probe.byte()))
+                if self.device.type == "cpu":  # they read maps of a network that is laid out channels last
+                    in_safe_order(module)
                 if hasattr(module, "know_data"):  # a memory has a row for each training image
                     module.know_data(self.loaded.index, self.loaded.labels.cpu())
             if hasattr(module, "teacher_loss"):
@@ -435,10 +438,12 @@ class Trial:
         self._losses.copy_(state["losses"])
         self._counted = state["counted"]
         pace = Pace(**state["pace"])  # that of the machine it began on: another one would round in another way
+        kept_to = self.workshop.order(self.config)
+        pace = pace if kept_to is None else replace(pace, channels_last=kept_to)
         if pace != self.pace:
             self.pace = pace
             self.parallel = self.parallel if self.wrap else self._parallel()
-        self.student.to(memory_format=self.pace.memory_format)  # type: ignore[call-overload]
+        self.pace.laid_out(self.student, self.device)
         if self.average is not None and self.config.recipe.ema is not None:  # its weights may lie elsewhere now
             self.average = Average(self.student, self.config.recipe.ema)
         self.student.load_state_dict(state["student"])

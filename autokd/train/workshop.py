@@ -18,8 +18,10 @@ from torch import Tensor
 from autokd.augment.build import build_policy
 from autokd.augment.views import Attention, Views
 from autokd.config.trial import DataConfig, PolicyConfig, StudentConfig, TeacherConfig, TrialConfig
+from autokd.data.images import Size, size_of
 from autokd.data.training import Training, open_training
 from autokd.errors import AutokdError
+from autokd.files import locked
 from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
@@ -27,8 +29,9 @@ from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher
 from autokd.train.allocation import keep_freed_memory
+from autokd.train.crash import WAY_OUT, Crash, find_layer
 from autokd.train.evaluate import Score, predict, score
-from autokd.train.pace import Pace, default_pace, find_pace
+from autokd.train.pace import Pace, default_pace, find_pace, has_bf16, keep_to_order, order_kept_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +70,8 @@ class Loaded:
         return self.pixels.shape[1]
 
     @property
-    def size(self) -> int:
-        return self.pixels.shape[-1]
+    def size(self) -> Size:
+        return size_of(*self.pixels.shape[-2:])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -322,9 +325,7 @@ class Workshop:
 
     def pace(self, config: TrialConfig, steps: int) -> Pace:
         """How the student of this trial is trained fastest here; measured where nobody has yet, and the training is long."""
-        loaded = self.data(config.data)
-        shape = (config.recipe.batch, loaded.channels, loaded.size, loaded.size)
-        name = _key(config.student) + str(loaded.classes)
+        name, shape = self._trained(config)
         key = (name, shape, steps)
         if key not in self._paces:
             pace, told = find_pace(
@@ -334,11 +335,61 @@ class Workshop:
                 shape=shape,
                 steps=steps,
                 device=self.device,
-                folder=self.cache_dir / "pace" if self.cache_dir is not None else None,
+                folder=self._pace_folder,
+                channels_last=self.order(config),
             )
             self._decide(told)
             self._paces[key] = pace
         return self._paces[key]
+
+    def order(self, config: TrialConfig) -> bool | None:
+        """The order that this student is kept to after a crash: channels last, first (False), or None, any."""
+        return order_kept_to(*self._trained(config), self.device, self._pace_folder)
+
+    def after_crash(self, config: TrialConfig, crash: Crash) -> str:
+        """A process that trained this trial was ended by a signal: look for the layer, and for the order that survives.
+
+        The student is trained a step in a process of its own in each order; one that a signal ends there is used no more on this
+        machine, with this torch. Returns what a person should hear of it, which is nothing where it was looked for before. Raises
+        AutokdError where it can be trained in no order.
+        """
+        folder = self._pace_folder
+        if self.device.type != "cpu" or folder is None or self.order(config) is not None:
+            return ""
+        name, shape = self._trained(config)
+        with locked(folder / "crash.lock"):
+            if self.order(config) is not None:  # another process has looked meanwhile
+                return ""
+            last, first = (self._crash_of(config, shape, order) for order in (True, False))
+            if last is not None and first is not None:
+                raise AutokdError(f"{config.student.name} cannot be trained here: {last}", fix=WAY_OUT)
+            if last is None and first is None and "backward" not in crash.place:
+                return ""  # it was not the student's training
+            order, seen = first is not None, last or first or crash
+            keep_to_order(order, str(seen), name, shape, self.device, folder)
+        words = ("channels last", "channels first") if order else ("channels first", "channels last")
+        return f"{config.student.name}: {words[0]}, since a training {words[1]} was ended by {seen}"
+
+    def _crash_of(self, config: TrialConfig, shape: tuple[int, ...], channels_last: bool) -> Crash | None:
+        student, loaded = config.student, self.data(config.data)
+        network = {"name": student.name, "classes": loaded.classes, "options": student.options}
+        for bf16 in (False, True) if has_bf16() else (False,):
+            found = find_layer(
+                network, shape, channels_last=channels_last, bf16=bf16, threads=self.threads or torch.get_num_threads()
+            )
+            if found is not None:
+                return found
+        return None
+
+    def _trained(self, config: TrialConfig) -> tuple[str, tuple[int, int, int, int]]:
+        """What tells a student from others, and the shape of its batches."""
+        loaded = self.data(config.data)
+        shape: Any = (config.recipe.batch, *loaded.pixels.shape[1:])
+        return _key(config.student) + str(loaded.classes), shape
+
+    @property
+    def _pace_folder(self) -> Path | None:
+        return self.cache_dir / "pace" if self.cache_dir is not None else None
 
     def score(
         self,

@@ -43,7 +43,7 @@ class Net(torch.nn.Module):
     def forward(self, x):
         assert not self.training and torch.is_inference_mode_enabled()
         seen = tuple(x.shape), x.dtype, self.layer.weight.dtype, torch.get_num_threads()
-        assert seen == ((3, 1, 8, 8), torch.bfloat16, torch.bfloat16, 2), seen
+        assert seen == ((3, 1, 8, 16), torch.bfloat16, torch.bfloat16, 2), seen
         return x.new_zeros(len(x), self.classes)
 
 def net(classes):
@@ -51,7 +51,8 @@ def net(classes):
 """
     )
     name = f"{tmp_path}/own.py:net"
-    assert time_network(name, Deployment(batch=3, threads=2, dtype="bfloat16"), **SMALL, cap=0.1).median.value > 0
+    wide = {**SMALL, "size": (8, 16)}
+    assert time_network(name, Deployment(batch=3, threads=2, dtype="bfloat16"), **wide, cap=0.1).median.value > 0
     with pytest.raises(AutokdError, match="does not run with batch 1, cpu, 1 thread, torch, float32") as fault:
         time_network(name, Deployment(), **SMALL, cap=0.1)
     assert "runtime: torch" in fault.value.fix
@@ -73,7 +74,8 @@ def test_a_gpu_is_waited_for():
 
 
 def test_a_job_is_answered_line_by_line_and_a_fault_does_not_end_it():
-    networks = [{"key": key, "model": model, "options": {}, **SMALL} for key, model in (("a", "resnet8"), ("b", "resnet9"))]
+    wide = {**SMALL, "size": (8, 16)}
+    networks = [{"key": key, "model": model, "options": {}, **wide} for key, model in (("a", "resnet8"), ("b", "resnet9"))]
     job = {"deployment": {"batch": 2}, "cap": 0.1, "networks": networks}
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     made = subprocess.run(

@@ -4,8 +4,10 @@ import pytest
 from search_fakes import BUDGETS, COSTS, PAIRS, divided
 
 from autokd.config.sections import Budget
+from autokd.config.trial import DataConfig, StudentConfig
+from autokd.data.images import Card
 from autokd.errors import AutokdError, Faults
-from autokd.search.feasible import admits, feasible
+from autokd.search.feasible import admits, feasible, measure
 
 
 def test_a_pair_goes_to_every_budget_whose_limits_its_student_keeps():
@@ -59,3 +61,16 @@ def test_all_impossible_budgets_are_told_at_once():
     with pytest.raises(Faults) as fault:
         feasible(PAIRS, impossible, COSTS, {})
     assert len(fault.value.faults) == 2
+
+
+def test_neither_side_of_a_rectangle_stands_for_it(monkeypatch, tmp_path):
+    """resnet8x0.5 on 64x16: 3x3 convolutions of 3, 8, 8 channels on 1024 places, then 16 and 32 on 256 and on 64 places."""
+    monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path))
+    stages = 1024 * 9 * (3 * 8 + 2 * 8 * 8) + 256 * (9 * (8 * 16 + 16 * 16) + 8 * 16) + 64 * (9 * (16 * 32 + 32 * 32) + 16 * 32)
+    told = {}
+    for height, width in ((64, 16), (16, 64), (64, 64), (16, 16)):
+        card = Card("folder", 2, 3, height, width, (), (), padding=2, flip=True, train_images=40, source="")
+        costs, _ = measure(DataConfig("folder"), [StudentConfig("resnet8x0.5")], [], card)
+        told[height, width] = costs["resnet8x0.5"]
+    assert told[64, 16].macs == told[16, 64].macs == stages + 32 * 2 == 3_235_904
+    assert told[16, 16].memory < told[64, 16].memory == told[16, 64].memory < told[64, 64].memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,13 @@ class Unlucky(FakeTrial):
     def crash(self, folder):
         os._exit(7)
 
+    def segfault(self, folder):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def segfault_once(self, folder):
+        if len((folder / "tries").read_text().split()) == 1:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
 
 def size_of_process():
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -79,6 +87,9 @@ class UnluckyBench(Bench):
         made.fault, made.folder = self.fault, self.folder
         return made
 
+    def after_crash(self, config, crash):
+        return f"{config.student.name}: another way, since {crash}" if self.fault == "segfault_once" else ""
+
 
 @pytest.fixture(scope="module")
 def engine():
@@ -96,9 +107,9 @@ def engine():
     first.close()
 
 
-def ran(engine, fault, folder, **settings):
+def ran(engine, fault, folder, on_event=None, **settings):
     space = Space(scheduler="none", max_failures=1.0, trials=8, **settings)
-    run = search(space, runs=folder / "runs", feasible=divided(), engine=engine(fault, folder))
+    run = search(space, runs=folder / "runs", feasible=divided(), engine=engine(fault, folder), on_event=on_event)
     ends = {event["trial"]: event for event in events(run, "end")}
     assert len(ends) == len(events(run, "end")) == 8 and run.status()["state"] == "finished"
     return run, [event for event in ends.values() if event["status"] == "failed"]
@@ -133,3 +144,24 @@ def test_a_trial_whose_process_ends_without_a_word_is_tried_twice_more_then_fail
     assert len(failed["reason"]) < 200
     log = run.folder / "ray/checkpoints" / failed["trial"] / "error.txt"
     assert log.read_text().count("Failure # ") == 3 and "\x1b" not in log.read_text()
+
+
+def test_a_trial_that_a_signal_ends_is_told_by_its_name_and_place_and_ray_says_nothing(tmp_path, engine, capfd):
+    run, (failed,) = ran(engine, "segfault", tmp_path)
+    assert len((tmp_path / "tries").read_text().split()) == 3 and failed["machine"]
+    where = f"in segfault ({Path(__file__).name}:"
+    assert failed["reason"].startswith(f"its process was ended by SIGSEGV (segmentation fault) {where}")
+    assert "leave this student out" in failed["reason"]
+    log = (run.folder / "ray/checkpoints" / failed["trial"] / "error.txt").read_text()
+    assert "Fatal Python error: Segmentation fault" in log and log.count("Failure # ") == 3
+    said = capfd.readouterr()
+    assert "worker" not in said.out + said.err and "ERROR" not in said.err
+    assert "A worker died" in (run.folder / "ray/messages.log").read_text()
+
+
+def test_a_trial_goes_on_where_a_way_around_the_crash_is_found(tmp_path, engine):
+    said = []
+    run, failed = ran(engine, "segfault_once", tmp_path, on_event=said.append)
+    assert not failed and len((tmp_path / "tries").read_text().split()) > 1
+    (told,) = [event["text"] for event in said if event["event"] == "decision"]
+    assert told.startswith("large: another way, since SIGSEGV (segmentation fault) in segfault_once")

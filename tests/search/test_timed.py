@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -118,7 +120,7 @@ def space(*budgets):
 
 
 COSTS = {name: Counted(100 * place, 1000 * place, 400 * place, 500 * place) for place, name in enumerate(MS, start=1)}
-CARD = SimpleNamespace(classes=10, channels=1, height=8)
+CARD = SimpleNamespace(classes=10, channels=1, size=8)
 
 
 def fitted(monkeypatch, tmp_path, *budgets, past=(), watch=None):
@@ -137,6 +139,19 @@ def test_a_latency_divides_the_students_and_a_share_is_of_the_teachers_own_time(
     assert [student for _, student in found.pairs["half"]] == ["little", "middle"]  # a tenth of 20 ms
     assert [student for _, student in found.pairs["p90"]] == ["little"]  # 1.5 ms; middle's is 3 ms
     assert found.unused == ("much",)
+
+
+def test_a_rectangle_is_timed_as_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules[__name__], "CARD", SimpleNamespace(classes=10, channels=1, size=(64, 16)))
+    asked = []
+
+    def watch(deployment, some, tell):
+        asked.extend(some)
+        return Stopwatch()(deployment, some, tell)
+
+    fitted(monkeypatch, tmp_path, Budget("quick", latency_ms=2.0), watch=watch)
+    assert {one.size for one in asked} == {(64, 16)}
+    assert len({replace(asked[0], size=size).key for size in ((64, 16), (16, 64), 64, 16)}) == 4
 
 
 def test_a_limit_inside_the_interval_is_marginal_and_the_value_decides(monkeypatch, tmp_path):

@@ -49,7 +49,7 @@ def timed(seconds):
 
 @pytest.fixture
 def no_bf16(monkeypatch):
-    monkeypatch.setattr(module, "_has_bf16", lambda: False)
+    monkeypatch.setattr(module, "has_bf16", lambda: False)
 
 
 def test_a_short_training_and_a_bench_that_keeps_nothing_measure_nothing(tmp_path):
