@@ -86,6 +86,7 @@ def check(
         echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
     from dataclasses import replace
 
+    from autokd.models.fuse import fused
     from autokd.train.teachers import teacher_path
     from autokd.train.workshop import Workshop
 
@@ -99,7 +100,7 @@ def check(
                 continue
             config = replace(config, checkpoint=str(path), training=None)
         score = workshop.verify(loaded.data, config)
-        network = workshop.teacher(loaded.data, config).model
+        network = fused(workshop.teacher(loaded.data, config).model)
         params = sum(parameter.numel() for parameter in network.parameters())
         note = "saw the validation images" if config.saw_validation else ""
         facts = {

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autokd.errors import AutokdError
 from autokd.models.build import build, sides
+from autokd.models.fuse import fused, name_of
 
 __all__ = ["Cost", "count", "count_module", "examine"]
 
@@ -39,6 +40,7 @@ def count(
 ) -> Cost:
     """What the network called `name` costs for one image [channels, size, size], or [channels, *size].
 
+    It is counted as it is deployed (autokd.models.fuse), which for some networks is less than what is trained.
     Counted are convolutions and matrix products (linear layers, attention), not normalisation, activation or pooling,
     as published tables do. Nothing is allocated: the network lies on the meta device. Own code that cannot run there is
     run once on the CPU. Answers are kept for the life of the process. Raises AutokdError where the network cannot be
@@ -83,7 +85,7 @@ def _count_once(name: str, classes: int, channels: int, size: int | tuple[int, i
 
 def _count(name: str, classes: int, channels: int, size: int | tuple[int, int], options: dict[str, Any]) -> Cost:
     def look(model: nn.Module) -> Cost:
-        return count_module(model, channels=channels, size=size, classes=classes)
+        return count_module(fused(model), channels=channels, size=size, classes=classes)
 
     return examine(name, look, classes=classes, channels=channels, size=size, options=options)
 
@@ -110,7 +112,7 @@ def count_module(model: nn.Module, *, channels: int, size: int | tuple[int, int]
         height, width = sides(size)
         said = " ".join(str(error).split())[:300]
         raise AutokdError(
-            f"{_name(model)} cannot read an image of {channels}x{height}x{width}: {type(error).__name__}: {said}",
+            f"{name_of(model)} cannot read an image of {channels}x{height}x{width}: {type(error).__name__}: {said}",
             fix="choose another network, other options, or resize the images",
         ) from error
     finally:
@@ -119,11 +121,7 @@ def count_module(model: nn.Module, *, channels: int, size: int | tuple[int, int]
     if classes is not None and (not isinstance(logits, Tensor) or tuple(logits.shape) != (1, classes)):
         answer = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise AutokdError(
-            f"{_name(model)} answers one image with {answer}, not with [1, {classes}] logits",
+            f"{name_of(model)} answers one image with {answer}, not with [1, {classes}] logits",
             fix="its function gets the keyword argument `classes`, and its forward must return one tensor",
         )
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
-
-
-def _name(model: nn.Module) -> str:
-    return getattr(getattr(model, "autokd_blueprint", None), "model", type(model).__name__)

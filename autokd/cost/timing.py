@@ -36,13 +36,14 @@ def time_network(
     import torch
 
     from autokd.models.build import build, sides
+    from autokd.models.fuse import fused
 
     if deployment.device == "cuda" and not torch.cuda.is_available():
         raise AutokdError("there is no GPU here to time students on", fix="measure on a machine with one, or device: cpu")
     torch.set_num_threads(deployment.threads)
     device, dtype = torch.device(deployment.device), getattr(torch, deployment.dtype)
     network: Any = build(model, classes=classes, channels=channels, size=size, options=options, seed=0)
-    network = network.eval().to(device, dtype)
+    network = fused(network.eval()).to(device, dtype)
     if deployment.runtime == "compiled":
         network = torch.compile(network)
     images = torch.randn(deployment.batch, channels, *sides(size), generator=torch.Generator().manual_seed(0)).to(device, dtype)

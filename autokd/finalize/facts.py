@@ -13,7 +13,7 @@ __all__ = ["INPUT", "KEY", "Facts", "from_text", "to_text"]
 KEY = "autokd_student"  # in safetensors and ONNX metadata
 FILE = "autokd_student.json"  # beside the program in a .pt2
 INPUT = "uint8 [N, C, H, W], grey levels 0 to 255 as an image file holds them; normalisation is part of the graph"
-_FORM = 1
+_FORMS = {False: 1, True: 2}  # by `fused`, which earlier versions do not read
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Facts:
 
     mean, std: one number a channel, of pixels scaled to 0..1. shown: {method, settings} of a student that is shown less than its
     images hold (a lower resolution), else None. fit: how an image of another size is brought to height x width (`crop` or
-    `stretch`). threshold: the confidence from which answers may be trusted, or None. made: where the student comes from.
+    `stretch`). threshold: the confidence from which answers may be trusted, or None. fused: the weights are those of the form
+    that autokd.models.fuse makes of the network. made: where the student comes from.
     """
 
     student: str
@@ -36,18 +37,19 @@ class Facts:
     shown: dict[str, Any] | None = None
     fit: str = "crop"
     threshold: float | None = None
+    fused: bool = False
     made: dict[str, Any] = field(default_factory=dict)
 
 
 def to_text(facts: Facts) -> str:
-    return json.dumps({"form": _FORM, "input": INPUT, **asdict(facts)}, ensure_ascii=False, default=str)
+    return json.dumps({"form": _FORMS[facts.fused], "input": INPUT, **asdict(facts)}, ensure_ascii=False, default=str)
 
 
 def from_text(text: str, where: str) -> Facts:
     """Raises AutokdError where the text is damaged or of a later version of autokd."""
     try:
         told = json.loads(text)
-        if told.pop("form") > _FORM:
+        if told.pop("form") > max(_FORMS.values()):
             raise AutokdError("this file is of a later autokd", where=where, fix="pip install -U autokd")
         known = {one.name for one in fields(Facts)}
         tuples = {word: tuple(told[word]) for word in ("classes", "mean", "std")}

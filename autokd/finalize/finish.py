@@ -74,10 +74,10 @@ def finish(
     """
     config, loaded = order.config, bench.data(order.config.data)
     exported, because = _exported(trained, order.train_on)
-    model = _student(bench, config, exported.path)
+    model = _student(bench, config, exported.path, say)
     held_out = order.train_on == "train"
     threshold = _threshold(bench, config, loaded, model, order.target) if held_out else None
-    facts = _facts(order, loaded, exported.seed, threshold["value"] if threshold else None)
+    facts = _facts(order, loaded, model, exported.seed, threshold["value"] if threshold else None)
     teacher = _teacher(bench, config, say)
     with _aside(order.folder / "final") as place:
         from autokd.finalize.export import export_students
@@ -110,6 +110,7 @@ def finish(
             "exports": exports,
             "weights": exports["safetensors"],
             "shown": facts.shown,
+            "fused": facts.fused,
         }
         correct = metrics.pop("_correct")
         return {name: _place(order, name, place, metrics, correct, trained) for name in order.budgets}
@@ -139,13 +140,22 @@ def _exported(trained: list[Trained], train_on: str) -> tuple[Trained, str]:
     return ranked[(len(ranked) - 1) // 2], "the seed with the median validation score"
 
 
-def _student(bench: Workshop, config: TrialConfig, path: Path) -> nn.Module:
+def _student(
+    bench: Workshop, config: TrialConfig, path: Path, say: Callable[[str], None] = lambda text: None
+) -> nn.Module:
+    """The trained network in the form that is deployed; as it was trained where that form answers otherwise."""
     import torch
 
+    from autokd.augment.normalise import normalise
     from autokd.models.checkpoint import load_weights
+    from autokd.models.fuse import fused
 
-    model = bench.model(config.data, config.student, seed=0)
+    model, loaded = bench.model(config.data, config.student, seed=0), bench.data(config.data)
     load_weights(model, path)
+    try:
+        model = fused(model, normalise(loaded.pixels[:_PROBE].cpu(), loaded.mean, loaded.std))
+    except AutokdError as fault:
+        say(f"exported as it was trained, which costs more than it was counted: {fault.what}")
     return model.to(bench.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
@@ -169,7 +179,7 @@ def _kept(threshold: dict[str, Any] | None, order: Order, logits: np.ndarray, te
     return {**threshold, "test": kept_above(logits, test.labels, threshold["value"])}
 
 
-def _facts(order: Order, loaded: Loaded, seed: int, threshold: float | None) -> Facts:
+def _facts(order: Order, loaded: Loaded, model: nn.Module, seed: int, threshold: float | None) -> Facts:
     from autokd.finalize.facts import Facts
     from autokd.methods.build import build_method
 
@@ -188,6 +198,7 @@ def _facts(order: Order, loaded: Loaded, seed: int, threshold: float | None) -> 
         shown=None if shown is None else {"method": config.method.name, "settings": config.method.settings},
         fit=str(config.data.options.get("fit", "crop")),
         threshold=threshold,
+        fused=bool(getattr(getattr(model, "autokd_blueprint", None), "fused", False)),
         made={"data": config.data.name, "run": order.folder.name, "trial": order.row["trial"], "seed": seed,
               "budgets": list(order.budgets), "autokd": _versions().get("autokd")},
     )  # fmt: skip

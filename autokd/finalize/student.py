@@ -74,6 +74,7 @@ def _safetensors(path: Path, own_code: bool) -> Student:
     from autokd.models._safetensors import Damaged, read
     from autokd.models.build import build
     from autokd.models.checkpoint import load_weights
+    from autokd.models.fuse import fused
     from autokd.models.zoo import resolve
 
     try:
@@ -94,6 +95,8 @@ def _safetensors(path: Path, own_code: bool) -> Student:
         size=size_of(facts.height, facts.width),
         options=facts.options,
     )
+    if facts.fused:
+        network = fused(network)
     load_weights(network, path)
     return Student(path, facts, f"torch {torch.__version__.partition('+')[0]}", _torch(Deployed(network, facts).eval()))
 

@@ -16,13 +16,17 @@ from autokd.rooms import load
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What a network was built from: `build` leaves it as `autokd_blueprint`, `save_weights` writes it down."""
+    """What a network was built from: `build` leaves it as `autokd_blueprint`, `save_weights` writes it down.
+
+    fused: it is in the form of autokd.models.fuse, with other weights than it was trained with.
+    """
 
     model: str
     classes: int
     channels: int
     size: int | tuple[int, int]
     options: str = "{}"  # JSON
+    fused: bool = False
 
 
 def build(

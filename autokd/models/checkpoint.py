@@ -113,7 +113,8 @@ def _words(model: nn.Module, accuracy: float | None, metadata: dict[str, str] | 
     words = {"format": "pt", **(metadata or {})}
     blueprint = getattr(inner(model), "autokd_blueprint", None)
     if blueprint is not None:
-        words["autokd"] = json.dumps(asdict(blueprint), sort_keys=True)
+        told = asdict(blueprint)
+        words["autokd"] = json.dumps({key: value for key, value in told.items() if key != "fused" or value}, sort_keys=True)
     if accuracy is not None:
         words["accuracy"] = repr(float(accuracy))
     return words

@@ -276,10 +276,16 @@ def _counted(name: str, options: dict[str, Any], **image: Any) -> Counted:
     from autokd.cost.count import count, examine
     from autokd.cost.file_size import file_size
     from autokd.cost.memory import memory
+    from autokd.models.fuse import fused
 
     cost = count(name, options=options, **image)
     places = {key: image[key] for key in ("channels", "size")}
-    size, live = examine(name, lambda model: (file_size(model), memory(model, **places)), options=options, **image)
+
+    def look(model: Any) -> tuple[int, int]:
+        deployed = fused(model)
+        return file_size(deployed), memory(deployed, **places)
+
+    size, live = examine(name, look, options=options, **image)
     return Counted(cost.params, cost.macs, size, live)
 
 
