@@ -32,12 +32,13 @@ def validate(
     as_json: Json = False,
     quiet: Quiet = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Time students again, whatever was kept.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Train a step of every student, also of the zoo's.")] = False,
 ) -> None:
     """Check a space; tell its size, costs, budgets and work ahead."""
     from autokd.config.search_space import load_space
 
     loaded = load_space(space, overrides=list(changes or []))
-    facts, trouble = examine(loaded, again=remeasure, tell=None if quiet or as_json else _aside)
+    facts, trouble = examine(loaded, again=remeasure, deep=deep, tell=None if quiet or as_json else _aside)
     if as_json and trouble is None:
         print_json(facts)
     elif not quiet and not as_json:
@@ -54,14 +55,15 @@ def _aside(text: str) -> None:
 
 
 def examine(
-    space: SearchSpace, *, again: bool = False, tell: Callable[[str], None] | None = None
+    space: SearchSpace, *, again: bool = False, deep: bool = False, tell: Callable[[str], None] | None = None
 ) -> tuple[dict[str, Any], AutokdError | None]:
     """Everything `validate` tells, and what is wrong with the budgets where a budget cannot be met.
 
-    again: latencies are measured whatever was kept. tell: hears what is being timed.
+    again: latencies are measured whatever was kept. deep: the zoo's students are trained a step, too, as others always are.
+    tell: hears what is being trained or timed.
     """
     from autokd.data.training import expect
-    from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.feasible import costs_of, feasible, rehearsed, timed
 
     card = expect(space.data.name, root=space.data.root, options=space.data.options)
     costs, teachers = costs_of(space, card)
@@ -70,8 +72,11 @@ def examine(
     latencies: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     marginal: Mapping[str, Any] = {}
+    tell = tell or (lambda text: None)
     try:
-        costs, teachers, latencies, notes = timed(space, costs, teachers, card, again=again, tell=tell or (lambda text: None))
+        notes = rehearsed(space, costs, teachers, card, every=deep, tell=tell)
+        costs, teachers, latencies, more = timed(space, costs, teachers, card, again=again, tell=tell)
+        notes += more
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
         marginal = found.marginal
     except (AutokdError, Faults) as error:

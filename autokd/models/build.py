@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from autokd.errors import AutokdError
 from autokd.models import foreign
@@ -68,6 +70,31 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+def _materialised(name: str, model: nn.Module, channels: int, size: int | tuple[int, int]) -> nn.Module:
+    """A network whose lazy layers know their shapes: they learn them from one image, as the first batch would teach them."""
+    if not _lazy(model):
+        return model
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, channels, *sides(size)))
+    except Exception as fault:
+        height, width = sides(size)
+        said = " ".join(str(fault).split())[:300]
+        raise AutokdError(
+            f"the lazy layers of {name} cannot learn their shapes from an image of {channels}x{height}x{width}: "
+            f"{type(fault).__name__}: {said}",
+            fix="let every one of them read the image in its forward pass, or give their shapes",
+        ) from fault
+    if left := _lazy(model):
+        raise AutokdError(f"{left[0]} of {name} is lazy and reads nothing in the forward pass", fix="take its layer out")
+    return model.train(training)
+
+
+def _lazy(model: nn.Module) -> list[str]:
+    return [name for name, value in chain(model.named_parameters(), model.named_buffers()) if is_lazy(value)]
+
+
 def _make(
     found: Resolved,
     classes: int,
@@ -77,7 +104,8 @@ def _make(
     weights: str | None,
 ) -> nn.Module:
     if found.entry is None:
-        return foreign.make(found, classes=classes, channels=channels, size=size, options=options, weights=weights)
+        model = foreign.make(found, classes=classes, channels=channels, size=size, options=options, weights=weights)
+        return _materialised(found.name, model, channels, size)
     if weights:
         raise AutokdError(
             f"{found.name} has no published weights called {weights!r}",

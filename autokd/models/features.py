@@ -5,7 +5,7 @@ Networks of the zoo are `Staged` and say it themselves; any other network is obs
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -77,13 +77,34 @@ def forward_features(model: nn.Module, x: Tensor) -> Features:
     """Run `model` on images [B, C, H, W] and keep what it computed.
 
     For a network outside the zoo a stage is the map of each resolution that the outermost module left behind last (for
-    a torchvision ResNet: the stem's ReLU, its max-pool or first stage, the other stages), and `pooled` is the input of
-    the last Linear layer that read vectors, or else the global average of the last stage. Works under any device, and
-    leaves no hook behind. Raises AutokdError where the network's output is not one tensor of logits.
+    a torchvision ResNet: the stem's ReLU, its max-pool or first stage, the other stages), and `pooled` is what the Linear
+    layer read that gave the logits, or else the last one that read vectors, or the global average of the last stage. Works
+    under any device, and leaves no hook behind. Raises AutokdError where the network's output holds no logits.
     """
     if isinstance(inner(model), Staged):
         return model(x, features=True)  # through any wrapper, which must see the pass to synchronise its gradients
     return _observe(getattr(model, "_orig_mod", model), x)
+
+
+def logits_of(answer: Any, called: str = "the network") -> Tensor:
+    """The logits [B, classes] among what a forward pass returned: itself, the first of several, or what is called `logits`.
+
+    Some networks answer with auxiliary logits too while they train; only the main ones are trained, scored and exported.
+    Raises AutokdError where there are none.
+    """
+    found = answer
+    if isinstance(answer, Mapping):
+        found = answer.get("logits")
+    elif isinstance(answer, (tuple, list)):
+        found = next((one for one in answer if isinstance(one, Tensor)), None)
+    elif not isinstance(answer, Tensor):
+        found = getattr(answer, "logits", None)
+    if not isinstance(found, Tensor) or found.ndim != 2:
+        raise AutokdError(
+            f"{called} answers with {_words(answer)}, not with logits [images, classes]",
+            fix="return one tensor from forward, for example by switching auxiliary outputs off in its options",
+        )
+    return found
 
 
 def inner(model: nn.Module) -> nn.Module:
@@ -99,12 +120,12 @@ def inner(model: nn.Module) -> nn.Module:
 
 def _observe(model: nn.Module, x: Tensor) -> Features:
     maps: dict[tuple[int, int], tuple[int, Tensor]] = {}  # side -> (depth in the module tree, map)
-    vectors: list[Tensor] = []
+    vectors: list[tuple[Tensor, Any]] = []  # what each Linear layer read and gave
 
     def watch(depth: int) -> Any:
         def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if isinstance(module, nn.Linear) and inputs and inputs[0].ndim == 2:
-                vectors.append(inputs[0])
+                vectors.append((inputs[0], output))
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[-1] * output.shape[-2] > 1:
                 side = (output.shape[-2], output.shape[-1])
                 if side not in maps or depth <= maps[side][0]:
@@ -116,22 +137,19 @@ def _observe(model: nn.Module, x: Tensor) -> Features:
         module.register_forward_hook(watch(name.count(".") + 1)) for name, module in model.named_modules() if name
     ]
     try:
-        logits = model(x)
+        answer = model(x)
     finally:
         for handle in handles:
             handle.remove()
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        raise AutokdError(
-            f"{type(model).__name__} answers with {_words(logits)}, not with logits [images, classes]",
-            fix="return one tensor from forward, for example by switching auxiliary outputs off in its options",
-        )
+    logits = logits_of(answer, type(model).__name__)
     stages = tuple(found for _, found in sorted(maps.values(), key=lambda item: -item[1].shape[-1] * item[1].shape[-2]))
     if not vectors and not stages:
         raise AutokdError(
             f"{type(model).__name__} shows no feature maps and no Linear layer: feature methods have nothing to read",
             fix="choose a method that reads logits only",
         )
-    pooled = vectors[-1] if vectors else pool(stages[-1])
+    heads = [read for read, gave in vectors if gave is logits] or [read for read, _ in vectors]
+    pooled = heads[-1] if heads else pool(stages[-1])
     return Features(stages, pooled, logits, stages)
 
 

@@ -21,6 +21,8 @@ from autokd.errors import AutokdError, did_you_mean
 from autokd.models.zoo import Resolved, is_file
 
 _LEDGER = "ledger.jsonl"  # what makes a folder a run
+_AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with classifiers that only a training of their own would use
+_WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": True}  # the second is torchvision's default; unsaid, it warns
 
 
 def make(
@@ -59,7 +61,8 @@ def _torchvision(
             f"torchvision has no network {found.attribute!r}{did_you_mean(found.attribute, known)}",
             fix="torchvision.models.list_models() lists them",
         )
-    settings: dict[str, Any] = {"weights": None, "num_classes": classes, **options}
+    quiet = _WITHOUT_AUXILIARY if found.attribute.lower() in _AUXILIARY else {}
+    settings: dict[str, Any] = {"weights": None, "num_classes": classes, **quiet, **options}
     if weights:
         published = _published(models, found, weights)
         trained_for = len(published.meta.get("categories", ()))

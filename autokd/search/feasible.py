@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
     from autokd.cost.latency import Estimate, Timing
 
-__all__ = ["Feasible", "Notes", "admits", "costs_of", "costs_under", "feasible", "measure", "timed"]
+__all__ = ["Feasible", "Notes", "admits", "costs_of", "costs_under", "feasible", "measure", "rehearsed", "timed"]
 
 Pair = tuple[str | None, str]  # teacher, student; no teacher for training with labels alone
 
@@ -151,8 +151,58 @@ def _marginal(budget: Budget, cost: Any, teacher: Any | None) -> bool:
 
 def costs_of(space: Any, card: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What every student and teacher of a space costs that can be counted, by the names that the space gives them."""
-    costs = {name: measure(space.data, [one], [], card)[0][one.name] for name, one in space.students.items()}
-    return costs, measure(space.data, [], space.teachers.values(), card)[1]
+    costs: dict[str, Any] = {}
+    teachers: dict[str, Any] = {}
+    faults: list[AutokdError] = []
+    for name, student in space.students.items():
+        try:
+            costs[name] = measure(space.data, [student], [], card)[0][student.name]
+        except AutokdError as fault:
+            faults.append(fault)
+    for teacher in space.teachers.values():
+        try:
+            teachers |= measure(space.data, [], [teacher], card)[1]
+        except AutokdError as fault:
+            faults.append(fault)
+    if faults:
+        raise _all(faults)
+    return costs, teachers
+
+
+def _all(faults: Sequence[AutokdError]) -> AutokdError:
+    """Faults as one, each told once."""
+    flat = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
+    some = list({str(one): one for one in flat}.values())
+    return some[0] if len(some) == 1 else Faults(some)
+
+
+def rehearsed(
+    space: Any,
+    costs: dict[str, Any],
+    teachers: dict[str, Any],
+    card: Any,
+    *,
+    every: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> tuple[str, ...]:
+    """Notes on what a training step of each student showed (autokd.search.rehearsal). Raises AutokdError or Faults where some
+    cannot be trained, together with the budgets that no student keeps."""
+    from autokd.search.rehearsal import rehearse_all
+
+    try:
+        return rehearse_all(space, card, code=_code(), every=every, tell=tell)
+    except AutokdError as fault:
+        raise _with_budgets(space, costs, teachers, fault) from fault
+
+
+def _with_budgets(space: Any, costs: dict[str, Any], teachers: dict[str, Any], fault: AutokdError) -> AutokdError:
+    """A fault together with the budgets that no student keeps, as far as that is known without latencies."""
+    untimed = [budget for budget in space.budgets if not budget.timed]
+    try:
+        feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)
+    except AutokdError as more:
+        return _all([fault, more])
+    return fault
 
 
 def timed(
@@ -191,14 +241,8 @@ def timed(
         return costs, teachers, None, ()
     try:
         measured = time_all(list(asked.values()), kept=of_ledger(past), tell=tell, again=again, code=_code())
-    except AutokdError as fault:  # what else cannot be met is told with it
-        faults = list(fault.faults) if isinstance(fault, Faults) else [fault]
-        untimed = [budget for budget in space.budgets if not budget.timed]
-        try:
-            feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)
-        except AutokdError as more:
-            faults += more.faults if isinstance(more, Faults) else [more]
-        raise faults[0] if len(faults) == 1 else Faults(faults) from fault
+    except AutokdError as fault:
+        raise _with_budgets(space, costs, teachers, fault) from fault
     costs, teachers = dict(costs), dict(teachers)
     entries = []
     for (role, name, deployment), one in asked.items():

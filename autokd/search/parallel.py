@@ -93,10 +93,11 @@ def _train(config: dict[str, Any]) -> None:
         job.close()
 
 
-def _wrapped(model: Any) -> Any:
+def _wrapped(model: Any, *, find_unused_parameters: bool) -> Any:
     import torch
     from ray.train.torch import prepare_model
 
     if next(model.parameters()).is_cuda:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    return prepare_model(model, move_to_device=False)
+    unused = {"find_unused_parameters": find_unused_parameters}
+    return prepare_model(model, move_to_device=False, parallel_strategy_kwargs=unused)

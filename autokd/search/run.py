@@ -265,11 +265,13 @@ def fit(
     Latencies are measured where a budget limits them, but for what the events of the run's past know already.
     """
     from autokd.data.training import describe
-    from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.feasible import costs_of, feasible, rehearsed, timed
 
     card = describe(space.data.name, root=space.data.root, options=space.data.options)
-    told = timed(space, *costs_of(space, card), card, past=past, tell=tell)
-    costs, teachers, latencies, notes = told
+    costs, teachers = costs_of(space, card)
+    notes = rehearsed(space, costs, teachers, card, tell=tell)
+    costs, teachers, latencies, more = timed(space, costs, teachers, card, past=past, tell=tell)
+    notes += more
     cheaper = space.cheaper_than_teacher
     return feasible(
         space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=notes

@@ -133,6 +133,7 @@ def _train_a_step(job: dict[str, Any], say: Any) -> None:
 
     from autokd.data.images import size_of
     from autokd.models.build import build
+    from autokd.models.features import logits_of
 
     torch.set_num_threads(job["threads"])
     order = torch.channels_last if job["channels_last"] else torch.contiguous_format
@@ -144,7 +145,7 @@ def _train_a_step(job: dict[str, Any], say: Any) -> None:
     torch.manual_seed(0)
     images = torch.randn(*job["shape"]).contiguous(memory_format=order)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=job["bf16"]):
-        logits = model(images)
+        logits = logits_of(model(images))
     nn.functional.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.long)).backward()
 
 

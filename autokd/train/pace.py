@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from autokd.files import locked, write_text
+from autokd.models.features import logits_of
 from autokd.train.layout import compilable, in_safe_order
 from autokd.train.optimiser import SGD
 
@@ -259,7 +260,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=pace.bf16):
             logits = run(images)
         optimizer.zero_grad(set_to_none=True)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
+        nn.functional.cross_entropy(logits_of(logits).float(), labels).backward()
         optimizer.step()
         if images.device.type == "cuda":
             torch.cuda.synchronize(images.device)

@@ -22,7 +22,8 @@ from autokd.errors import AutokdError, TrialFailed
 from autokd.files import intact_zip, whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
-from autokd.models.features import forward_features
+from autokd.models.features import forward_features, logits_of
+from autokd.models.zoo import resolve
 from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
@@ -45,9 +46,10 @@ class Trial:
     """A training that stands still between calls of `advance`.
 
     `rank` and `world` split each batch over the workers of a data-parallel trial; `wrap` makes the network parallel
-    (DistributedDataParallel). The step is then that of one worker with the whole batch, but for what looks across rows: batch
-    normalisation and methods that compare images see a worker's own rows, unless `wrap` synchronises them. Everything
-    random is a function of (seed, step), so that a resumed trial ends with the same weights as an uninterrupted one.
+    (DistributedDataParallel, with its `find_unused_parameters`). The step is then that of one worker with the whole batch, but
+    for what looks across rows: batch normalisation and methods that compare images see a worker's own rows, unless `wrap`
+    synchronises them. Everything random is a function of (seed, step), so that a resumed trial ends with the same weights as an
+    uninterrupted one.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Trial:
         *,
         rank: int = 0,
         world: int = 1,
-        wrap: Callable[[nn.Module], nn.Module] | None = None,
+        wrap: Callable[..., nn.Module] | None = None,
     ) -> None:
         self.workshop, self.config, self.rank, self.world = workshop, config, rank, world
         self.loaded = workshop.data(config.data)
@@ -112,9 +114,16 @@ class Trial:
     def _parallel(self) -> nn.Module:
         """The student as a training step calls it."""
         if self.wrap:
-            return self.wrap(self.student)
+            return self.wrap(self.student, find_unused_parameters=self._leaves_some_out)
         several = self.config.loss.adapt == "gradient_cosine"  # backward passes of one step: a compiled network has one
         return self.student if several or "student_features" in self.reads else self.pace.run(self.student)
+
+    @property
+    def _leaves_some_out(self) -> bool:
+        """Whether a step may give some parameters no gradient, for which the other workers would wait: in a network of the zoo
+        only where no loss reads its logits."""
+        logits = self.task or "student_logits" in self.reads
+        return not logits or resolve(self.config.student.name).kind != "zoo"
 
     @property
     def batch(self) -> int:
@@ -199,7 +208,7 @@ class Trial:
                 known["student_features"] = forward_features(self.parallel, images)
                 known["student_logits"] = known["student_features"].logits.float()
             else:
-                known["student_logits"] = self.parallel(images).float()
+                known["student_logits"] = logits_of(self.parallel(images), self.config.student.name).float()
         parts = []
         weights = self.config.loss
         if self.task:
