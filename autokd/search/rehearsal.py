@@ -14,6 +14,8 @@ from typing import Any
 
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
+from autokd.rooms import catalogue
+from autokd.space.domains import values_of
 
 __all__ = ["rehearse_all"]
 
@@ -38,7 +40,7 @@ def rehearse_all(
     known = _read(path, code)
     found: dict[str, list[str]] = {}
     notes: list[str] = []
-    faults: list[AutokdError] = []
+    faults = _turned(space, card)
     for label, name, options in _asked(space, every):
         image = {"classes": card.classes, "channels": card.channels, "size": card.size}
         key = _key(label, name, options, image)
@@ -59,6 +61,25 @@ def rehearse_all(
     if faults:
         raise faults[0] if len(faults) == 1 else Faults(faults)
     return tuple(dict.fromkeys(notes))
+
+
+def _turned(space: Any, card: Any) -> list[AutokdError]:
+    """Methods and policies that turn images by right angles, where these are not square."""
+    if card.height == card.width:
+        return []
+    methods = [name for name, entry in catalogue("methods").items() if name in space.methods and "rotation" in entry.reads]
+    policies = [name for name in space.tree.policy.names if name == "rotation"]
+    ops = [value for one in space.tree.nodes() if one.path.endswith(".op") for value in values_of(one.domain)]
+    policies += ["custom"] * ("quarter_turn" in ops)
+    return [
+        AutokdError(
+            f"the {kind} {name} turns images by right angles, and these are {card.height} x {card.width} pixels",
+            where=space.source,
+            fix=f"leave it out of space.{kind}, or give the data a `size`, which makes images square",
+        )
+        for kind, names in (("method", methods), ("policy", policies))
+        for name in names
+    ]
 
 
 def _asked(space: Any, every: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:

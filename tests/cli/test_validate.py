@@ -108,3 +108,44 @@ def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(spac
 def test_what_ends_the_search_is_told(space: Path, capsys):
     limits = ("--set", "search.hours=2", "--set", "search.gpu_hours=1.5")
     assert "ends after 2 hours or 1.5 GPU hours" in call(capsys, "validate", space, *limits)[1]
+
+
+NETS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.f, self.aux = nn.Linear(64 * channels, classes), nn.Linear(64 * channels, classes)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return (self.f(x), self.aux(x)) if self.training else self.f(x)
+
+class Half(Net):
+    def __init__(self, classes, channels):
+        super().__init__(classes, channels)
+        self.half()
+"""
+
+
+def test_every_student_that_is_not_the_zoos_trains_a_step_and_with_deep_the_zoos_too(space: Path, capsys, monkeypatch):
+    from autokd.errors import AutokdError
+    from autokd.search.run import search
+
+    monkeypatch.chdir(space.parent)
+    monkeypatch.setenv("AUTOKD_CACHE", str(space.parent / "cache"))
+    (space.parent / "nets.py").write_text(NETS, encoding="utf-8")
+    own = ["--set", "students=[resnet8, nets.py:Net]"]
+    code, out, err = call(capsys, "validate", space, *own)
+    assert code == 0 and "training nets.py:Net a step" in err and "resnet8 a step" not in err
+    # a linear layer of 64 pixels and 10 classes, which is trained, and another that is not
+    assert "nets.py:Net: 650 parameters take no part in its training (aux.weight, aux.bias)" in out.replace("\n", " ")
+    code, _, err = call(capsys, "validate", space, *own, "--deep")
+    assert code == 0 and "training resnet8 a step" in err
+    broken = "students=[resnet8, nets.py:Half]"
+    code, _, err = call(capsys, "validate", space, "--set", broken, "--set", "budgets.tiny.params=10")
+    assert code == 2 and "nets.py:Half cannot be trained: RuntimeError" in err and "no student fits the budget tiny" in err
+    with pytest.raises(AutokdError, match="Half cannot be trained"):
+        search(space, runs=space.parent / "runs", overrides=[broken], engine="inline")
+    assert not (space.parent / "runs").exists()

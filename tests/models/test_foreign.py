@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from autokd.cost.count import count
 from autokd.errors import AutokdError
 from autokd.models.build import build
-from autokd.models.features import forward_features
+from autokd.models.features import forward_features, logits_of
 from autokd.models.zoo import anchor
 
 OWN = """
@@ -80,6 +83,49 @@ def test_faults_of_own_code_are_told_by_name(own, name, told):
 def test_an_option_the_code_does_not_take_is_told_with_the_call(own):
     with pytest.raises(AutokdError, match="unexpected keyword argument 'depth'(.|\n)*classes=3, channels=3, depth=8"):
         build(f"{own}:both", classes=3, options={"depth": 8})
+
+
+LAZY = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, reads=True):
+        super().__init__()
+        self.c, self.f, self.reads = nn.LazyConv2d(8, 3, padding=1), nn.LazyLinear(classes), reads
+        self.other = nn.Identity() if reads else nn.LazyLinear(3)
+    def forward(self, x):
+        return self.f(self.c(x).flatten(1))
+"""
+
+
+def test_lazy_layers_know_their_shapes_once_it_is_built(tmp_path):
+    (tmp_path / "lazy.py").write_text(LAZY)
+    name = f"{tmp_path}/lazy.py:Net"
+    one, two = (build(name, classes=5, channels=2, size=(4, 6), seed=3) for _ in range(2))
+    # 8 filters of 2x3x3 with a bias; 5 classes of 8 maps of 4x6, with a bias
+    assert sum(p.numel() for p in one.parameters()) == 8 * 19 + 5 * (8 * 24 + 1)
+    assert one.training and torch.equal(one.f.weight, two.f.weight)
+    assert count(name, classes=5, channels=2, size=(4, 6)).params == 8 * 19 + 5 * 193
+    with pytest.raises(AutokdError, match=r"other\.weight of .*lazy\.py:Net is lazy and reads nothing"):
+        build(name, classes=5, channels=2, size=4, seed=3, options={"reads": False})
+
+
+def test_torchvisions_auxiliary_classifiers_are_left_out_unless_they_are_asked_for():
+    """GoogLeNet: 6.6 M parameters with 1000 classes (torchvision's page), and 13.0 M with both auxiliary classifiers."""
+    assert count("torchvision:googlenet", classes=1000, size=224).params == 6_624_904
+    assert count("torchvision:googlenet", classes=1000, size=224, options={"aux_logits": True}).params == 13_004_888
+    model = build("torchvision:inception_v3", classes=3, size=96, seed=0).train()
+    assert logits_of(model(torch.zeros(2, 3, 96, 96))).shape == (2, 3)
+
+
+def test_the_logits_are_the_first_of_several_answers():
+    main, other = torch.zeros(2, 3), torch.ones(2, 3)
+    Named = namedtuple("Named", "logits aux")
+    for answer in (main, (main, other), [main], Named(main, other), {"aux": other, "logits": main}, SimpleNamespace(logits=main)):
+        assert logits_of(answer) is main
+    for answer in ({"boxes": main}, torch.zeros(3), (), None):
+        with pytest.raises(AutokdError, match="not with logits"):
+            logits_of(answer)
 
 
 def test_a_file_with_an_error_in_it_is_told(tmp_path):
