@@ -72,13 +72,14 @@ def examine(
     latencies: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     marginal: Mapping[str, Any] = {}
+    doubtful: Mapping[str, Any] = {}
     tell = tell or (lambda text: None)
     try:
         notes = rehearsed(space, costs, teachers, card, every=deep, tell=tell)
         costs, teachers, latencies, more = timed(space, costs, teachers, card, again=again, tell=tell)
         notes += more
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
-        marginal = found.marginal
+        marginal, doubtful = found.marginal, found.doubtful
     except (AutokdError, Faults) as error:
         trouble = error
         pairs = 0
@@ -110,6 +111,7 @@ def examine(
                 **_costs(costs[name], space.budgets),
                 "budgets": fits[name],
                 "marginal": [budget for budget, some in marginal.items() if name in some],
+                "doubtful": [budget for budget, some in doubtful.items() if name in some],
             }
             for name in sorted(costs, key=lambda name: (costs[name].macs, costs[name].params))
         ],
@@ -144,7 +146,7 @@ def _costs(found: Any, budgets: Sequence[Budget]) -> dict[str, Any]:
         timing = found.timings.get(budget.deployment) if budget.timed else None
         if timing is not None:
             one = timing.of(budget.statistic)
-            told[budget.conditions] = {"ms": one.value, "low": one.low, "high": one.high}
+            told[budget.conditions] = {"ms": one.value, "low": one.low, "high": one.high, "doubt": timing.doubt}
     return {**counted, "latencies": told}
 
 
@@ -243,7 +245,8 @@ def _counted(facts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _fit(student: dict[str, Any], budget: str) -> str:
-    return ("yes" if budget in student["budgets"] else "-") + (" (marginal)" if budget in student["marginal"] else "")
+    mark = " (marginal)" if budget in student["marginal"] else " (not trusted)" if budget in student["doubtful"] else ""
+    return ("yes" if budget in student["budgets"] else "-") + mark
 
 
 def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
@@ -251,10 +254,12 @@ def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
     rows = []
     for one, role in [*((s, "") for s in facts["students"]), *((t, " (teacher)") for t in facts["teachers"])]:
         if (told := one["latencies"].get(conditions)) is not None:
-            rows.append((one["name"] + role, f"{told['ms']:.3g}", f"{told['low']:.3g} to {told['high']:.3g}"))
+            rows.append((one["name"] + role, f"{told['ms']:.3g}", f"{told['low']:.3g} to {told['high']:.3g}", told["doubt"]))
     machine = facts["machine"]
     echo(f"Latency: {conditions}, on {machine.get('gpu') or machine['processor']}, torch {machine['torch']}")
-    print_table(("student", "ms", "95 % interval"), rows)
+    doubted = any(row[-1] for row in rows)
+    columns = ("student", "ms", "95 % interval", "not trustworthy:")
+    print_table(columns if doubted else columns[:-1], rows if doubted else [row[:-1] for row in rows])
     echo()
 
 

@@ -1,5 +1,8 @@
 """How long one batch takes: repetitions in rounds, their median and 90th percentile, and how sure those are.
 
+A narrow interval says how steady a time was, not that it is the machine's: under the load of others it may be narrow and
+wrong. So what is timed is told with a doubt where one of three things speaks against it: the share of the processor that it got,
+what else ran (autokd.cost.surroundings), and a second time, some while later, that does not agree with the first.
 No torch here: what is timed is a function, and the clock is one's own.
 """
 
@@ -11,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["STATISTICS", "Estimate", "Timing", "estimates", "repeat"]
+from autokd.cost.surroundings import Surroundings
+
+__all__ = ["STATISTICS", "Estimate", "Pass", "Timing", "differ", "estimates", "measured", "one_pass", "repeat"]
 
 STATISTICS = {"median": 0.5, "p90": 0.9}
 _WARM_SECONDS, _WARM_CALLS = 0.3, 5
@@ -20,6 +25,8 @@ _ROUNDS = (5, 40)  # at least (where the cap allows), at most
 _LOOK = 5  # rounds between two looks at the intervals
 _NARROW = 0.04  # width of the wider interval, as a share of its statistic
 _RESAMPLES = 400
+_SHARE = 0.9  # of a processor that what is timed has to get
+_APART = 0.1  # of a time, by which two of it may differ
 
 
 @dataclass(frozen=True)
@@ -36,39 +43,61 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one network under one deployment. busy: the processor was shared with something else."""
+    """What was measured of one network under one deployment. doubt: why it is not to be trusted; empty where it is."""
 
     median: Estimate
     p90: Estimate
     repetitions: int
-    busy: bool = False
+    doubt: str = ""
 
     def of(self, statistic: str) -> Estimate:
         return self.median if statistic == "median" else self.p90
 
     def to_dict(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"repetitions": self.repetitions, "busy": self.busy}
+        told: dict[str, Any] = {"repetitions": self.repetitions, "busy": bool(self.doubt), "doubt": self.doubt}
         return {name: [one.value, one.low, one.high] for name in STATISTICS for one in [self.of(name)]} | told
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Timing:
         """Raises KeyError, TypeError or ValueError where it is none."""
         some = {name: Estimate(*map(float, told[name])) for name in STATISTICS}
-        return cls(**some, repetitions=int(told["repetitions"]), busy=bool(told.get("busy")))
+        doubt = told.get("doubt") or ("something else was running" if told.get("busy") else "")
+        return cls(**some, repetitions=int(told["repetitions"]), doubt=str(doubt))
 
 
-def repeat(
+@dataclass(frozen=True)
+class Pass:
+    """Rounds of repetitions that followed each other, in seconds, as many in each; and what spoke against them."""
+
+    rounds: list[list[float]]
+    doubt: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return sum(map(sum, self.rounds))
+
+
+def repeat(call: Callable[[], object], *, cap: float = 4.0, **settings: Any) -> Timing:
+    """Time `call` until both intervals are narrow, or `cap` seconds are over. settings: of `one_pass`."""
+    return measured([one_pass(call, cap=cap, **settings)])
+
+
+def one_pass(
     call: Callable[[], object],
     *,
     cap: float = 4.0,
+    like: Pass | None = None,
     clock: Callable[[], float] = time.perf_counter,
     processor: Callable[[], float] | None = time.process_time,
-) -> Timing:
-    """Time `call` until both intervals are narrow, or `cap` seconds are over.
+    surroundings: Callable[[], Surroundings] = Surroundings,
+    threads: int = 1,
+) -> Pass:
+    """After a warm-up, rounds of about 50 ms; the rounds, not the single repetitions, are what intervals are drawn from, since
+    repetitions that follow each other share what else the machine does.
 
-    After a warm-up, rounds of about 50 ms; the rounds, not the single repetitions, are what the intervals are drawn from,
-    since repetitions that follow each other share what else the machine does. clock: seconds. processor: seconds of work of
-    this process, which fall behind the clock where the machine does something else; None: not asked for (a GPU's work).
+    like: an earlier pass, whose rounds have as many repetitions. clock: seconds. processor: seconds of work of this process,
+    which fall behind the clock where the machine does something else; None: not asked for (a GPU's work). threads: of what is
+    timed.
     """
     call()  # compiles, where it does
     begin = clock()
@@ -79,9 +108,9 @@ def repeat(
         if clock() - begin > cap / 4:  # a slow network is warm after a call or two
             break
     each = max((clock() - begin) / calls, 1e-9)
-    count = min(max(math.ceil(_ROUND_SECONDS / each), _ROUND_CALLS[0]), _ROUND_CALLS[1])
+    count = len(like.rounds[0]) if like else min(max(math.ceil(_ROUND_SECONDS / each), _ROUND_CALLS[0]), _ROUND_CALLS[1])
     rounds: list[list[float]] = []
-    begin, worked = clock(), processor() if processor is not None else 0.0
+    around, begin, worked = surroundings(), clock(), processor() if processor is not None else 0.0
     while True:
         rounds.append([_timed(call, clock) for _ in range(count)])
         over = clock() - begin > cap
@@ -89,9 +118,27 @@ def repeat(
             break
         if len(rounds) >= _ROUNDS[0] and len(rounds) % _LOOK == 0 and _width(estimates(rounds)) <= _NARROW:
             break
-    busy = processor is not None and (processor() - worked) < 0.9 * (clock() - begin)
-    told = estimates(rounds)
-    return Timing(**told, repetitions=count * len(rounds), busy=busy)
+    share = 1.0 if processor is None else (processor() - worked) / (clock() - begin)
+    doubt = around.doubt(threads) or (f"it got {100 * share:.0f} % of a processor" if share < _SHARE else "")
+    return Pass(rounds, doubt)
+
+
+def measured(passes: Sequence[Pass]) -> Timing:
+    """The statistics of all rounds; with a doubt where one of the passes has one, or where they do not agree."""
+    told = estimates([one for some in passes for one in some.rounds])
+    doubts = [one.doubt for one in passes if one.doubt]
+    medians = [estimates(one.rounds)["median"] for one in passes]
+    low, high = min(medians, key=lambda one: one.value), max(medians, key=lambda one: one.value)
+    if not doubts and differ(low, high):
+        doubts.append(f"{low.value:.3g} ms became {high.value:.3g} ms" if low is medians[0] else
+                      f"{high.value:.3g} ms became {low.value:.3g} ms")  # fmt: skip
+    return Timing(**told, repetitions=sum(len(one) for some in passes for one in some.rounds), doubt=doubts[0] if doubts else "")
+
+
+def differ(one: Estimate, other: Estimate) -> bool:
+    """Whether two times of the same thing are more than a tenth apart, beyond what their intervals allow."""
+    low, high = sorted((one, other), key=lambda some: some.value)
+    return low.high < high.low and high.value > (1 + _APART) * low.value
 
 
 def estimates(rounds: Sequence[Sequence[float]], seed: int = 0) -> dict[str, Estimate]:

@@ -12,6 +12,15 @@ from autokd.track.markdown import in_markdown
 __all__ = ["model_card"]
 
 
+def _latency(told: dict[str, Any] | None) -> list[str]:
+    """Under the conditions of a budget that limits it."""
+    if told is None:
+        return []
+    limit = "" if told["limit_ms"] is None else f"; limit {told['limit_ms']:.3g} ms" + ", not kept" * (told["kept"] is False)
+    doubt = f"; not trustworthy: {in_markdown(told['doubt'])}" if told["doubt"] else ""
+    return [f"| latency | {told['ms']:.3g} ms ({told['low']:.3g} to {told['high']:.3g}; {told['conditions']}{limit}{doubt}) |"]
+
+
 def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
     """The card of one budget's student. `metrics` is what metrics.json holds."""
     test, data = metrics["test"], config.data
@@ -28,6 +37,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"| interval | {_percent(test['low'])} to {_percent(test['high'])} ({test['interval']}, {test['images']} images) |",
         f"| parameters | {metrics['params']:,} |",
         f"| multiply-accumulates | {metrics['macs']:,} an image |",
+        *_latency(metrics.get("latencies", {}).get(metrics["budget"])),
         f"| file | {weights['file']}, {weights['bytes'] / 1e6:.2f} MB, SHA-256 {weights['sha256']} |",
         f"| test split opened | {seen} |",
         "",

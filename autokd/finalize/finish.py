@@ -81,6 +81,7 @@ def finish(
     teacher = _teacher(bench, config, say)
     with _aside(order.folder / "final") as place:
         from autokd.finalize.export import export_students
+        from autokd.finalize.latency import under_budgets
 
         pixels = loaded.training.train.pixels
         say(f"writing {', '.join(order.formats)}")
@@ -88,6 +89,8 @@ def finish(
             model, facts, place, order.formats, pixels[:_PROBE], pixels[_spread(len(pixels), _CALIBRATION)], say
         )
         _time(place, exports, pixels[:1])
+        image = {"classes": loaded.classes, "channels": loaded.channels, "size": loaded.size}
+        latencies = under_budgets(order.folder, order.budgets, config, image, say)
         note(order, len(trained))
         test, answers = _test(bench, config, loaded, trained)
         found = _scores(test, answers, trained, exported, facts, held_out)
@@ -103,6 +106,7 @@ def finish(
             **found,
             "val": _spread_of([one.facts["val_top1"] for one in trained]) if held_out else None,
             "threshold": _kept(threshold, order, best, test),
+            "latencies": latencies,
             "teacher_agreement": _agreement(teacher, best, test),
             "failed_seeds": failed,
             "exported_seed": exported.seed,

@@ -451,7 +451,14 @@ def _latencies(summary: Summary) -> list[Section]:
             if student in some and asking.get(name) == deployment
         ]
         words = [f"marginal for {', '.join(marginal)}"] if marginal else []
-        words += ["something else was running"] if one.get("busy") else []
+        kept = [
+            name
+            for name, some in summary.latencies.get("doubtful", {}).items()
+            if student in some and asking.get(name) == deployment
+        ]
+        if one.get("busy"):
+            words.append(f"not trustworthy: {one.get('doubt') or 'something else was running'}")
+            words += [f"kept in {', '.join(kept)}"] if kept else []
         name = student or f"{one.get('teacher')} (teacher)"
         tables.setdefault(deployment, []).append((name, _estimate(one["median"]), _estimate(one["p90"]), "; ".join(words)))
     columns = ("network", "median, ms (95 % interval)", "90th percentile, ms", "note")

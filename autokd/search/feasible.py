@@ -48,7 +48,9 @@ class Feasible:
     """`costs` of each student by name, `pairs` of each budget by name, the students that fit none, and teachers' costs.
 
     marginal: students by budget, for which the limit on the latency lies inside the measured interval; the measured value
-    itself decided. latencies: what was timed, where (autokd.search.timed), as the ledger keeps it; None where nothing was.
+    itself decided. doubtful: students by budget, whose latency (or their teacher's, where it is a share of that) is not to be
+    trusted; it decided nothing. latencies: what was timed, where (autokd.search.timed), as the ledger keeps it; None where
+    nothing was.
     """
 
     costs: dict[str, Any]
@@ -58,6 +60,7 @@ class Feasible:
     marginal: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     latencies: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    doubtful: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def admitting(self, pair: Pair) -> tuple[str, ...]:
         """The budgets whose limits this pair's student keeps."""
@@ -90,8 +93,21 @@ def _timing(budget: Budget, cost: Any) -> Estimate | None:
 
 
 def admits(budget: Budget, cost: Any, teacher: Any | None = None) -> bool:
-    """Whether a student of this cost keeps every limit of the budget; some limits are shares of its teacher's cost."""
-    return _admits(budget, costs_under(budget, cost), costs_under(budget, teacher) if teacher is not None else None)
+    """Whether a student of this cost keeps every limit of the budget; some limits are shares of its teacher's cost.
+
+    A latency that is not to be trusted leaves nobody out.
+    """
+    known = costs_under(budget, cost)
+    if "latency_ms" in known and _doubtful(budget, cost, teacher):
+        known["latency_ms"] = 0.0
+    return _admits(budget, known, costs_under(budget, teacher) if teacher is not None else None)
+
+
+def _doubtful(budget: Budget, cost: Any, teacher: Any | None) -> bool:
+    timings = [getattr(cost, "timings", {}).get(budget.deployment)]
+    if "latency_ms" in budget.of_teacher:
+        timings.append(getattr(teacher, "timings", {}).get(budget.deployment))
+    return budget.timed and any(one is not None and one.doubt for one in timings)
 
 
 def _admits(budget: Budget, cost: dict[str, float], teacher: dict[str, float] | None) -> bool:
@@ -129,11 +145,13 @@ def feasible(
         raise faults[0] if len(faults) == 1 else Faults(faults)
     used = {student for found in by_budget.values() for _, student in found}
     unused = tuple(sorted(set(costs) - used))
-    marginal = {
-        b.name: tuple(dict.fromkeys(s for t, s in kept if _marginal(b, costs[s], teachers.get(t or "")))) for b in budgets
-    }
-    marginal = {name: some for name, some in marginal.items() if some}
-    return Feasible(costs, by_budget, unused, teachers, marginal, latencies, tuple(notes))
+
+    def marked(mark: Callable[[Budget, Any, Any], bool], among: Callable[[Budget], Iterable[Pair]]) -> dict[str, tuple[str, ...]]:
+        some = {b.name: dict.fromkeys(s for t, s in among(b) if mark(b, costs[s], teachers.get(t or ""))) for b in budgets}
+        return {name: tuple(students) for name, students in some.items() if students}
+
+    marginal, doubtful = marked(_marginal, lambda budget: kept), marked(_doubtful, lambda budget: by_budget[budget.name])
+    return Feasible(costs, by_budget, unused, teachers, marginal, latencies, tuple(notes), doubtful)
 
 
 def _marginal(budget: Budget, cost: Any, teacher: Any | None) -> bool:
@@ -145,6 +163,8 @@ def _marginal(budget: Budget, cost: Any, teacher: Any | None) -> bool:
     if share is not None and theirs is not None:
         low, high = share * theirs.low, share * theirs.high
     if timing is None or low is None or high is None or timing.high < low or high < timing.low:
+        return False
+    if _doubtful(budget, cost, teacher):
         return False
     return _admits(budget, known | {"latency_ms": 0.0}, of_teacher)
 

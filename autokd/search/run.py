@@ -396,15 +396,19 @@ def _latencies(feasible: Feasible) -> dict[str, Any]:
     """What was timed, for the ledger."""
     if feasible.latencies is None:
         return {}
-    marginal = {name: list(some) for name, some in feasible.marginal.items()}
-    return {"latencies": {**feasible.latencies, "marginal": marginal}}
+    marks = {"marginal": feasible.marginal, "doubtful": feasible.doubtful}
+    told = {word: {name: list(some) for name, some in by_budget.items()} for word, by_budget in marks.items()}
+    return {"latencies": {**feasible.latencies, **told}}
 
 
 def told_of(feasible: Feasible) -> list[str]:
     """What a person should know of the latencies before the search begins."""
     some = [f"{name}: {', '.join(students)}" for name, students in feasible.marginal.items()]
     inside = "the latency limit lies inside what was measured, so that the measured value alone decides"
-    return [*feasible.notes, *([f"marginal ({inside}): {'; '.join(some)}"] if some else [])]
+    more = [f"{name}: {', '.join(students)}" for name, students in feasible.doubtful.items()]
+    told = [f"marginal ({inside}): {'; '.join(some)}"] if some else []
+    told += [f"kept though the latency is not trustworthy: {'; '.join(more)}"] if more else []
+    return [*feasible.notes, *told]
 
 
 def _broken_off(recorder: Recorder, fault: Exception) -> None:

@@ -1,8 +1,11 @@
 """Latencies: measured once a machine in a process of its own, before anything else of a search runs, and kept.
 
 What is timed is a network under a deployment (autokd.config.limits.Deployment) at the data set's image size. The answers lie
-beside the counted costs in the cache folder, by processor, versions and code, and in the run's ledger, so that a resume
-measures nothing again.
+beside the counted costs in the cache folder, and in the run's ledger, so that a resume measures nothing again. An answer in the
+cache holds for the same network (name, options, classes, channels, height and width), deployment, machine (processor, number of
+processors, system, GPU), Python, torch, library of the network (timm or torchvision, with its version) and code of autokd that
+builds and times it; networks of one's own are timed by every command, since their code may have changed. What is not to be
+trusted (`Timing.doubt`) is kept for the run that asked and is measured again by the next command.
 """
 
 from __future__ import annotations
@@ -15,15 +18,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from autokd.config.limits import Deployment
-from autokd.cost.latency import Timing
+from autokd.cost.latency import Timing, differ
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
+from autokd.models.origin import origin
+from autokd.train.crash import ended_by
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
 
@@ -94,20 +99,36 @@ def time_all(
         _possible(missing.values(), here)
         with _alone(path, tell):
             known = {} if again else _read(path, code)
-            place = {key: json.dumps([here, key], sort_keys=True) for key in missing}
-            found |= {key: known[place[key]] for key in missing if place[key] in known and ":" not in missing[key].model}
+            place = {key: json.dumps([here, origin(one.model), key], sort_keys=True) for key, one in missing.items()}
+            found |= {key: known[place[key]] for key in missing if _holds(known.get(place[key]), missing[key])}
             new = _measured([one for key, one in missing.items() if key not in found], run, tell)
-            found |= new
             if new:
-                told = _read(path, code) | {place[key]: timing for key, timing in new.items()}
-                _keep(path, code, told)
-    busy = sorted({one.name for one in asked if found[one.key].busy})
-    if busy:
-        notes.append(f"something else ran while {', '.join(busy)} {'was' if len(busy) == 1 else 'were'} timed; {_AGAIN}")
+                before = _read(path, code)
+                new = {key: _compared(timing, before.get(place[key]), missing[key]) for key, timing in new.items()}
+                _keep(path, code, before | {place[key]: timing for key, timing in new.items()})
+            found |= new
+    notes += _doubted(asked, found)
     return Measured(here, found, tuple(notes))
 
 
-_AGAIN = "on a quiet machine: autokd validate SPACE --remeasure"
+def _holds(kept: Timing | None, one: Asked) -> bool:
+    return kept is not None and not kept.doubt and origin(one.model) is not None
+
+
+def _compared(new: Timing, kept: Timing | None, one: Asked) -> Timing:
+    """A time that is not what it was before is not to be trusted, until it is measured once more."""
+    if kept is None or not _holds(kept, one) or new.doubt or not differ(kept.median, new.median):
+        return new
+    return replace(new, doubt=f"it was {kept.median.value:.3g} ms before, and is {new.median.value:.3g} ms")
+
+
+def _doubted(asked: Sequence[Asked], found: Mapping[str, Timing]) -> list[str]:
+    doubts = {one.name: found[one.key].doubt for one in asked if found[one.key].doubt}
+    if not doubts:
+        return []
+    said = "; ".join(f"{name}: {doubt}" for name, doubt in sorted(doubts.items()))
+    again = "on a quiet machine: autokd validate SPACE --remeasure"
+    return [f"latency not trustworthy, so that it leaves no student out ({said}); {again}"]
 
 
 def machine(gpu: bool = False) -> dict[str, Any]:
@@ -150,49 +171,79 @@ def _measured(asked: Sequence[Asked], run: Any, tell: Tell) -> dict[str, Timing]
 
 
 def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) -> dict[str, Timing]:
-    """Time networks one after another in a fresh process that has just the threads it is asked to have."""
-    by_key = {one.key: one for one in asked}
+    """Time networks one after another in a fresh process that has just the threads it is asked to have; where a signal ends it
+    over one of them, another process goes on with the rest."""
+    left = {one.key: one for one in asked}
+    found: dict[str, Timing] = {}
+    faults: list[AutokdError] = []
+    tell(f"timing {len(left)} network{'s' * (len(left) > 1)} ({deployment})")
+    while left:
+        answered, over, ended = _one_process(deployment, left, found, faults, tell, of=len(asked))
+        left = {key: one for key, one in left.items() if key not in answered}
+        if not left:
+            break
+        crash = ended_by(*ended)
+        if crash is None or over not in left:
+            said = (ended[1].strip().splitlines() or ["no reason told"])[-1]
+            where = next(iter(left.values())).where
+            faults.append(AutokdError(f"the timing of students ended early: {said}", where=where))
+            break
+        lost = left.pop(over)
+        fix = "leave it out, or time it under other conditions"
+        faults.append(AutokdError(f"{lost.name} cannot be timed: its process was ended by {crash}", where=lost.where, fix=fix))
+    if faults:
+        some = list({str(fault): fault for fault in faults}.values())
+        raise some[0] if len(some) == 1 else Faults(some)
+    return found
+
+
+def _one_process(
+    deployment: Deployment,
+    asked: Mapping[str, Asked],
+    found: dict[str, Timing],
+    faults: list[AutokdError],
+    tell: Tell,
+    *,
+    of: int,
+) -> tuple[set[str], str, tuple[int, str]]:
+    """Fills `found` and `faults`. Returns what was answered, the network that was timed last, the exit code and last words."""
     networks = [
         {"key": key, **{name: getattr(one, name) for name in ("model", "options", "classes", "channels", "size")}}
-        for key, one in by_key.items()
+        for key, one in asked.items()
     ]
     job = {"deployment": asdict(deployment), "cap": _CAP, "networks": networks}
     root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, **{name: str(deployment.threads) for name in _THREADS}}
+    environment = {**os.environ, **{name: str(deployment.threads) for name in _THREADS}, "PYTHONFAULTHANDLER": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    found: dict[str, Timing] = {}
-    faults: list[AutokdError] = []
+    answered: set[str] = set()
+    over = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = [sys.executable, "-m", "autokd.cost.timing"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
-        tell(f"timing {len(asked)} network{'s' * (len(asked) > 1)} ({deployment})")
         with subprocess.Popen(command, env=environment, **pipes) as process:
             try:
                 process.stdin.write(json.dumps(job, default=repr))  # type: ignore[union-attr]
                 process.stdin.close()  # type: ignore[union-attr]
                 for line in process.stdout or ():
                     answer = json.loads(line)
-                    one = by_key[answer["key"]]
+                    one = asked[answer["key"]]
+                    if "begun" in answer:
+                        over = one.key
+                        continue
+                    answered.add(one.key)
                     if "fault" in answer:
                         what, where, fix = answer["fault"]
                         faults.append(AutokdError(what, where=one.where or where, fix=fix))
                         continue
                     found[one.key] = Timing.from_dict(answer["timing"])
-                    tell(f"timed {one.name}: median {found[one.key].median} ({len(found)} of {len(asked)})")
+                    tell(f"timed {one.name}: median {found[one.key].median} ({len(found)} of {of})")
             except BrokenPipeError:  # it ended before it was asked; its last words say why
                 pass
             except BaseException:
                 process.kill()
                 raise
         errors.seek(0)
-        said = errors.read().strip().splitlines()
-    if not faults and len(found) < len(by_key):
-        faults.append(AutokdError(f"the timing of students ended early: {said[-1] if said else 'no reason told'}",
-                                  where=next(iter(by_key.values())).where))  # fmt: skip
-    if faults:
-        some = list({str(fault): fault for fault in faults}.values())
-        raise some[0] if len(some) == 1 else Faults(some)
-    return found
+        return answered, over, (process.returncode, errors.read())
 
 
 def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:

@@ -79,12 +79,14 @@ def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(spac
     from autokd.search import timed
 
     times = {"resnet8": 1.0, "resnet14": 2.0, "resnet20": 3.0}
-    asked = []
+    asked, doubt = [], []
 
     def fake(deployment, some, tell):
         asked.extend(one.name for one in some)
         tell("timing three networks")
-        return {one.key: Timing(Estimate(t, 0.9 * t, 1.1 * t), Estimate(t, t, t), 50) for one in some for t in [times[one.name]]}
+        said = doubt[0] if doubt else ""
+        return {one.key: Timing(Estimate(t, 0.9 * t, 1.1 * t), Estimate(t, t, t), 50, said)
+                for one in some for t in [times[one.name]]}  # fmt: skip
 
     monkeypatch.setattr(timed, "_in_a_process", fake)
     monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path / "cache"))
@@ -97,12 +99,17 @@ def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(spac
     told = json.loads(call(capsys, "validate", space, "--json")[1])
     assert asked == ["resnet8", "resnet14"]  # once, and only what keeps the limit on the file
     second = told["students"][1]
-    assert second["latencies"] == {"median, batch 1, cpu, 1 thread, torch, float32": {"ms": 2.0, "low": 1.8, "high": 2.2}}
+    measured = {"ms": 2.0, "low": 1.8, "high": 2.2, "doubt": ""}
+    assert second["latencies"] == {"median, batch 1, cpu, 1 thread, torch, float32": measured}
     assert (second["name"], second["budgets"], second["marginal"]) == ("resnet14", ["tiny", "any"], ["tiny"])
     assert told["machine"]["torch"] and told["budgets"][0]["latency_ms"] == 2.1
     assert call(capsys, "validate", space, "--remeasure", "--quiet")[:2] == (0, "ok\n") and len(asked) == 4
     code, _, err = call(capsys, "validate", space, "--set", "budgets.0.latency=0.5 ms")
     assert code == 2 and "resnet8 needs 1 ms" in err
+    doubt.append("others ran")  # then no student is left out, and both the student and the reason are told
+    code, out, _ = call(capsys, "validate", space, "--remeasure", "--set", "budgets.0.latency=1 ms")
+    assert code == 0 and out.count("yes (not trusted)") == 2 and "not trustworthy:" in out and out.count("others ran") >= 2
+    assert "so that it leaves no student out (resnet14: others ran; resnet8: others ran)" in " ".join(out.split())
 
 
 def test_what_ends_the_search_is_told(space: Path, capsys):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokd.cost.latency import Estimate, Timing, estimates, repeat
+from autokd.cost.latency import Estimate, Pass, Timing, differ, estimates, measured, one_pass, repeat
+from autokd.cost.surroundings import Counted, Surroundings, counted
 
 
 class Machine:
@@ -26,8 +27,9 @@ class Machine:
         self.now += took
         self.worked += self.share * took
 
-    def time(self, **settings):
-        return repeat(self.call, clock=lambda: self.now, processor=lambda: self.worked, **settings)
+    def time(self, how=repeat, **settings):
+        quiet = {"surroundings": lambda: Surroundings(lambda: None, load=lambda: None), **settings}
+        return how(self.call, clock=lambda: self.now, processor=lambda: self.worked, **quiet)
 
 
 def test_a_steady_network_is_timed_exactly_and_soon():
@@ -35,7 +37,7 @@ def test_a_steady_network_is_timed_exactly_and_soon():
     timing = machine.time()
     assert timing.median.value == pytest.approx(4.0) and timing.p90.value == pytest.approx(4.0)
     assert timing.median.low == pytest.approx(4.0) and timing.median.high == pytest.approx(4.0)
-    assert not timing.busy and machine.now < 1.0  # no reason to use up the four seconds
+    assert not timing.doubt and machine.now < 1.0  # no reason to use up the four seconds
 
 
 def test_the_slow_calls_of_the_beginning_are_left_out():
@@ -64,8 +66,74 @@ def test_a_network_slower_than_the_cap_is_called_a_few_times_all_the_same():
 
 
 def test_that_something_else_took_the_processor_is_noticed():
-    assert Machine(lambda n: 0.004, share=0.5).time().busy
-    assert not Machine(lambda n: 0.004, share=0.99).time().busy
+    assert Machine(lambda n: 0.004, share=0.5).time().doubt == "it got 50 % of a processor"
+    assert Machine(lambda n: 0.004, share=0.99).time().doubt == ""
+
+
+def around(machine, *, processors=4, others=0.0, stolen=0.0):
+    """Surroundings in which other processes keep `others` processors busy, and the host takes a share `stolen` of the time."""
+
+    def read():
+        return Counted(processors, 100 + machine.worked + others * machine.now, 7 + stolen * processors * machine.now)
+
+    return lambda: Surroundings(read, own=lambda: machine.worked, clock=lambda: machine.now)
+
+
+@pytest.mark.parametrize(
+    ("more", "doubt"),
+    [
+        ({}, ""),
+        ({"others": 0.9}, ""),  # under a quarter of four processors
+        ({"others": 1.1}, "other processes kept 1.1 of 4 processors busy"),
+        ({"others": 1.1, "processors": 64}, ""),
+        ({"stolen": 0.05}, "the host took 5 % of the processor time"),
+        ({"stolen": 0.01}, ""),
+    ],
+)
+def test_a_steady_time_beside_others_is_narrow_and_not_trusted(more, doubt):
+    machine = Machine(lambda n: 0.004)
+    timing = machine.time(surroundings=around(machine, **more))
+    assert timing.doubt == doubt and timing.median.high == pytest.approx(timing.median.low)
+
+
+def test_where_nothing_counts_processors_the_load_average_speaks(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for load, doubt in ((2.5, ""), (3.5, "the load average was 3.5 on 4 processors"), (None, "")):
+        assert Surroundings(lambda: None, load=lambda load=load: load).doubt(threads=1) == doubt
+    assert Surroundings(lambda: None, load=lambda: 3.5).doubt(threads=3) == ""  # three of them are what is timed
+
+
+def test_the_processors_of_this_process_are_read_from_proc_stat(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda who: {0, 2}, raising=False)
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    (tmp_path / "stat").write_text(
+        "cpu  900 0 0 0 0 0 0 0 0 0\ncpu0 100 20 30 5000 9 1 2 40 50 0\ncpu1 7000 0 0 0 0 0 0 0 0 0\n"
+        "cpu2 200 0 0 1 0 0 0 10 0 0\nintr 5\n"
+    )
+    found = counted(tmp_path / "stat")
+    # hundredths: user, nice, system, irq and softirq of both; guests are among the user's; idle and waiting is not work
+    assert found == Counted(2, pytest.approx((100 + 20 + 30 + 1 + 2 + 200) / 100), pytest.approx(0.5))
+    (tmp_path / "stat").write_text("nothing\n")
+    assert counted(tmp_path / "stat") is None and counted(tmp_path / "none") is None
+
+
+def test_two_times_of_the_same_thing_have_to_agree():
+    quick = Machine(lambda n: 0.004).time(one_pass)
+    slow = Machine(lambda n: 0.005).time(one_pass, like=quick)
+    assert measured([slow, quick]).doubt == "5 ms became 4 ms" and measured([quick, slow]).doubt == "4 ms became 5 ms"
+    near = Machine(lambda n: 0.0043).time(one_pass, like=quick)
+    assert measured([quick, near]).doubt == ""  # less than a tenth
+    both = measured([quick, slow])
+    assert both.median.low == pytest.approx(4.0) and both.median.high == pytest.approx(5.0)
+    assert both.repetitions == sum(len(one) for some in (quick, slow) for one in some.rounds)
+    assert measured([Pass(quick.rounds, "busy"), Pass(quick.rounds, "busy")]).doubt == "busy"
+    assert not differ(Estimate(4, 3.5, 5.1), Estimate(5, 4.9, 5.2))  # their intervals meet
+
+
+def test_a_second_pass_has_rounds_of_as_many_repetitions():
+    first = Machine(lambda n: 0.004).time(one_pass)
+    second = Machine(lambda n: 0.008).time(one_pass, like=first)
+    assert len(second.rounds[0]) == len(first.rounds[0]) != len(Machine(lambda n: 0.008).time(one_pass).rounds[0])
 
 
 def test_the_statistics_are_those_of_all_repetitions():
@@ -97,7 +165,10 @@ def test_an_interval_holds_its_statistic_within_what_was_seen(rounds):
 
 
 def test_a_timing_is_written_down_and_read_back():
-    timing = Timing(Estimate(1.0, 0.5, 1.5), Estimate(2.0, 1.5, 2.5), 40, busy=True)
+    timing = Timing(Estimate(1.0, 0.5, 1.5), Estimate(2.0, 1.5, 2.5), 40, doubt="others")
     assert Timing.from_dict(timing.to_dict()) == timing
+    older = {key: value for key, value in timing.to_dict().items() if key != "doubt"}  # of a run before there were doubts
+    assert Timing.from_dict(older).doubt == "something else was running"
+    assert Timing.from_dict({**older, "busy": False}).doubt == ""
     with pytest.raises((KeyError, TypeError, ValueError)):
         Timing.from_dict({"median": [1.0]})

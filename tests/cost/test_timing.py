@@ -82,6 +82,9 @@ def test_a_job_is_answered_line_by_line_and_a_fault_does_not_end_it():
         [sys.executable, "-m", "autokd.cost.timing"], input=json.dumps(job), capture_output=True, text=True, check=True,
         env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    first, second = map(json.loads, made.stdout.splitlines())
-    assert first["key"] == "a" and first["timing"]["median"][0] > 0
-    assert second["key"] == "b" and "resnet9" in second["fault"][0]
+    told = list(map(json.loads, made.stdout.splitlines()))
+    begun = [(one["key"], one["begun"]) for one in told if "begun" in one]
+    fault, timing = [one for one in told if "begun" not in one]
+    assert begun == [("a", 0), ("b", 0), ("a", 1)]  # one after the other, and then once more
+    assert timing["key"] == "a" and timing["timing"]["median"][0] > 0
+    assert fault["key"] == "b" and "resnet9" in fault["fault"][0]

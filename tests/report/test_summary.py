@@ -173,12 +173,14 @@ def test_costs_that_are_limited_are_told_with_the_conditions_and_what_is_margina
     served = Budget("served", latency_ms=90.0, statistic="p90", deployment=Deployment(batch=64, threads=4))
     budgets = [Budget("quick", file_size=4e5, latency_ms=2.0), served, Budget("any")]
     first, second = budgets[0].conditions, budgets[1].conditions
+    doubt = {"busy": True, "doubt": "others ran"}
     timings = [
-        {"student": "s", "deployment": str(budgets[0].deployment), "median": [1.9, 1.7, 2.1], "p90": [3, 2, 4], "busy": True},
-        {"student": "s", "deployment": str(served.deployment), "median": [50, 49, 51], "p90": [80, 79, 81]},
+        {"student": "s", "deployment": str(budgets[0].deployment), "median": [1.9, 1.7, 2.1], "p90": [3, 2, 4]},
+        {"student": "s", "deployment": str(served.deployment), "median": [50, 49, 51], "p90": [80, 79, 81], **doubt},
         {"teacher": "t", "deployment": str(served.deployment), "median": [500, 490, 510], "p90": [800, 790, 810]},
     ]
-    latencies = {"machine": {"processor": "Some CPU"}, "timings": timings, "marginal": {"quick": ["s"]}}
+    latencies = {"machine": {"processor": "Some CPU"}, "timings": timings, "marginal": {"quick": ["s"]},
+                 "doubtful": {"served": ["s"]}}  # fmt: skip
     recorder.emit({"event": "begin", "run": "r", "name": "r", "budgets": [b.to_dict() for b in budgets], "latencies": latencies})
     facts = {"student": "s", "teacher": None, "method": "ce", "policy": "none", "ratio": 0.0, "seed": 0, "config": {}}
     costs = {"macs": 1, "params": 2, "file_size": 319_000, "memory": 7, "latency_ms": 1.9}
@@ -191,8 +193,9 @@ def test_costs_that_are_limited_are_told_with_the_conditions_and_what_is_margina
     assert all(pick and pick.trial == "a" for pick in summary.best.values())  # by the limits alone: nothing says what admits it
     lines = [" ".join(line.split()) for line in render(summary, "table").splitlines()]
     assert f"quick s 319 kB 1.9 ms {first}" in lines and f"served s 319 kB 80 ms {second}" in lines
-    assert "s 1.9 (1.7 to 2.1) 3 (2 to 4) marginal for quick; something else was running" in lines
-    assert "s 50 (49 to 51) 80 (79 to 81)" in lines and "t (teacher) 500 (490 to 510) 800 (790 to 810)" in lines
+    assert "s 1.9 (1.7 to 2.1) 3 (2 to 4) marginal for quick" in lines
+    assert "s 50 (49 to 51) 80 (79 to 81) not trustworthy: others ran; kept in served" in lines
+    assert "t (teacher) 500 (490 to 510) 800 (790 to 810)" in lines
     assert "Latency, batch 64, cpu, 4 threads, torch, float32, on Some CPU" in lines
     (row,) = [row for row in csv.DictReader(io.StringIO(render(summary, "csv"))) if row["budget"] == "served"]
     assert (row["file_size"], row["memory"], row["latency_ms"]) == ("319000", "7", "1.9")

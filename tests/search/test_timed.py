@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
@@ -13,15 +14,17 @@ from autokd.config.limits import Budget, Deployment
 from autokd.config.trial import StudentConfig, TeacherConfig
 from autokd.cost.latency import Estimate, Timing
 from autokd.errors import AutokdError, Faults
+from autokd.models import origin as origin_room
 from autokd.search import timed as timing_room
 from autokd.search.feasible import Counted, feasible, timed
+from autokd.search.run import told_of
 from autokd.search.timed import Asked, Measured, machine, of_ledger, time_all
 
 MS = {"little": 1.0, "middle": 2.0, "much": 4.0, "teacher": 20.0}
 
 
-def told(ms: float, spread: float = 0.1, busy: bool = False) -> Timing:
-    return Timing(Estimate(ms, ms * (1 - spread), ms * (1 + spread)), Estimate(1.5 * ms, ms, 2 * ms), 50, busy)
+def told(ms: float, spread: float = 0.1, doubt: str = "") -> Timing:
+    return Timing(Estimate(ms, ms * (1 - spread), ms * (1 + spread)), Estimate(1.5 * ms, ms, 2 * ms), 50, doubt)
 
 
 class Stopwatch:
@@ -85,9 +88,35 @@ def test_a_torn_or_foreign_cache_file_is_as_good_as_none(path):
         assert time_all([ask("little")], path=path, run=Stopwatch()).timings[ask("little").key] == told(1.0)
 
 
-def test_a_machine_that_did_something_else_is_told_with_the_students_name(path):
-    (note,) = time_all([ask("little"), ask("much")], path=path, run=Stopwatch(busy=True)).notes
-    assert "little, much were timed" in note and "--remeasure" in note
+def test_what_is_not_to_be_trusted_is_told_by_name_and_measured_again_by_the_next_command(path):
+    (note,) = time_all([ask("little"), ask("much")], path=path, run=Stopwatch(doubt="others ran")).notes
+    assert note.startswith("latency not trustworthy, so that it leaves no student out (little: others ran; much: others ran)")
+    assert "--remeasure" in note
+    watch = Stopwatch()
+    assert time_all([ask("little"), ask("much")], path=path, run=watch).notes == () and watch.names() == ["little", "much"]
+    time_all([ask("little"), ask("much")], path=path, run=watch)
+    assert watch.names() == ["little", "much"]  # trusted now, and kept
+
+
+def test_a_time_that_is_not_what_it_was_is_not_trusted_until_it_is_measured_once_more(path, monkeypatch):
+    first = time_all([ask("little")], path=path, run=Stopwatch(spread=0.02))
+    assert not first.notes
+    monkeypatch.setitem(MS, "little", 1.3)
+    (note,) = time_all([ask("little")], path=path, run=Stopwatch(spread=0.02), again=True).notes
+    assert "it was 1 ms before, and is 1.3 ms" in note
+    assert time_all([ask("little")], path=path, run=Stopwatch(spread=0.02)).notes == ()
+
+
+@pytest.mark.parametrize("model", ["timm:resnet18", "torchvision:resnet18"])
+def test_a_librarys_networks_are_kept_by_its_version(path, model, monkeypatch):
+    asked, watch = [Asked("little", model, {}, 10, 3, 64, Deployment())], Stopwatch()
+    time_all(asked, path=path, run=watch)
+    time_all(asked, path=path, run=watch)
+    assert len(watch.asked) == 1
+    library = model.partition(":")[0]
+    monkeypatch.setattr(origin_room, "_version", lambda name: "99.0" if name == library else metadata.version(name))
+    time_all(asked, path=path, run=watch)
+    assert len(watch.asked) == 2
 
 
 def test_more_threads_than_the_machine_has_are_a_fault_at_the_budgets_line(path, monkeypatch):
@@ -169,6 +198,27 @@ def test_a_share_of_an_uncertain_teacher_is_marginal_where_the_intervals_meet(mo
     assert found.marginal == {"share": ("much",)}
 
 
+@pytest.mark.parametrize("doubted", ["much", "teacher"])
+def test_a_latency_that_is_not_to_be_trusted_leaves_no_student_out(monkeypatch, tmp_path, doubted):
+    def watch(deployment, some, tell):
+        return {one.key: told(MS[one.name], doubt="others ran" * (one.name == doubted)) for one in some}
+
+    quick = Budget("quick", latency_ms=2.5), Budget("quick and small", latency_ms=2.5, params=200.0)
+    share = Budget("share", of_teacher={"latency_ms": 0.11})  # 2.2 of 20 ms
+    found = fitted(monkeypatch, tmp_path, *quick, share, watch=watch)
+    fits = {name: [student for _, student in pairs] for name, pairs in found.pairs.items()}
+    every = ["little", "middle", "much"]
+    if doubted == "much":
+        assert fits == {"quick": every, "quick and small": every[:2], "share": every}
+        assert found.doubtful == {"quick": ("much",), "share": ("much",)} and found.marginal == {"share": ("middle",)}
+    else:
+        assert fits == {"quick": every[:2], "quick and small": every[:2], "share": every}
+        assert found.doubtful == {"share": ("little", "middle", "much")} and found.marginal == {}
+    assert any(told.startswith("kept though the latency is not trustworthy: ") for told in told_of(found))
+    again = fitted(monkeypatch, tmp_path / "b", *quick, share, past=begun(found), watch=watch)
+    assert again.pairs == found.pairs and again.doubtful == found.doubtful
+
+
 def test_only_what_keeps_the_other_limits_is_timed_once_a_deployment(monkeypatch, tmp_path):
     watch = Stopwatch()
     budgets = Budget("a", params=200.0, latency_ms=5.0), Budget("b", file_size=400.0, latency_ms=9.0, statistic="p90")
@@ -247,3 +297,22 @@ def test_networks_are_really_timed_in_a_process_and_a_fault_names_the_budget(tmp
     assert said[0] == "timing 2 networks (batch 1, cpu, 1 thread, torch, float32)"
     assert said[1].startswith("timed resnet8: median ") and said[1].endswith("(1 of 2)")
     assert fault.value.where == "s.yaml:4" and "resnet9" in fault.value.what
+
+
+def test_a_network_over_which_a_signal_ends_the_process_is_told_so_and_another_process_times_the_rest(path, monkeypatch):
+    dump = 'Fatal Python error: Segmentation fault\n\nStack (most recent call first):\n  File "/me/own.py", line 5 in forward\n'
+    begun = []
+
+    def process(deployment, asked, found, faults, tell, *, of):
+        begun.append([one.name for one in asked.values()])
+        first, *rest = asked
+        if asked[first].name == "much":
+            return set(), first, (-11, dump)
+        found |= {key: told(MS[one.name]) for key, one in asked.items()}
+        return set(asked), rest[-1] if rest else first, (0, "")
+
+    monkeypatch.setattr(timing_room, "_one_process", process)
+    with pytest.raises(AutokdError) as fault:
+        time_all([ask("much"), ask("little"), ask("middle")], path=path)
+    assert fault.value.what == "much cannot be timed: its process was ended by SIGSEGV (segmentation fault) in forward (own.py:5)"
+    assert fault.value.where == "space.yaml:9" and begun == [["much", "little", "middle"], ["little", "middle"]]
