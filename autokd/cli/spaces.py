@@ -62,9 +62,11 @@ def examine(
     """
     from autokd.data.training import expect
     from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.sources import check_teachers
 
     card = expect(space.data.name, root=space.data.root, options=space.data.options)
     costs, teachers = costs_of(space, card)
+    weights = check_teachers(space, card, files=True)
     trouble: AutokdError | None = None
     fits: dict[str, list[str]] = {name: [] for name in space.students}
     latencies: dict[str, Any] | None = None
@@ -126,7 +128,7 @@ def examine(
         ],
         "machine": latencies["machine"] if latencies else None,
         "work": _work(space, card),
-        "notes": [*space.notes, *notes],
+        "notes": [*space.notes, *weights, *notes],
     }
     return facts, trouble
 

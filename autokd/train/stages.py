@@ -48,6 +48,7 @@ def teacher_stage(
     views = workshop.views(config.data, PolicyConfig())
     told = {
         "version": 1,  # of what this file does
+        "method": type(module).__name__,
         "stage": module.stage,
         "teacher": teacher.fingerprint,
         "normalised": [list(teacher.mean), list(teacher.std)],

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
-from autokd.search.run import known_teachers
-from autokd.search.work import _BENCHES, known_teacher, prepare_teacher, teacher_from, teacher_here
+from autokd.search.teachers import known_teachers, trained_before
+from autokd.search.work import _BENCHES, prepare_teacher, teacher_from, teacher_here
 from autokd.train.workshop import Workshop
 
 DIGITS = DataConfig("digits", validation=0.2)
@@ -55,8 +55,11 @@ def test_one_measured_beside_other_things_leaves_neither_its_threads_nor_what_it
 def test_how_it_was_trained_is_told_and_remembered(facts):
     folder, told = facts
     assert told["policy"] == "jda_cifar10" and told["trained"]
-    again = known_teacher(asdict(DIGITS), asdict(TEACHER), folder)
-    assert again is not None and (again["policy"], again["ece"]) == ("jda_cifar10", told["ece"])
+    assert trained_before("big", folder) and not trained_before("bi", folder)
+    again = teacher_here({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder)
+    assert again is not None and not again["trained"]
+    assert again["policy"] == "jda_cifar10"
+    assert [again[word] for word in ("ece", "sha256", "data")] == [told[word] for word in ("ece", "sha256", "data")]
 
 
 def test_a_teacher_whose_file_was_damaged_between_two_sessions_is_not_taken_up_but_made_again(facts):
@@ -66,7 +69,7 @@ def test_a_teacher_whose_file_was_damaged_between_two_sessions_is_not_taken_up_b
     assert list(known_teachers(past)) == ["big"]
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     assert known_teachers(past) == {}
-    assert known_teacher(asdict(DIGITS), asdict(TEACHER), folder) is None
+    assert teacher_here({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder) is None  # it would have to be trained
     with pytest.warns(UserWarning, match="trained again"):
         again = prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder)
     assert path.read_bytes() == good and again["val_loss"] == told["val_loss"]

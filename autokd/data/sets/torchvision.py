@@ -44,14 +44,17 @@ def torchvision(
 
     part: train or test. dataset: the name of the class; it is opened below `root`, and downloads when `download` is true
     and it is not there. size, fit, colour, padding and geometry are those of the set `folder`. Once decoded, it is known by name,
-    root and settings, and torchvision is not asked again.
+    root and settings, and torchvision is not asked again while its files are as they were.
     Raises AutokdError where there is no such class, it has no such parts, or it cannot be had.
 
     Source: https://docs.pytorch.org/vision/stable/datasets.html
     """
 
+    files: list[Path] = []
+
     def make(path: Path) -> dict[str, Any]:
         found = _open(dataset, part, root, download)
+        files.extend(_files(found, Path(root).expanduser()))
         labels: list[int] = []
 
         def images():
@@ -63,7 +66,7 @@ def torchvision(
         facts = decode_into(path, images(), len(found), size=size, fit=fit, colour=colour)
         return {**facts, "labels": labels, "classes": _classes(found, labels)}
 
-    pixels, facts = remembered(f"{dataset}-{part}", _made_of(root, size, fit, colour), make)
+    pixels, facts = remembered(f"{dataset}-{part}", _made_of(root, size, fit, colour), make, lambda: files, outlives=True)
     labels = np.asarray(facts["labels"], dtype=np.int64)
     return Images(pixels, labels, tuple(facts["classes"]), np.arange(len(labels), dtype=np.int64))
 
@@ -90,6 +93,20 @@ def describe(
 
 def _made_of(root: str, size: int | None, fit: str, colour: str) -> dict[str, Any]:
     return {"root": str(Path(root).expanduser().absolute()), "size": size, "fit": fit, "colour": colour}
+
+
+def _files(found: Any, root: Path) -> list[Path]:
+    """Below the files and folders that the opened set names as its own; where it names none, the files in root itself."""
+    named = [getattr(found, word, None) for word in dir(type(found)) if "folder" in word or "dir" in word]
+    places = []
+    for value in [*vars(found).values(), *named]:
+        place = root / value if isinstance(value, (str, Path)) and str(value) not in ("", ".") else None
+        if place is not None and place.exists() and root.absolute() in place.absolute().parents:
+            places.append(place)
+    if not places:
+        return sorted(one for one in root.iterdir() if one.is_file() and not one.name.startswith("."))
+    inside = {one for place in places for one in (place.rglob("*") if place.is_dir() else [place])}
+    return sorted(one for one in inside if one.is_file())
 
 
 def _classes(found: Any, labels: list[int]) -> list[str]:
