@@ -113,13 +113,18 @@ def _made_of(bench: Workshop, config: TrialConfig) -> str:
 
 
 def train(
-    bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None], made_of: str
+    bench: Workshop,
+    config: TrialConfig,
+    train_on: str,
+    place: Path,
+    tell: Callable[[str], None],
+    made_of: str | None = None,
 ) -> Trained:
-    """One training, from what lies on the disk of it. Raises TrialFailed where it diverges."""
+    """One training, from what lies on the disk of it. made_of: as `_made_of` tells it. Raises TrialFailed where it diverges."""
     from autokd.models.checkpoint import save_weights
     from autokd.train.trial import forget, train_in_parts
 
-    path, facts_path, unfinished = _files(config, train_on, place, made_of)
+    path, facts_path, unfinished = _files(config, train_on, place, made_of or _made_of(bench, config))
     trial = bench.trial(config)
     report = train_in_parts(
         trial, unfinished, _LOOKS, lambda r: tell(f"at {r.epochs:.3g} epochs: validation {100 * r.val_top1:.2f} %")

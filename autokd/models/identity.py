@@ -15,18 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from autokd.models._sources import code_hash
 from autokd.models.features import inner
+from autokd.models.sources import code
 from autokd.models.zoo import resolve
 
 _HOW = ("kernel_size", "stride", "padding", "dilation", "groups", "eps", "p", "num_heads", "normalized_shape", "num_groups",
         "negative_slope", "approximate", "output_size")  # fmt: skip
-
-
-def code(model: str) -> str:
-    """A hash of the source of a person's own network; "" for one of the zoo or of a library."""
-    found = resolve(model)
-    return code_hash(found) if found.kind == "own" else ""
 
 
 def identity(model: str, options: dict[str, Any], network: nn.Module) -> str:

@@ -33,8 +33,9 @@ from autokd.train.recorded import versions
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "guessing", "measured", "order_of", "placed",
-           "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "forget_benches", "full_disk", "guessing", "measured",
+           "order_of", "placed", "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray",
+           "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -70,6 +71,11 @@ def bench_of(settings: dict[str, Any]) -> Any:
 
 
 _BENCHES: dict[str, Any] = {}
+
+
+def forget_benches() -> None:
+    """Data, teachers and views are loaded anew when they are next asked for."""
+    _BENCHES.clear()
 
 
 class Job:
@@ -410,7 +416,7 @@ def teacher_here(
     try:
         return _prepared(bench, data, teacher, folder, train=False)
     finally:
-        _BENCHES.clear()
+        forget_benches()
         torch.set_num_threads(before)
 
 

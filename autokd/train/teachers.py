@@ -176,23 +176,20 @@ def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig,
 
 
 def _why_anew(key: Mapping[str, Any], teacher: TeacherConfig, path: Path) -> str:
-    """What is different from the newest teacher of that name in the folder, where there is one."""
-    others = sorted(path.parent.glob(f"{escape(in_file_name(teacher.name))}-{'?' * 10}.safetensors"), key=_age)
-    if not others:
-        return ""
-    known = _read(others[-1]).get("key")
-    if not isinstance(known, dict):
-        return f"{teacher.name} is trained anew: {others[-1].name} is of an earlier version, which did not note all it depends on"
-    plain = json.loads(json.dumps(key))
-    parts = [part for part in plain if known.get(part) != plain[part]]
-    return f"{teacher.name} is trained anew: {others[-1].name} differs in {', '.join(parts)}"
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    """What is different from the teacher of that name in the folder that is most like it, where there is one on the same data or
+    of the same network."""
+    others = sorted(path.parent.glob(f"{escape(in_file_name(teacher.name))}-{'?' * 10}.safetensors"))
+    plain, found = json.loads(json.dumps(key)), []
+    for other in others:
+        known = _read(other).get("key")
+        if not isinstance(known, dict):
+            why = f"{other.name} is of an earlier version, which did not note all that a teacher depends on"
+            found.append((len(plain), why))
+            continue
+        parts = [part for part in plain if known.get(part) != plain[part]]
+        if not {"training images", "network"} <= set(parts):
+            found.append((len(parts), f"{other.name} differs in {', '.join(parts)}"))
+    return f"{teacher.name} is trained anew: {min(found)[1]}" if found else ""
 
 
 def _read(path: Path) -> dict[str, Any]:

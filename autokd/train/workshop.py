@@ -24,8 +24,9 @@ from autokd.errors import AutokdError
 from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
-from autokd.models.identity import code, identity
+from autokd.models.identity import identity
 from autokd.models.published import published
+from autokd.models.sources import code
 from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher, weights_hash

@@ -1,6 +1,7 @@
 """The source files that a network of one's own is made of, read and never run: its file, and what that imports from beside it.
 
-What is installed (torch and other packages) is not followed, and an import that only running would reveal is not seen.
+What is installed (torch and other packages) is not followed, but for the package that the network itself is of; an import that
+only running would reveal is not seen.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from autokd.models.zoo import Resolved, is_file
-
-__all__ = ["code_hash", "source_files"]
+from autokd.models.zoo import Resolved, is_file, resolve
 
 _FOREIGN = {"autokd", "torch", "torchvision", "timm", "numpy", "scipy", "PIL"}  # not followed, wherever they are installed
 _INSTALLED = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
@@ -26,15 +25,15 @@ _INSTALLED = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
 def source_files(found: Resolved) -> list[Path]:
     """The files, the network's own first; empty where there is none to be read (a compiled module)."""
     if is_file(found.place):
-        first, root = Path(found.place).expanduser().resolve(), None
+        waiting = [Path(found.place).expanduser().resolve()]
     else:
-        root = _root_of(found.place.partition(".")[0], installed=True)
-        there = _modules(root, found.place.split(".")) if root is not None else []
-        if not there:
-            return []
-        first = there[-1]
+        words = found.place.split(".")
+        root = _root_of(words[0], installed=True)
+        there = _modules(root, words) if root is not None else []
+        if root is not None and _installed(root):
+            return [*there[-1:], *sorted((root / words[0]).rglob("*.py"))]  # all of it: too much to be followed
+        waiting = there[::-1]
     files: dict[Path, None] = {}
-    waiting = [first, *(_modules(root, found.place.split(".")) if root is not None else ())]
     while waiting:
         path = waiting.pop(0)
         if path not in files and path.is_file():
@@ -43,12 +42,21 @@ def source_files(found: Resolved) -> list[Path]:
     return list(files)
 
 
-def code_hash(found: Resolved) -> str:
-    """16 hexadecimal digits of what the files say: comments, docstrings, layout and the folder they lie in do not matter."""
+def code(model: str) -> str:
+    """16 hexadecimal digits of what the files of one's own network say; "" for a network of the zoo or of a library.
+
+    Comments, docstrings, layout and the folder they lie in do not matter.
+    """
+    found = resolve(model) if ":" in model else None
+    if found is None or found.kind != "own":
+        return ""
     digest = blake2b(found.attribute.encode(), digest_size=8)
     for path in source_files(found):
         digest.update(f"\0{path.name}\0".encode())
         try:
+            if _installed(path):
+                digest.update(path.read_bytes())
+                continue
             digest.update(json.dumps(_told(ast.parse(path.read_bytes()))).encode())
         except (OSError, SyntaxError, ValueError, RecursionError):
             digest.update(path.read_bytes() if path.is_file() else b"gone")
