@@ -117,13 +117,14 @@ def check(
             "params": params,
             "saw_validation": config.saw_validation,
         }
-        made.append({"teacher": name, "model": config.model, **facts, "checkpoint": config.checkpoint, "note": note})
-    _show(made, workshop.news(), as_json=as_json, quiet=quiet)
+        more = {"checkpoint": config.checkpoint, "note": note, "told": workshop.news()}
+        made.append({"teacher": name, "model": config.model, **facts, **more})
+    _show(made, as_json=as_json, quiet=quiet)
     if faults:
         raise faults[0] if len(faults) == 1 else Faults(faults)
 
 
-def _show(made: list[dict[str, Any]], news: list[str], *, as_json: bool, quiet: bool) -> None:
+def _show(made: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(made)
         return
@@ -133,7 +134,7 @@ def _show(made: list[dict[str, Any]], news: list[str], *, as_json: bool, quiet: 
         return
     rows = [(i["teacher"], i["model"], percent(i.get("val_top1")), amount(i.get("params")), i["note"]) for i in made]
     print_table(("teacher", "model", "val top-1", "params", "note"), rows)
-    for sentence in news:
+    for sentence in (one for item in made for one in item.get("told", ())):
         echo(sentence)
 
 
