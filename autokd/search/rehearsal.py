@@ -1,8 +1,7 @@
 """Every student trains one step before Ray starts: a network that cannot be trained is a fault of the space, not of each trial.
 
-The zoo's networks are known to train. What a library's network showed is kept in the cache folder, by the versions that decide
-it, so that the next command need not import torch; one of a person's own trains its step each time, in the process that counts
-it.
+The zoo's networks are known to train. What another network showed is kept in the cache folder, by the versions or the source
+files that decide it (autokd.models.origin), so that the next command need not import torch.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ def _key(label: str, name: str, options: dict[str, Any], image: dict[str, Any]) 
     """What the answer depends on beside the code that builds networks; "" where that cannot be told."""
     from autokd.models.origin import origin
 
-    version = origin(name)
+    version = origin(name, options)
     if version is None:
         return ""
     try:

@@ -3,9 +3,9 @@
 What is timed is a network under a deployment (autokd.config.limits.Deployment) at the data set's image size. The answers lie
 beside the counted costs in the cache folder, and in the run's ledger, so that a resume measures nothing again. An answer in the
 cache holds for the same network (name, options, classes, channels, height and width), deployment, machine (processor, number of
-processors, system, GPU), Python, torch, library of the network (timm or torchvision, with its version) and code of autokd that
-builds and times it; networks of one's own are timed by every command, since their code may have changed. What is not to be
-trusted (`Timing.doubt`) is kept for the run that asked and is measured again by the next command.
+processors, system, GPU), Python, torch, library of the network (timm or torchvision, with its version) or source files of one's
+own (autokd.models.origin), and code of autokd that builds and times it. What is not to be trusted (`Timing.doubt`) is kept for
+the run that asked and is measured again by the next command.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from autokd.cost.latency import Timing, differ
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
 from autokd.models.origin import origin
+from autokd.models.sources import code
 from autokd.train.crash import ended_by
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
@@ -55,7 +56,9 @@ class Asked:
     def key(self) -> str:
         """What the time depends on, but for the machine and the code."""
         what = {**asdict(self), "options": dict(self.options)}
-        return json.dumps({name: what[name] for name in what if name not in ("name", "where")}, sort_keys=True, default=repr)
+        if own := code(self.model):
+            what["code"] = own
+        return json.dumps({word: what[word] for word in what if word not in ("name", "where")}, sort_keys=True, default=repr)
 
 
 @dataclass(frozen=True)
@@ -99,25 +102,23 @@ def time_all(
         _possible(missing.values(), here)
         with _alone(path, tell):
             known = {} if again else _read(path, code)
-            place = {key: json.dumps([here, origin(one.model), key], sort_keys=True) for key, one in missing.items()}
-            found |= {key: known[place[key]] for key in missing if _holds(known.get(place[key]), missing[key])}
+            made_by = {key: origin(one.model, one.options) for key, one in missing.items()}
+            place = {key: json.dumps([here, made_by[key], key], sort_keys=True) for key in missing}
+            trusted = {key: one for key in missing if made_by[key] and (one := known.get(place[key])) and not one.doubt}
+            found |= trusted
             new = _measured([one for key, one in missing.items() if key not in found], run, tell)
             if new:
                 before = _read(path, code)
-                new = {key: _compared(timing, before.get(place[key]), missing[key]) for key, timing in new.items()}
+                new = {key: _compared(timing, before.get(place[key]) if made_by[key] else None) for key, timing in new.items()}
                 _keep(path, code, before | {place[key]: timing for key, timing in new.items()})
             found |= new
     notes += _doubted(asked, found)
     return Measured(here, found, tuple(notes))
 
 
-def _holds(kept: Timing | None, one: Asked) -> bool:
-    return kept is not None and not kept.doubt and origin(one.model) is not None
-
-
-def _compared(new: Timing, kept: Timing | None, one: Asked) -> Timing:
+def _compared(new: Timing, kept: Timing | None) -> Timing:
     """A time that is not what it was before is not to be trusted, until it is measured once more."""
-    if kept is None or not _holds(kept, one) or new.doubt or not differ(kept.median, new.median):
+    if kept is None or kept.doubt or new.doubt or not differ(kept.median, new.median):
         return new
     return replace(new, doubt=f"it was {kept.median.value:.3g} ms before, and is {new.median.value:.3g} ms")
 

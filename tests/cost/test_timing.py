@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from autokd.config.limits import Deployment
+from autokd.cost import timing as timing_room
+from autokd.cost.latency import Pass
 from autokd.cost.timing import time_network
 from autokd.errors import AutokdError
 
@@ -83,8 +85,24 @@ def test_a_job_is_answered_line_by_line_and_a_fault_does_not_end_it():
         env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     told = list(map(json.loads, made.stdout.splitlines()))
-    begun = [(one["key"], one["begun"]) for one in told if "begun" in one]
-    fault, timing = [one for one in told if "begun" not in one]
-    assert begun == [("a", 0), ("b", 0), ("a", 1)]  # one after the other, and then once more
-    assert timing["key"] == "a" and timing["timing"]["median"][0] > 0
-    assert fault["key"] == "b" and "resnet9" in fault["fault"][0]
+    answers = {one["key"]: one for one in told if "begun" not in one}
+    assert len(answers) == 2 and answers["a"]["timing"]["median"][0] > 0 and "resnet9" in answers["b"]["fault"][0]
+
+
+@pytest.mark.parametrize(("runtime", "built"), [("torch", ["quick", "slow", "steady", "quick", "steady"]),
+                                               ("compiled", ["quick", "slow", "steady"])])  # fmt: skip
+def test_all_are_timed_one_after_the_other_and_then_again_unless_that_takes_long(monkeypatch, runtime, built):
+    """In seconds a call: of four calls in each of three rounds, those of the slow one take more than the cap alone."""
+    takes = {"quick": [0.01, 0.02], "slow": [0.5], "steady": [0.01, 0.01]}
+    ready, said = [], []
+    monkeypatch.setattr(timing_room, "_ready", lambda model, *_, **__: ready.append(model) or (lambda: None))
+    monkeypatch.setattr(
+        timing_room, "_pass_of", lambda infer, model, *_: Pass([[takes[model].pop(0)] * 4] * 3)
+    )
+    networks = [{"key": name, "model": name, "options": {}, **SMALL} for name in takes]
+    timing_room._serve({"deployment": {"runtime": runtime}, "cap": 4.0, "networks": networks}, said.append)
+    begun = [(one["key"], one["begun"]) for one in said if "begun" in one]
+    assert begun == [("quick", 0), ("slow", 0), ("steady", 0), ("quick", 1), ("steady", 1)] and ready == built
+    timings = {one["key"]: one["timing"] for one in said if "timing" in one}
+    assert timings["quick"]["doubt"] == "10 ms became 20 ms" and timings["quick"]["repetitions"] == 24
+    assert timings["slow"]["doubt"] == timings["steady"]["doubt"] == "" and timings["slow"]["repetitions"] == 12
