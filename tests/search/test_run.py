@@ -294,16 +294,19 @@ def test_latencies_stand_in_the_ledger_and_the_table_and_what_is_marginal_is_tol
     costs = {}
     for number, (name, cost) in enumerate(COSTS.items(), start=1):  # 1, 2 and 3 ms, give or take a tenth
         once = Estimate(number, 0.9 * number, 1.1 * number)
-        costs[name] = Counted(cost.params, cost.macs, 4 * cost.params, 8, {budget.deployment: Timing(once, once, 50)})
+        timing = Timing(once, once, 50, "others ran" * (name == "large"))
+        costs[name] = Counted(cost.params, cost.macs, 4 * cost.params, 8, {budget.deployment: timing})
     found = feasible(PAIRS, space.budgets, costs, {"teacher": replace(costs["large"], macs=9999)},
                      latencies={"machine": {"processor": "a CPU"}, "timings": []}, notes=("something else ran",))  # fmt: skip
     heard = []
     run = search(space, runs=tmp_path, feasible=found, engine=engine(), on_event=heard.append)
     begin = next(read_events(run.folder / FILE))
-    assert begin["latencies"] == {"machine": {"processor": "a CPU"}, "timings": [], "marginal": {"quick": ["middle"]}}
+    marks = {"marginal": {"quick": ["middle"]}, "doubtful": {"quick": ["large"]}}
+    assert begin["latencies"] == {"machine": {"processor": "a CPU"}, "timings": [], **marks}
     assert [one["latency_ms"] for one in begin["budgets"]] == [2.1, None]
     said = " ".join(event["text"] for event in heard if event["event"] == "phase")
     assert "something else ran" in said and "quick: middle" in said
+    assert "kept though the latency is not trustworthy: quick: large" in said
     ms = {"small": 1.0, "middle": 2.0, "large": 3.0}
     for row in run.trials.to_pylist():
         assert row["latency_ms"] == ms[row["student"]] and row["file_size"] == 4 * row["params"] and row["memory"] == 8
