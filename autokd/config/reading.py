@@ -79,13 +79,14 @@ class Reader:
             return None
         said = {key: value for key, value in values.items() if value is not None or key not in SpaceFile.model_fields}
         file, wrong = self._validate(said)
-        tree = parse_tree(values.get("space"), ("space",), self.tell)
+        taught = bool(self.document.get(("teachers",)))
+        tree = parse_tree(values.get("space"), ("space",), self.tell, default="kd" if taught else "ce")
         data = self._data(None if "data" in wrong else file.data)
         teachers = self._teachers(file)
         students, cheaper = self._students(values.get("students"), values.get("pairs"))
         listed = self._pairs(values.get("pairs"), students)
         budgets = self._budgets(file)
-        if tree is not None and not self.document.get(("teachers",)):
+        if tree is not None and not taught:
             needing = [name for name in tree.method.names if needs_teacher(name)]
             if needing:
                 place = next(

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["teacher_stage"]
 
 _IMAGES = 64  # a step; times the turns of each
-_MILESTONES = (0.5, 0.75)  # shares of the training after which the rate falls to a tenth
 
 
 def teacher_stage(
@@ -40,9 +39,10 @@ def teacher_stage(
     """Fill and freeze `module.teacher_parts`. Returns the tuned copy of the teacher where the method trains that too.
 
     The module says how: `build_teacher_parts(teacher_features, classes)` makes the parts, `stage` names what their
-    weights depend on besides teacher and data (with "epochs", and "joint" where the teacher trains with them), and
-    `teacher_loss(features, labels, rotation, view)` is what they minimise, on plain views turned as the method's are.
-    SGD at 0.05 with momentum 0.9 and weight decay 5e-4, the rate falling to a tenth at 1/2 and 3/4.
+    weights depend on besides teacher and data (with "epochs", "milestones", "nesterov", and "joint" where the teacher trains
+    with them), and `teacher_loss(features, labels, rotation, view)` is what they minimise, on plain views turned as the
+    method's are. SGD at 0.05 with momentum 0.9 and weight decay 5e-4, the rate falling to a tenth at each of the milestones,
+    shares of the training.
     """
     loaded = workshop.data(config.data)
     views = workshop.views(config.data, PolicyConfig())
@@ -82,13 +82,13 @@ def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teache
     model = copy.deepcopy(teacher.model).train().requires_grad_(True) if joint else teacher.model
     parts: nn.Module = module.teacher_parts.train()
     trained = [*parts.parameters(), *(model.parameters() if joint else ())]
-    optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=module.stage["nesterov"])
     images = min(_IMAGES, len(loaded.pixels))
     steps = max(1, round(module.stage["epochs"] * len(loaded.pixels) / images))
     order = Order(len(loaded.pixels), images, seed=0)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 0.05 * 0.1 ** sum(step >= share * steps for share in _MILESTONES)
+            group["lr"] = 0.05 * 0.1 ** sum(step >= share * steps for share in module.stage["milestones"])
         batch = order.step(step)
         pixels = turned(views.render(batch.rows, batch.passes, False).pixels, module.turns)
         inputs = normalise(pixels.to(teacher.device), teacher.mean, teacher.std)
