@@ -104,8 +104,8 @@ def shear_y(images: Tensor, magnitude: Tensor) -> Tensor:
 def shear_x_black(images: Tensor, magnitude: Tensor) -> Tensor:
     """Move the row at height y to the right by magnitude x (y + 1/2), to the nearest pixel; what enters is black.
 
-    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape.
-    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images, whose ShearX moves to the left instead: the sign is a coin.
+    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape. torchvision's moves to the left: its sign is a coin.
+    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images.
     """
     return nearest(images, magnitude, _slanted_across, fill=0)
 
@@ -113,8 +113,8 @@ def shear_x_black(images: Tensor, magnitude: Tensor) -> Tensor:
 def shear_y_black(images: Tensor, magnitude: Tensor) -> Tensor:
     """Move the column at x downwards by magnitude x (x + 1/2), to the nearest pixel; what enters is black.
 
-    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape.
-    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images, whose ShearY moves upwards instead: the sign is a coin.
+    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape. torchvision's moves upwards: its sign is a coin.
+    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images.
     """
     return nearest(images, magnitude, _slanted_down, fill=0)
 

@@ -112,7 +112,7 @@ def translate_y_black(images: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _cut(pixels: Tensor) -> Tensor:
-    """The whole pixels of a shift, towards 0; in float32, as torchvision's tables are, so that 150 / 331 of 331 pixels are 150."""
+    """The whole pixels of a shift, towards 0; in float32, as torchvision counts, so that 150 / 331 of 331 pixels are 150."""
     return pixels.float().trunc().to(torch.int64)
 
 

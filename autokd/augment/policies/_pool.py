@@ -24,7 +24,7 @@ def pool(
 ) -> tuple[Step, ...]:
     """Each op at the levels first to last (one level: that one). The other arguments are the magnitudes at level 30;
     `bits`: how many of the eight posterize takes away there; `shift`: which op shifts, and how far. implementation: whose ops
-    slant, shift and turn: torchvision's (nearest pixel, black enters) or autoaugment's, which are JDA's (bicubic slants, grey)."""
+    slant, shift and turn: torchvision's (nearest pixel, black enters) or autoaugment's, which are JDA's (bicubic, grey)."""
     levels = range(first, last + 1)
 
     def steps(op: str, magnitudes: list[float], sign: bool = True) -> Step:
