@@ -88,6 +88,7 @@ RECIPE = (
     Setting("clip", "float", None, limit=Limit(gt=0), optional=True),
     Setting("label_smoothing", "float", 0.0, limit=Limit(ge=0, lt=1)),
     Setting("ema", "float", None, limit=Limit(gt=0, lt=1), optional=True),
+    Setting("precision", "str", "auto", words=("auto", "float32", "tf32", "bf16")),
 )
 _IN_RECIPE = {setting.name for setting in RECIPE}
 _FROM_RECIPE = {"label_smoothing"}  # of `ce`, which stands beside every method and so is set once, in the recipe

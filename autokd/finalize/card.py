@@ -36,7 +36,8 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "## How it was made",
         "",
         f"Student {in_markdown(metrics['student'])}, {_how(metrics)}, on {in_markdown(data.name)} "
-        f"({metrics['train_images']:,} images, {metrics['train_on']}), {config.epochs:g} epochs of views.",
+        f"({metrics['train_images']:,} images, {metrics['train_on']}), {config.epochs:g} epochs of views, "
+        f"computed in {metrics['precision']}.",
         f"Its configuration was trial {metrics['trial']} of the search, with {_percent(metrics['search_val_top1'])} on the "
         "validation split there.",
     ]

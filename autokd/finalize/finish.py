@@ -100,6 +100,7 @@ def finish(
         _retest(place, exports, test, best)
         metrics = {
             **_described(order, loaded, bench),
+            "precision": ", ".join(sorted({one.facts["precision"] or "not noted" for one in trained})),
             **found,
             "val": _spread_of([one.facts["val_top1"] for one in trained]) if held_out else None,
             "threshold": _kept(threshold, order, best, test),
@@ -198,7 +199,7 @@ def _teacher(bench: Workshop, config: TrialConfig, say: Callable[[str], None]) -
     if config.teacher is None:
         return None
     try:
-        return bench.teacher(config.data, config.teacher)
+        return bench.teacher(config.data, config.teacher, config.recipe.precision)
     except AutokdError as fault:
         say(f"agreement with the teacher is not measured: {fault.what}")
         return fault.what
@@ -239,11 +240,13 @@ def _logits(config: TrialConfig, loaded: Loaded, model: nn.Module, pixels: Any) 
     import torch
 
     from autokd.methods.build import build_method
+    from autokd.models.precision import arithmetic
     from autokd.train.evaluate import predict
 
     shown = build_method(config.method.name, config.method.settings).student_images
     pixels = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels)
-    return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu().numpy()
+    with arithmetic(config.recipe.precision, loaded.pixels.device):
+        return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu().numpy()
 
 
 def _scores(

@@ -30,6 +30,7 @@ __all__ = ["ALL", "Trained", "everything", "train_seeds"]
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
 _FACTS = ("seed", "val_top1", "val_loss", "train_loss", "epochs", "images", "seconds")
+_LATER = ("precision",)  # not among the facts of older trainings
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
         "epochs": report.epochs,
         "images": report.images,
         "seconds": report.seconds,
+        "precision": report.precision,
     }
     digest = save_weights(trial.scored, path)
     write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
@@ -132,7 +134,7 @@ def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
     try:
         if path.exists() and facts.exists() and vouched(path):
             told = json.loads(facts.read_text(encoding="utf-8"))
-            return Trained(config.seed, path, {key: told[key] for key in _FACTS})
+            return Trained(config.seed, path, {key: told[key] for key in _FACTS} | {key: told.get(key) for key in _LATER})
     except (ValueError, KeyError, TypeError):
         pass
     return None

@@ -57,6 +57,7 @@ class Pick:
     seconds: float
     status: str
     seed: int | None = None
+    precision: str | None = None  # what it was trained in: float32, tf32 or bf16
     gap: float = 0.0
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     latencies: dict[str, float] = field(default_factory=dict, repr=False, compare=False)  # ms by conditions
@@ -183,7 +184,7 @@ def _pick(row: dict[str, Any]) -> Pick:
         student=row["student"],
         teacher=row["teacher"],
         method=row["method"],
-        settings=settings_of(config),
+        settings=", ".join(filter(None, (settings_of(config), row.get("precision")))),
         policy=row["policy"],
         ratio=row["ratio"],
         params=row["params"],
@@ -197,6 +198,7 @@ def _pick(row: dict[str, Any]) -> Pick:
         seconds=row["seconds"] or 0.0,
         status=row["status"],
         seed=row["seed"],
+        precision=row.get("precision"),
         config=config,
     )
 

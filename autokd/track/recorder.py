@@ -148,5 +148,5 @@ _OF_TRIAL = (
 )  # fmt: skip
 _OF_REPORT = (
     "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds",
-    "signal_hits", "signal_misses", "final", "checkpoint",
+    "signal_hits", "signal_misses", "precision", "final", "checkpoint",
 )  # fmt: skip

@@ -16,7 +16,7 @@ class Report:
     val_top1: share of the validation split, scored with the moving average of the weights where there is one. Losses are
     in nats. seconds: training and scoring since the trial began, over all its resumes; teacher_seconds: the part of it
     that waited for the teacher. signal_hits, signal_misses: the teacher's answers so far that lay in kept files, and
-    those that were computed for this trial (autokd.signals.tally).
+    those that were computed for this trial (autokd.signals.tally). precision: what it was trained in, float32, tf32 or bf16.
     """
 
     images: int
@@ -30,6 +30,7 @@ class Report:
     teacher_seconds: float = 0.0
     signal_hits: int = 0
     signal_misses: int = 0
+    precision: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,6 +21,7 @@ from autokd.config.trial import PolicyConfig, TrialConfig
 from autokd.errors import TrialFailed
 from autokd.files import intact_zip, whole
 from autokd.models.features import forward_features
+from autokd.models.precision import arithmetic
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
 from autokd.train.optimiser import SGD
@@ -51,6 +52,7 @@ def teacher_stage(
         "stage": module.stage,
         "teacher": teacher.fingerprint,
         "normalised": [list(teacher.mean), list(teacher.std)],
+        "precision": teacher.precision,
         "data": loaded.fingerprint,
         "views": views.key(False),
         "turns": module.turns,
@@ -65,7 +67,8 @@ def teacher_stage(
         module.teacher_parts.to(workshop.device)
         state = kept.get(key) or _read(path)
         if state is None:
-            state = _train(workshop, config, module, teacher, views)
+            with arithmetic(teacher.precision, teacher.device):
+                state = _train(workshop, config, module, teacher, views)
             _write(path, state)
     kept[key] = state
     module.teacher_parts.load_state_dict(state["parts"])
@@ -74,7 +77,8 @@ def teacher_stage(
         return None
     model = copy.deepcopy(teacher.model)
     model.load_state_dict(state["model"])
-    return Teacher(model, teacher.mean, teacher.std, teacher.device, name=teacher.name, fingerprint=key)
+    made = (model, teacher.mean, teacher.std, teacher.device)
+    return Teacher(*made, name=teacher.name, fingerprint=key, precision=teacher.precision)
 
 
 def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teacher, views: Any) -> dict[str, Any]:

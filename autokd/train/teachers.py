@@ -87,6 +87,7 @@ def train_teacher(
         "images": last.images,
         "seconds": last.seconds,
         "saw_validation": False,
+        "precision": last.precision,
         "pace": str(trial.pace),  # with these two, and the machine, the weights are the same to the last bit
         "threads": torch.get_num_threads(),
         "config": asdict(teacher),

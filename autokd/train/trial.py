@@ -23,6 +23,7 @@ from autokd.files import intact_zip, whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
+from autokd.models.precision import arithmetic, used
 from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
@@ -128,11 +129,20 @@ class Trial:
     def images(self) -> int:
         return self.step * self.batch
 
+    @property
+    def precision(self) -> str:
+        """What the student is trained in: float32, tf32 or bf16."""
+        return used(self.config.recipe.precision, self.device, autocast=self.pace.bf16)
+
     def advance(self, images: int) -> Report:
         """Train until `images` views have been processed (at most the full length), then score on the validation split.
 
         Raises TrialFailed where the loss is no longer a finite number.
         """
+        with arithmetic(self.config.recipe.precision, self.device):
+            return self._advance(images)
+
+    def _advance(self, images: int) -> Report:
         start = time.perf_counter()
         target = min(self.total_steps, math.ceil(images / self.batch))
         self.student.train()
@@ -163,6 +173,7 @@ class Trial:
             teacher_seconds=self.teacher_seconds,
             signal_hits=self.asked[0],
             signal_misses=self.asked[1],
+            precision=self.precision,
         )
 
     @property
@@ -377,10 +388,11 @@ class Trial:
 
     def _built(self, module: Any, number: int) -> nn.Module:
         if hasattr(module, "know_energies") and self.config.teacher is not None:  # quantiles over the training images
-            module.know_energies(partial(self.workshop.energies, self.config.data, self.config.teacher))
+            known = (self.config.data, self.config.teacher, self.config.recipe.precision)
+            module.know_energies(partial(self.workshop.energies, *known))
         if hasattr(module, "build_parts") and self.config.teacher is not None:
             probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
-            teacher = self.workshop.teacher(self.config.data, self.config.teacher)
+            teacher = self.workshop.teacher(self.config.data, self.config.teacher, self.config.recipe.precision)
             self.student.eval()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mixed_seed(self.config.seed, 3, *[number] * (number > 0)) & 0x7FFFFFFF)

@@ -23,6 +23,7 @@ from autokd.errors import AutokdError
 from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
+from autokd.models.precision import of_teacher
 from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher
@@ -109,7 +110,7 @@ class Workshop:
         self._stages: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, ...], CachedSignals] = {}
         self._choices: dict[tuple[str, ...], bool] = {}
-        self._paces: dict[tuple[str, tuple[int, ...], int], Pace] = {}
+        self._paces: dict[tuple[str, tuple[int, ...], int, str], Pace] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -196,9 +197,11 @@ class Workshop:
             seed=seed,
         )
 
-    def teacher(self, data: DataConfig, config: TeacherConfig) -> Teacher:
-        """The frozen network, loaded once. Raises AutokdError where its weights are not to be had."""
-        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0))
+    def teacher(self, data: DataConfig, config: TeacherConfig, precision: str = "auto") -> Teacher:
+        """The frozen network, loaded once. precision: of the students that it teaches. Raises AutokdError where its weights are
+        not to be had."""
+        precision = of_teacher(precision, self.device)
+        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0)) + precision
         if key not in self._teachers:
             if config.checkpoint is None and config.weights is None:
                 raise AutokdError(
@@ -230,6 +233,7 @@ class Workshop:
                 name=config.name,
                 fingerprint=weights or None,
                 make=make,
+                precision=precision,
             )
         return self._teachers[key]
 
@@ -239,11 +243,11 @@ class Workshop:
         logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
         return score(logits, loaded.val_labels)
 
-    def energies(self, data: DataConfig, config: TeacherConfig, temperature: float) -> Tensor:
+    def energies(self, data: DataConfig, config: TeacherConfig, precision: str, temperature: float) -> Tensor:
         """The teacher's free energy of every training image as it is stored, [n], asked once: neither cropped nor augmented."""
-        key = _key(config) + _key(replace(data, views_seed=0)) + str(temperature)
+        key = _key(config) + _key(replace(data, views_seed=0)) + of_teacher(precision, self.device) + str(temperature)
         if key not in self._energies:
-            teacher, pixels = self.teacher(data, config), self.data(data).pixels
+            teacher, pixels = self.teacher(data, config, precision), self.data(data).pixels
             found = [energy(teacher.logits(chunk), temperature) for chunk in pixels.split(512)]
             self._energies[key] = torch.cat(found)
         return self._energies[key]
@@ -252,7 +256,7 @@ class Workshop:
         """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
         if config.teacher is None:
             return None
-        teacher = self.teacher(config.data, config.teacher)
+        teacher = self.teacher(config.data, config.teacher, config.recipe.precision)
         if self.signals_mode == "live" or self.cache_dir is None or not self._worth_keeping(config):
             return LiveSignals(teacher)
         from autokd.signals.cache import CachedSignals
@@ -260,7 +264,7 @@ class Workshop:
         from autokd.signals.store import Store
 
         pooled = any("teacher_pooled" in reads for reads in _reads(config).values())
-        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "")
+        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "", teacher.precision)
         first = key not in self._kept
         if first:
             views, loaded = self.views(config.data, config.policy, config.teacher), self.data(config.data)
@@ -325,7 +329,7 @@ class Workshop:
         loaded = self.data(config.data)
         shape = (config.recipe.batch, loaded.channels, loaded.size, loaded.size)
         name = _key(config.student) + str(loaded.classes)
-        key = (name, shape, steps)
+        key = (name, shape, steps, config.recipe.precision)
         if key not in self._paces:
             pace, told = find_pace(
                 lambda: self.model(config.data, config.student, seed=0),
@@ -335,6 +339,7 @@ class Workshop:
                 steps=steps,
                 device=self.device,
                 folder=self.cache_dir / "pace" if self.cache_dir is not None else None,
+                precision=config.recipe.precision,
             )
             self._decide(told)
             self._paces[key] = pace
