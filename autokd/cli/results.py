@@ -118,7 +118,7 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
             name: {"trial": pick.trial, "val_top1": pick.val_top1, "student": pick.student} if pick else None
             for name, pick in summary.best.items()
         }
-        facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds}
+        facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds, "select": summary.select}
         print_json({**facts, "trials": summary.counts, "images": summary.images, "best": best})
         return
     if quiet:

@@ -73,9 +73,9 @@ def finish(
     student that cannot be written costs no look.
     """
     config, loaded = order.config, bench.data(order.config.data)
-    exported, because = _exported(trained, order.train_on)
+    held_out = order.train_on == "train" and loaded.validates
+    exported, because = _exported(trained, held_out)
     model = _student(bench, config, exported.path)
-    held_out = order.train_on == "train"
     threshold = _threshold(bench, config, loaded, model, order.target) if held_out else None
     facts = _facts(order, loaded, exported.seed, threshold["value"] if threshold else None)
     teacher = _teacher(bench, config, say)
@@ -132,9 +132,9 @@ def note(order: Order, seeds: int) -> None:
               epochs=order.config.epochs, seeds=seeds, train_on=order.train_on, command=order.command)  # fmt: skip
 
 
-def _exported(trained: list[Trained], train_on: str) -> tuple[Trained, str]:
+def _exported(trained: list[Trained], held_out: bool) -> tuple[Trained, str]:
     """The training whose weights are handed out. The test scores have no say in it."""
-    if train_on != "train":
+    if not held_out:
         return trained[0], "the first seed: nothing was held out to choose by"
     ranked = sorted(trained, key=lambda one: (one.facts["val_top1"], -one.seed))
     return ranked[(len(ranked) - 1) // 2], "the seed with the median validation score"

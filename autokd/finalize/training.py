@@ -23,9 +23,10 @@ from autokd.errors import AutokdError, TrialFailed
 from autokd.files import vouched, write_text
 
 if TYPE_CHECKING:
+    from autokd.train.report import Report
     from autokd.train.workshop import Loaded, Workshop
 
-__all__ = ["ALL", "Trained", "everything", "train_seeds"]
+__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds"]
 
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
@@ -103,9 +104,7 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
 
     path, facts_path, unfinished = _files(config, train_on, place)
     trial = bench.trial(config)
-    report = train_in_parts(
-        trial, unfinished, _LOOKS, lambda r: tell(f"at {r.epochs:.3g} epochs: validation {100 * r.val_top1:.2f} %")
-    )
+    report = train_in_parts(trial, unfinished, _LOOKS, lambda r: tell(_so_far(r)))
     facts = {
         "seed": config.seed,
         "val_top1": report.val_top1,
@@ -120,6 +119,40 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
     write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
     forget(unfinished)
     return Trained(config.seed, path, facts)
+
+
+def adopt(bench: Workshop, config: TrialConfig, checkpoint: Path, train_on: str, place: Path) -> None:
+    """Keep the end of a trial of the search as a training of this configuration, where it is one and lies there whole."""
+    import torch
+
+    from autokd.files import intact_zip
+    from autokd.models.checkpoint import save_weights
+
+    path, facts_path, _ = _files(config, train_on, place)
+    file = checkpoint / "trial.pt"
+    try:
+        report = json.loads((checkpoint / "report.json").read_text(encoding="utf-8"))
+        if _known(config, train_on, place) is not None or not intact_zip(file):
+            return
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError):  # deleted, or damaged: it is trained again
+        return
+    if state["key"] != config.key:
+        return
+    weights = state["student"]
+    if state["average"] is not None:  # what is scored and exported
+        weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"}
+    model = bench.model(config.data, config.student, seed=0)
+    model.load_state_dict(weights)
+    facts = {"seed": config.seed, **{key: report[key] for key in _FACTS[1:]}, **{key: report.get(key) for key in _LATER}}
+    digest = save_weights(model, path)
+    write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
+
+
+def _so_far(report: Report) -> str:
+    if report.val_top1 is None:
+        return f"at {report.epochs:.3g} epochs: training loss {report.train_loss:.4f}"
+    return f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %"
 
 
 def _files(config: TrialConfig, train_on: str, place: Path) -> tuple[Path, Path, Path]:

@@ -343,9 +343,9 @@ def prepare_teacher(
         "checkpoint": config.checkpoint,
         "trained": trained,
         "policy": policy,
-        "val_top1": score.top1,
-        "val_loss": score.loss,
-        "ece": score.ece,
+        "val_top1": score.top1 if score is not None else None,  # nothing is held out to measure it on
+        "val_loss": score.loss if score is not None else None,
+        "ece": score.ece if score is not None else None,
         "saw_validation": config.saw_validation,
         "seconds": time.perf_counter() - start,
     }

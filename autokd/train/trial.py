@@ -135,7 +135,7 @@ class Trial:
         return used(self.config.recipe.precision, self.device, autocast=self.pace.bf16)
 
     def advance(self, images: int) -> Report:
-        """Train until `images` views have been processed (at most the full length), then score on the validation split.
+        """Train until `images` views have been processed (at most the full length), then score on the validation split, if any.
 
         Raises TrialFailed where the loss is no longer a finite number.
         """
@@ -156,17 +156,17 @@ class Trial:
         self._losses.zero_()
         self._counted = 0
         result = self.workshop.score(self.scored, self.loaded, self.method.student_images, pace=self.pace)
-        if not math.isfinite(result.loss):
+        if result is not None and not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
-        self.right = result.right
+        self.right = result.right if result is not None else None
         self.asked = self._all_asked()
         self.seconds += time.perf_counter() - start
         return Report(
             images=self.images,
             epochs=self.images / len(self.loaded.pixels),
             passes=self.step * self.division.images / len(self.loaded.pixels),
-            val_top1=result.top1,
-            val_loss=result.loss,
+            val_top1=result.top1 if result is not None else None,
+            val_loss=result.loss if result is not None else None,
             train_loss=train_loss,
             lr=learning_rate(self.config.recipe, self.step / self.total_steps),
             seconds=self.seconds,

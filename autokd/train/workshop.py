@@ -71,6 +71,11 @@ class Loaded:
     def size(self) -> int:
         return self.pixels.shape[-1]
 
+    @property
+    def validates(self) -> bool:
+        """Whether any image is held out."""
+        return len(self.val_labels) > 0
+
     @cached_property
     def fingerprint(self) -> str:
         return self.training.train.fingerprint()
@@ -237,9 +242,12 @@ class Workshop:
             )
         return self._teachers[key]
 
-    def verify(self, data: DataConfig, config: TeacherConfig) -> Score:
-        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it."""
+    def verify(self, data: DataConfig, config: TeacherConfig) -> Score | None:
+        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it; None without
+        a validation split, where its weights are loaded all the same."""
         loaded, teacher = self.data(data), self.teacher(data, config)
+        if not loaded.validates:
+            return None
         logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
         return score(logits, loaded.val_labels)
 
@@ -351,8 +359,10 @@ class Workshop:
         loaded: Loaded,
         shown: Callable[[Tensor], Tensor] | None = None,
         pace: Pace | None = None,
-    ) -> Score:
-        """Accuracy and loss on the validation split; `shown` as in `predict`."""
+    ) -> Score | None:
+        """Accuracy and loss on the validation split, None without one; `shown` as in `predict`."""
+        if not loaded.validates:
+            return None
         pace = pace or default_pace(self.device)
         logits = predict(
             model,
