@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "uncollected", "vouched", "whole", "write_text"]
+__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "sha256_of", "uncollected", "vouched", "whole",
+           "write_text"]
 
 
 def cache_root() -> Path:
@@ -95,8 +96,13 @@ def vouched(path: Path) -> bool:
         return True
     if not isinstance(told, dict) or "sha256" not in told:
         return True
+    return bool(told["sha256"] == sha256_of(path))
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
-        return bool(told["sha256"] == hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

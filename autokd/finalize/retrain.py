@@ -11,17 +11,18 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.config.trial import TrialConfig
+from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import full_disk
 from autokd.finalize.export import formats_of
+from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, adopt, everything, train_seeds
-from autokd.track.ledger import FolderLock
+from autokd.track.ledger import FILE, FolderLock, all_events
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -73,6 +74,8 @@ def finalize(
         workshop = _workshop(device, folder)
     bench = everything(workshop) if asked.train_on == ALL else workshop
     configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
+    _check_data({trial: config.data for trial, config in configs.items()})
+    _verify_teachers(workshop, list(configs.values()), folder)
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
@@ -97,6 +100,15 @@ def finalize(
         return {name: finals[name] for name in chosen}
 
 
+def _check_data(asked: Mapping[str, DataConfig]) -> None:
+    """All data is read before anything is trained: that a test image is damaged is no news for the end. Raises what is wrong."""
+    from autokd.data.check import check_data
+
+    for data in {json.dumps(asdict(one), sort_keys=True, default=str): one for one in asked.values()}.values():
+        if (trouble := check_data(data).trouble()) is not None:
+            raise trouble
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time finishes a run; a full disk is told in words."""
@@ -112,6 +124,17 @@ def _alone(folder: Path) -> Iterator[None]:
         what = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
         fix = f"finished trainings are kept; make room, then go on: autokd finalize {folder}"
         raise AutokdError(f"the disk is full: {what}", where=str(folder), fix=fix) from fault
+
+
+def _verify_teachers(workshop: Workshop, configs: Sequence[TrialConfig], folder: Path) -> None:
+    """Before anything is trained: the students are to learn from what the search learned from. Raises AutokdError."""
+    from autokd.search.teachers import verify
+
+    taught = {config.teacher.name: config for config in configs if config.teacher is not None}
+    past = all_events(folder / FILE) if taught else []
+    for config in taught.values():
+        if config.teacher is not None:
+            verify(workshop, config.data, config.teacher, past)
 
 
 def _outside(
@@ -132,7 +155,7 @@ def _outside(
                 loaded.training.train.classes,
                 channels=loaded.channels,
                 size=height if height == width else None,
-                fit=str(config.data.options.get("fit", "crop")),
+                **looks_of(config.data.options),
             )
         except AutokdError as fault:
             raise AutokdError(f"the outside set {name!r}: {fault.what}", where=fault.where, fix=fault.fix) from None

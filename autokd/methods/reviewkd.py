@@ -33,6 +33,9 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
     `warmup`: epochs over which the loss rises, min(1, n / warmup) in the n-th epoch, constant within an epoch. All modules train
     with the student; the convolutions begin as in the authors' code (Kaiming, uniform, as for a linear layer). Returns a scalar.
 
+    warmup: epochs over which the loss rises to its full strength; 0: at once
+    width: channels of the maps in which the levels are fused, at the most
+
     Source: "Distilling Knowledge via Knowledge Review", arXiv:2104.09044, section 3.
     Maps before their ReLU, the grids' weights and the 20 epochs of warm-up are those of the authors' CIFAR code, which counts
     epochs from 0; here they count from 1, as in the code of arXiv:2203.08679. Its weights are 5 for WideResNets and 0.6 to 8

@@ -1,7 +1,7 @@
 """A run: one search, the folder that holds all there is to know of it, and the way on after a stop.
 
 runs/<name>-<date>-<short id>/
-    space.yaml  environment.json  ledger.jsonl  trials.parquet/  study.journal  ray/
+    space.yaml  environment.json  data.json  ledger.jsonl  trials.parquet/  study.journal  ray/
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
-from autokd.errors import AutokdError
-from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
+from autokd.errors import AutokdError, readable
+from autokd.files import cache_root, full_disk, uncollected, write_text
 from autokd.search.control import WORDS, Watch
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
 
 if TYPE_CHECKING:
+    from autokd.data.check import DataReport
     from autokd.search.feasible import Feasible
 
 __all__ = [
@@ -40,8 +41,8 @@ __all__ = [
     "bench_settings",
     "carry_out",
     "fit",
-    "known_teachers",
     "observers_of",
+    "read_data",
     "resume",
     "search",
     "secretless",
@@ -49,6 +50,8 @@ __all__ = [
 ]
 
 SPACE = "space.yaml"
+DATA = "data.json"  # what reading the data set found before the search
+_SILENCE = 5.0  # seconds between two words on how far the reading is
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -176,8 +179,10 @@ def search(
         from autokd.search.confirm import refuse_unscored
 
         refuse_unscored(space)
+    report = None
     if feasible is None:
         tell = _Teller(observers_of(on_event, observer)).phase
+        report = read_data(space, tell)
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
     folder = _new_folder(Path(runs), name or space.name)
@@ -186,6 +191,7 @@ def search(
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
             _write(folder / file, text)
+        _note_data(folder, report)
         observers = observers_of(on_event, observer)
         made = carry_out(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
     return _confirmed(made, space, feasible, engine, observers_of(on_event, observer))
@@ -227,7 +233,10 @@ def resume(
         if on_past is not None:
             with uncollected():
                 on_past(space, past)
-        feasible = feasible or fit(space, past, _Teller(observers).phase)
+        if feasible is None:
+            tell = _Teller(observers).phase
+            _note_data(folder, read_data(space, tell))
+            feasible = fit(space, past, tell)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
     return _confirmed(made, space, feasible, engine, observers)
@@ -270,14 +279,43 @@ def fit(
     """
     from autokd.data.training import describe
     from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.sources import check_teachers
 
     card = describe(space.data.name, root=space.data.root, options=space.data.options)
+    weights = check_teachers(space, card)
     told = timed(space, *costs_of(space, card), card, past=past, tell=tell)
     costs, teachers, latencies, notes = told
     cheaper = space.cheaper_than_teacher
     return feasible(
-        space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=notes
+        space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=(*weights, *notes)
     )
+
+
+def read_data(space: Any, tell: Callable[[str], None] = lambda text: None) -> DataReport:
+    """Read all of the space's data before anything is trained on it. Raises AutokdError or Faults, naming all that is wrong."""
+    from autokd.data.check import check_data
+
+    tell("reading the images")
+    said = time.monotonic()
+
+    def heard(part: str, done: int, count: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SILENCE:
+            said = time.monotonic()
+            tell(f"reading the images: {done:,} of {count:,} of the {part} part")
+
+    report = check_data(space.data, tell=heard)
+    if (trouble := report.trouble()) is not None:
+        raise trouble
+    for line in report.lines():
+        tell(line)
+    return report
+
+
+def _note_data(folder: Path, report: DataReport | None) -> None:
+    """What reading the data found, beside the run; what was skipped stands in it."""
+    if report is not None:
+        _write(folder / DATA, json.dumps(report.to_dict(), indent=1) + "\n")
 
 
 def carry_out(
@@ -294,11 +332,12 @@ def carry_out(
 ) -> Run:
     """One session of a search, from the events of earlier ones to its close.
 
-    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; and
-    `what`, a word for what is no search of its own.
+    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; `what`, a
+    word for what is no search of its own; and `recorded`, what the run it is a part of has recorded of teachers.
     """
     from autokd.search.brain import Brain
     from autokd.search.plan import plan_of, with_length
+    from autokd.search.teachers import known_teachers, recorded_teachers
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
@@ -361,7 +400,8 @@ def carry_out(
         if not brain.finished:
             heard = _Heard(brain, engine)
             with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
-                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard)
+                recorded = {**getattr(space, "recorded", {}), **recorded_teachers(past)}
+                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard, recorded)
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
         if begun:
@@ -429,11 +469,11 @@ def _session(
     tell: _Teller,
     arm: Callable[[], None],
     heard: _Heard,
+    recorded: Mapping[str, Any],
 ) -> None:
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from autokd.search.share import probes
-    from autokd.search.work import known_teacher, teacher_from
 
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
     gpus = engine.open(space.resources)
@@ -447,22 +487,7 @@ def _session(
             "search.gpu_hours alone ends this search, and its trials use no GPU",
             fix="set search.trials, search.hours or search.images",
         )
-    used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
-    missing = [name for name in space.teachers if name in used and name not in brain.teachers]
-    data, teachers = asdict(space.data), str(_home(folder, space) / "teachers")
-    wanted = {name: asdict(space.teachers[name]) for name in missing}
-    made = {name: facts for name in missing if (facts := known_teacher(data, wanted[name], teachers)) is not None}
-    for name in made:
-        missing.remove(name)
-    if missing:
-        training = [name for name in missing if space.teachers[name].training is not None]
-        tell.phase(f"training {', '.join(training)}" if training else f"loading {', '.join(missing)}")
-        made |= engine.teachers(data, {name: wanted[name] for name in missing}, teachers)
-    for name, facts in made.items():
-        cost = feasible.teachers.get(name)
-        told = {key: getattr(cost, key) for key in COSTS if hasattr(cost, key)}
-        recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
-        brain.teachers[name] = teacher_from(facts["config"])
+    _prepare_teachers(recorded, str(_home(folder, space) / "teachers"), space, engine, brain, recorder, tell)
     decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
     tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
     brain.plan = replace(brain.plan, gpus=engine.gpus)
@@ -477,17 +502,40 @@ def _session(
         heard.tick(tell)
 
 
-def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
-    """Teachers of earlier sessions whose weights still lie where they lay, as they were written."""
+def _prepare_teachers(
+    recorded: Mapping[str, Any], teachers: str, space: Any, engine: Any, brain: Any, recorder: Recorder, tell: _Teller
+) -> None:
+    """Train or load every teacher that a pair needs, and measure it; one that the run has had before must answer as it did.
+
+    recorded: what earlier sessions have recorded of teachers. teachers: the folder of trained ones.
+    """
+    from dataclasses import asdict
+
+    from autokd.search.teachers import compare, trained_before
     from autokd.search.work import teacher_from
 
-    found = {}
-    for event in past:
-        if event["event"] == "teacher":
-            checkpoint = event["config"].get("checkpoint")
-            if checkpoint is None or (Path(checkpoint).exists() and vouched(Path(checkpoint))):
-                found[event["teacher"]] = teacher_from(event["config"])
-    return found
+    feasible = brain.feasible
+    used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
+    wanted = {name: brain.teachers.get(name, space.teachers[name]) for name in space.teachers if name in used}
+    new = [name for name, one in wanted.items() if one.training is not None and not trained_before(name, teachers)]
+    rest = [name for name in wanted if name not in new]
+    doing = [f"{what} {', '.join(some)}" for what, some in (("training", new), ("measuring", rest)) if some]
+    if doing:
+        tell.phase(" and ".join(doing))
+    made = engine.teachers(asdict(space.data), {name: asdict(one) for name, one in wanted.items()}, teachers)
+    for name, facts in made.items():
+        decisions = facts.pop("decisions", [])
+        if name in recorded:
+            trained_here = space.teachers[name].training is not None
+            sentence = compare(name, recorded[name], facts, trained_here=trained_here)
+            decisions += [sentence] if sentence else []
+        tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
+        if name in brain.teachers:
+            continue
+        cost = feasible.teachers.get(name)
+        told = {key: getattr(cost, key) for key in COSTS if hasattr(cost, key)}
+        recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
+        brain.teachers[name] = teacher_from(facts["config"])
 
 
 class _Teller:
@@ -726,6 +774,9 @@ def _new_folder(runs: Path, name: str) -> Path:
     if re.match(r"[A-Za-z0-9]{2,}:/", str(runs)):  # Path makes one slash of two
         fix = "keep runs in a folder, and copy them afterwards: autokd copy RUN s3://bucket/runs (docs/cluster.md)"
         raise AutokdError("a run is worked on in a folder, not in object storage", where=str(runs), fix=fix)
+    if readable(place := os.path.abspath(runs)) != place:
+        fix = "name another folder with --runs"
+        raise AutokdError("the path of the runs is not UTF-8, and Ray takes no other", where=place, fix=fix)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:

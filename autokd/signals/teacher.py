@@ -12,11 +12,12 @@ from autokd.augment.normalise import normalise
 from autokd.models.features import Features, forward_features
 from autokd.models.precision import arithmetic
 
-__all__ = ["Teacher"]
+__all__ = ["Teacher", "weights_hash"]
 
 
 class Teacher:
-    """model in eval mode without gradients, in float32. `fingerprint` names its weights (computed from them if not given).
+    """model in eval mode without gradients, in float32. `fingerprint` names its weights and the network they belong to
+    (that of the weights alone if not given).
 
     make: builds the same network anew, so that it may `rest` while its kept answers serve. precision: of its products
     (autokd.models.precision); whatever keeps an answer keeps it under that.
@@ -39,7 +40,7 @@ class Teacher:
         self._make = make
         self._model: nn.Module | None = self._settled(model)
         self.mean, self.std, self.name = tuple(mean), tuple(std), name
-        self.fingerprint = fingerprint or _weights_hash(self.model)
+        self.fingerprint = fingerprint or weights_hash(self.model)
 
     @property
     def model(self) -> nn.Module:
@@ -78,7 +79,8 @@ class Teacher:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def _weights_hash(model: nn.Module) -> str:
+def weights_hash(model: nn.Module) -> str:
+    """32 hexadecimal digits of every tensor of a network, by name."""
     digest = blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

@@ -18,8 +18,11 @@ def randaugment(
 ) -> Policy:
     """`operations` of fourteen ops, picked with replacement, at `level` of 30.
 
-    `implementation`: whose ops slant, shift and turn. torchvision's read the nearest pixel, shift by whole pixels (a fraction is
-    dropped), and black enters; autoaugment's are those of JDA: bicubic slants, shifts to the nearest pixel, and grey.
+    operations: how many ops a view gets, one after another
+    level: how strong they are, of 30
+    implementation: whose ops slant, shift and turn. torchvision's read the nearest pixel, shift by whole pixels (a fraction is
+        dropped), and black enters; autoaugment's are those of JDA: bicubic slants, shifts to the nearest pixel, and grey
+
     Source: "RandAugment", arXiv:1909.13719; torchvision.transforms.RandAugment on PIL images, 31 bins.
     """
     if level > 30:
