@@ -13,21 +13,26 @@ from autokd.models.zoo import resolve
 # No `__all__`: the catalogue of this room lists network families, and this file offers none.
 
 
-def origin(model: str, options: Mapping[str, Any] | None = None) -> str | None:
-    """torch's version, and that of the library, or what the source files of one's own network say (autokd.models.sources).
+def library_of(model: str) -> str | None:
+    """torch's version, and that of the library a network comes from. None for one of a person's own."""
+    kind = resolve(model).kind if ":" in model else "zoo"
+    if kind == "own":
+        return None
+    names = ["torch"] if kind == "zoo" else ["torch", kind]
+    return ", ".join(f"{name} {_version(name)}" for name in names)
 
-    None where own code cannot be known so: it cannot be read, or its options name a file, which decides what is built as well.
+
+def origin(model: str, options: Mapping[str, Any] | None = None) -> str | None:
+    """As `library_of`; of a person's own network what its source files say (autokd.models.sources), and torch's version.
+
+    None where that does not tell all of it: they cannot be read, or an option names a file, which decides what is built as well.
     """
-    found = resolve(model) if ":" in model else None
-    kind = found.kind if found is not None else "zoo"
-    told = [f"torch {_version('torch')}"]
-    if found is not None and kind == "own":
-        if not source_files(found) or any(map(_is_file, (options or {}).values())):
-            return None
-        told.append(f"code {code(model)}")
-    elif kind != "zoo":
-        told.append(f"{kind} {_version(kind)}")
-    return ", ".join(told)
+    told = library_of(model)
+    if told is not None:
+        return told
+    if not source_files(resolve(model)) or any(map(_is_file, (options or {}).values())):
+        return None
+    return f"torch {_version('torch')}, code {code(model)}"
 
 
 def _is_file(value: Any) -> bool:

@@ -299,7 +299,8 @@ def measure(
 class Notes:
     """Costs counted by earlier processes, in a file of the cache folder, so that a search starts without importing torch.
 
-    A note holds as long as the code that builds and counts the zoo is the same; own networks are counted every time.
+    A note holds as long as the code that builds and counts a network is the same, autokd's and its library's. One's own networks
+    are counted by every command: their code is run, so that what has changed around it is met.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -313,8 +314,11 @@ class Notes:
             self.known = {}
 
     def cost(self, name: str, options: dict[str, Any], **image: Any) -> Cost:
+        from autokd.models.origin import library_of
+
+        made_by = library_of(name)
         try:
-            key = json.dumps([name, options, image], sort_keys=True)
+            key = json.dumps([name, options, image, made_by], sort_keys=True) if made_by else ""
         except TypeError:  # an option that is no plain value
             key = ""
         found = self.known.get(key)
@@ -322,7 +326,7 @@ class Notes:
             params, macs, file_size, memory = found
             return Counted(params, macs, file_size, memory)
         counted = _counted(name, options, **image)
-        if key and ":" not in name:
+        if key:
             self.known[key] = [counted.params, counted.macs, counted.file_size, counted.memory]
             self._new = True
         return counted

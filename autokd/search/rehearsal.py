@@ -1,7 +1,7 @@
 """Every student trains one step before Ray starts: a network that cannot be trained is a fault of the space, not of each trial.
 
-The zoo's networks are known to train. What another network showed is kept in the cache folder, by the versions or the source
-files that decide it (autokd.models.origin), so that the next command need not import torch.
+The zoo's networks are known to train. What a library's network showed is kept in the cache folder, by the versions that decide
+it, so that the next command need not import torch; one of a person's own trains its step in the process that counts it.
 """
 
 from __future__ import annotations
@@ -101,9 +101,9 @@ def _rehearse(name: str, **asked: Any) -> tuple[str, ...]:
 
 def _key(label: str, name: str, options: dict[str, Any], image: dict[str, Any]) -> str:
     """What the answer depends on beside the code that builds networks; "" where that cannot be told."""
-    from autokd.models.origin import origin
+    from autokd.models.origin import library_of
 
-    version = origin(name, options)
+    version = library_of(name)
     if version is None:
         return ""
     try:

@@ -52,7 +52,7 @@ def _of_file(teacher: TeacherConfig, card: Any) -> list[str]:
     from autokd.models.build import build
     from autokd.models.checkpoint import load_weights
 
-    size = (card.height, card.width)
-    model = build(teacher.model, classes=card.classes, channels=card.channels, size=size, options=teacher.options, seed=0)
+    image = {"classes": card.classes, "channels": card.channels, "size": card.size}
+    model = build(teacher.model, **image, options=teacher.options, seed=0)
     told = load_weights(model, teacher.checkpoint or "").told
     return [f"weights of {teacher.name}: {told}"] if told else []

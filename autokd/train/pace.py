@@ -1,8 +1,9 @@
 """How a student is trained fastest on this machine: measured once a machine, student and batch, and kept.
 
 What is chosen changes rounding only, never what is computed: the memory format of images and weights, bfloat16 where the
-processor has it, the fused optimiser, `torch.compile` (on a GPU also with CUDA graphs, which spare a small student the launching
-of its kernels) for trainings that are long enough to earn its compilation, and the batch of scoring.
+processor has it and the precision is left open, the fused optimiser, `torch.compile` (on a GPU also with CUDA graphs, which
+spare a small student the launching of its kernels) for trainings that are long enough to earn its compilation, and the batch of
+scoring.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from autokd.files import locked, write_text
 from autokd.models.features import logits_of
+from autokd.models.precision import arithmetic
 from autokd.train.layout import compilable, in_safe_order
 from autokd.train.optimiser import SGD
 
@@ -83,16 +85,19 @@ def find_pace(
     steps: int,
     device: torch.device,
     folder: Path | None,
+    precision: str = "auto",
     channels_last: bool | None = None,
 ) -> tuple[Pace, str]:
     """The pace of a student, and a sentence on what was measured, empty where nothing was.
 
     build: makes the network, on the CPU. name: tells it from others (architecture and options); `label` is it for a person.
     shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
-    paces are kept; None measures nothing. channels_last: the one order that there is to be (`order_kept_to`); None: any.
+    paces are kept; None measures nothing. precision: of the recipe; only auto leaves bfloat16 to be measured. channels_last: the
+    one order that there is to be (`order_kept_to`); None: any.
     """
     if folder is None or not _worth(_QUICK, steps, device):
-        return default_pace(device, channels_last), ""
+        return default_pace(device, precision, channels_last), ""
+    name = name if precision == "auto" else f"{name} {precision}"
     path = folder / f"{machine_key(name, shape, device)}{_suffix(channels_last)}.json"
     if (known := _read(path, steps, device)) is not None:
         return known, ""
@@ -101,7 +106,9 @@ def find_pace(
             alone.enter_context(locked(path.with_suffix(".lock")))
         if (known := _read(path, steps, device)) is not None:  # another process has measured it meanwhile
             return known, ""
-        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device, channels_last=channels_last)
+        asked: dict[str, Any] = {"precision": precision, "channels_last": channels_last}
+        with arithmetic(precision, device):
+            pace, facts = measure_pace(build, shape=shape, steps=steps, device=device, **asked)
         try:
             write_text(path, json.dumps({"name": name, **facts}, indent=1))
         except OSError:
@@ -178,6 +185,7 @@ def measure_pace(
     shape: tuple[int, int, int, int],
     steps: int,
     device: torch.device,
+    precision: str = "auto",
     channels_last: bool | None = None,
 ) -> tuple[Pace, dict[str, Any]]:
     """Time training steps, and scoring where there are many, on random images; a candidate is taken where it is clearly
@@ -186,7 +194,7 @@ def measure_pace(
     Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation, where
     one was looked for and is faster, and `why`, a few words.
     """
-    pace, thorough = default_pace(device, channels_last), _worth(_WORTH, steps, device)
+    pace, thorough = default_pace(device, precision, channels_last), _worth(_WORTH, steps, device)
     repeats = 3 if thorough else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -195,7 +203,7 @@ def measure_pace(
         first = _step_seconds(build(), pace, images, labels, repeats=2)
         facts: dict[str, Any] = {"steps": steps, "seconds_a_step": {str(pace): first}}
         best = first
-        for change in _candidates(device):
+        for change in _candidates(device, precision):
             if channels_last is not None and "channels_last" in change:
                 continue
             candidate = replace(pace, **change)
@@ -229,16 +237,17 @@ def measure_pace(
     return chosen, {**facts, "why": f"measured: {1000 * took:.1f} ms a step, {1000 * first:.1f} by default"}
 
 
-def default_pace(device: torch.device, channels_last: bool | None = None) -> Pace:
-    order = True if channels_last is None else channels_last
-    return Pace(channels_last=order, bf16=device.type == "cuda", fused=device.type == "cuda")
+def default_pace(device: torch.device, precision: str = "auto", channels_last: bool | None = None) -> Pace:
+    gpu = device.type == "cuda"
+    bf16 = precision == "bf16" or (precision == "auto" and gpu)
+    return Pace(channels_last=True if channels_last is None else channels_last, bf16=bf16, fused=gpu)
 
 
-def _candidates(device: torch.device) -> list[dict[str, bool]]:
+def _candidates(device: torch.device, precision: str = "auto") -> list[dict[str, bool]]:
     """Changes that may make the default faster, tried one after the other, each on what has won before it."""
     found = [{"channels_last": False}]
     if device.type == "cpu":
-        found += [{"bf16": True}] * has_bf16() + [{"fused": True}]
+        found += [{"bf16": True}] * (precision == "auto" and has_bf16()) + [{"fused": True}]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autokd.models import origin
 from autokd.search import feasible as room
 from autokd.search.feasible import Counted, Notes
 
@@ -38,6 +39,17 @@ def test_notes_of_other_code_or_damaged_ones_are_left_aside(tmp_path, monkeypatc
         assert Notes(path).known == {}
     path.write_text("{")
     assert Notes(path).known == {}
+
+
+def test_a_librarys_networks_are_counted_once_a_version(tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(room, "_counted", lambda name, *_, **__: counted.append(name) or room.Counted(1, 2, 3, 4))
+    for version in ("1.0", "1.0", "2.0"):
+        monkeypatch.setattr(origin, "_version", lambda name, version=version: version if name == "timm" else "1")
+        notes = Notes(tmp_path / "costs.json")
+        assert notes.cost("timm:resnet18", {}, **IMAGE) == room.Counted(1, 2, 3, 4)
+        notes.keep()
+    assert counted == ["timm:resnet18"] * 2
 
 
 def test_own_networks_are_counted_every_time(tmp_path):
