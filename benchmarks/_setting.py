@@ -155,7 +155,7 @@ def timed_steps(trial: Trial, steps: int) -> float:
 def at_pace(trial: Trial, pace: Pace) -> Trial:
     """The trial, done at another pace than the one that was chosen for it."""
     trial.pace = pace
-    trial.student.to(memory_format=pace.memory_format)  # type: ignore[call-overload]
+    pace.laid_out(trial.student, trial.device)
     trial.parallel = trial._parallel()
     return trial
 

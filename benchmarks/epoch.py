@@ -75,8 +75,9 @@ def _floor(student: str) -> Callable[[], None]:
     from torch import nn
 
     from autokd.models.build import build
+    from autokd.train.pace import Pace
 
-    model = build(student, classes=100, seed=0).to(memory_format=torch.channels_last).train()
+    model = Pace().laid_out(build(student, classes=100, seed=0), torch.device("cpu")).train()
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, BATCH, 3, 32, 32, generator=generator)
     resident = [one.contiguous(memory_format=torch.channels_last) for one in images]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def _is_file(value: Any) -> bool:
         return False
 
 
+@lru_cache(maxsize=None)  # as long as the process: looking it up takes some milliseconds
 def _version(name: str) -> str:
     try:
         return metadata.version(name)
