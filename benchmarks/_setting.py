@@ -155,7 +155,7 @@ def timed_steps(trial: Trial, steps: int) -> float:
 def at_pace(trial: Trial, pace: Pace) -> Trial:
     """The trial, done at another pace than the one that was chosen for it."""
     trial.pace = pace
-    pace.laid_out(trial.student, trial.device)
+    pace.prepare(trial.student, trial.device)
     trial.parallel = trial._parallel()
     return trial
 

@@ -77,7 +77,7 @@ def _floor(student: str) -> Callable[[], None]:
     from autokd.models.build import build
     from autokd.train.pace import Pace
 
-    model = Pace().laid_out(build(student, classes=100, seed=0), torch.device("cpu")).train()
+    model = Pace().prepare(build(student, classes=100, seed=0), torch.device("cpu")).train()
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, BATCH, 3, 32, 32, generator=generator)
     resident = [one.contiguous(memory_format=torch.channels_last) for one in images]

@@ -35,7 +35,7 @@ def validate(
     as_json: Json = False,
     quiet: Quiet = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Time students again, whatever was kept.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Train a step of every student, also of the zoo's.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Train every student one step, including those of the zoo.")] = False,
 ) -> None:
     """Check a space; tell its size, costs, budgets and work ahead."""
     from autokd.config.search_space import load_space
@@ -74,7 +74,7 @@ def examine(
     step, too, as others always are. tell: hears what is being trained or timed.
     """
     from autokd.data.training import expect
-    from autokd.search.feasible import costs_of, feasible, rehearsed, timed
+    from autokd.search.feasible import checked_students, costs_of, feasible, timed
     from autokd.search.sources import check_teachers
 
     try:
@@ -96,7 +96,7 @@ def examine(
     doubtful: Mapping[str, Any] = {}
     tell = tell or (lambda text: None)
     try:
-        notes = rehearsed(space, costs, teachers, card, every=deep, tell=tell)
+        notes = checked_students(space, costs, teachers, card, every=deep, tell=tell)
         costs, teachers, latencies, more = timed(space, costs, teachers, card, again=again, tell=tell)
         notes += more
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)

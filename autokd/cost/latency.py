@@ -1,8 +1,8 @@
 """How long one batch takes: repetitions in rounds, their median and 90th percentile, and how sure those are.
 
-A narrow interval says how steady a time was, not that it is the machine's: under the load of others it may be narrow and
-wrong. So what is timed is told with a doubt where one of three things speaks against it: the share of the processor that it got,
-what else ran (autokd.cost.surroundings), and a second time, some while later, that does not agree with the first.
+On a busy machine an interval can be narrow and wrong. A timing is therefore marked as not trustworthy (`doubt`) if the process
+got too little CPU time, if other processes or the host used the CPUs (autokd.cost.machine_load), or if two passes, some time
+apart, disagree.
 No torch here: what is timed is a function, and the clock is one's own.
 """
 
@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autokd.cost.surroundings import Surroundings
+from autokd.cost.machine_load import MachineLoad
 
-__all__ = ["STATISTICS", "Estimate", "Pass", "Timing", "differ", "estimates", "measured", "one_pass", "repeat"]
+__all__ = ["STATISTICS", "Estimate", "Pass", "Timing", "differ", "estimates", "timing_of", "timing_pass", "repeat"]
 
 STATISTICS = {"median": 0.5, "p90": 0.9}
 _WARM_SECONDS, _WARM_CALLS = 0.3, 5
@@ -25,8 +25,8 @@ _ROUNDS = (5, 40)  # at least (where the cap allows), at most
 _LOOK = 5  # rounds between two looks at the intervals
 _NARROW = 0.04  # width of the wider interval, as a share of its statistic
 _RESAMPLES = 400
-_SHARE = 0.9  # of a processor that what is timed has to get
-_APART = 0.1  # of a time, by which two of it may differ
+_SHARE = 0.9  # least share of a CPU that the measured code must get
+_APART = 0.1  # relative difference up to which two timings agree
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one network under one deployment. doubt: why it is not to be trusted; empty where it is."""
+    """Latency of one network under one deployment. doubt: why it is not trustworthy; empty if it is."""
 
     median: Estimate
     p90: Estimate
@@ -67,7 +67,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Pass:
-    """Rounds of repetitions that followed each other, in seconds, as many in each; and what spoke against them."""
+    """Consecutive rounds of repetitions, in seconds, the same number in each. doubt: as in `Timing`."""
 
     rounds: list[list[float]]
     doubt: str = ""
@@ -78,26 +78,25 @@ class Pass:
 
 
 def repeat(call: Callable[[], object], *, cap: float = 4.0, **settings: Any) -> Timing:
-    """Time `call` until both intervals are narrow, or `cap` seconds are over. settings: of `one_pass`."""
-    return measured([one_pass(call, cap=cap, **settings)])
+    """Time `call` until both intervals are narrow, or `cap` seconds are over. settings: of `timing_pass`."""
+    return timing_of([timing_pass(call, cap=cap, **settings)])
 
 
-def one_pass(
+def timing_pass(
     call: Callable[[], object],
     *,
     cap: float = 4.0,
     like: Pass | None = None,
     clock: Callable[[], float] = time.perf_counter,
     processor: Callable[[], float] | None = time.process_time,
-    surroundings: Callable[[], Surroundings] = Surroundings,
+    machine_load: Callable[[], MachineLoad] = MachineLoad,
     threads: int = 1,
 ) -> Pass:
-    """After a warm-up, rounds of about 50 ms; the rounds, not the single repetitions, are what intervals are drawn from, since
-    repetitions that follow each other share what else the machine does.
+    """Warm up, then time rounds of about 50 ms. Intervals are drawn from rounds, not from single repetitions, since consecutive
+    repetitions share the machine's state.
 
-    like: an earlier pass, whose rounds have as many repetitions. clock: seconds. processor: seconds of work of this process,
-    which fall behind the clock where the machine does something else; None: not asked for (a GPU's work). threads: of what is
-    timed.
+    like: an earlier pass, to take the repetitions of a round from. clock: seconds. processor: CPU seconds of this process, fewer
+    than the clock's if it had to wait; None for work on a GPU. threads: of the measured code.
     """
     call()  # compiles, where it does
     begin = clock()
@@ -110,7 +109,7 @@ def one_pass(
     each = max((clock() - begin) / calls, 1e-9)
     count = len(like.rounds[0]) if like else min(max(math.ceil(_ROUND_SECONDS / each), _ROUND_CALLS[0]), _ROUND_CALLS[1])
     rounds: list[list[float]] = []
-    around, begin, worked = surroundings(), clock(), processor() if processor is not None else 0.0
+    around, begin, worked = machine_load(), clock(), processor() if processor is not None else 0.0
     while True:
         rounds.append([_timed(call, clock) for _ in range(count)])
         over = clock() - begin > cap
@@ -119,24 +118,23 @@ def one_pass(
         if len(rounds) >= _ROUNDS[0] and len(rounds) % _LOOK == 0 and _width(estimates(rounds)) <= _NARROW:
             break
     share = 1.0 if processor is None else (processor() - worked) / (clock() - begin)
-    doubt = around.doubt(threads) or (f"it got {100 * share:.0f} % of a processor" if share < _SHARE else "")
+    doubt = around.doubt(threads) or (f"the process got {100 * share:.0f} % of a CPU" if share < _SHARE else "")
     return Pass(rounds, doubt)
 
 
-def measured(passes: Sequence[Pass]) -> Timing:
-    """The statistics of all rounds; with a doubt where one of the passes has one, or where they do not agree."""
+def timing_of(passes: Sequence[Pass]) -> Timing:
+    """Statistics over the rounds of all passes. Not trustworthy if a pass is not, or if the passes disagree."""
     told = estimates([one for some in passes for one in some.rounds])
     doubts = [one.doubt for one in passes if one.doubt]
     medians = [estimates(one.rounds)["median"] for one in passes]
     low, high = min(medians, key=lambda one: one.value), max(medians, key=lambda one: one.value)
     if not doubts and differ(low, high):
-        doubts.append(f"{low.value:.3g} ms became {high.value:.3g} ms" if low is medians[0] else
-                      f"{high.value:.3g} ms became {low.value:.3g} ms")  # fmt: skip
+        doubts.append(f"two passes disagree: {low.value:.3g} and {high.value:.3g} ms")
     return Timing(**told, repetitions=sum(len(one) for some in passes for one in some.rounds), doubt=doubts[0] if doubts else "")
 
 
 def differ(one: Estimate, other: Estimate) -> bool:
-    """Whether two times of the same thing are more than a tenth apart, beyond what their intervals allow."""
+    """Whether two timings disagree: their intervals do not overlap, and their values are more than a tenth apart."""
     low, high = sorted((one, other), key=lambda some: some.value)
     return low.high < high.low and high.value > (1 + _APART) * low.value
 

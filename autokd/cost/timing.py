@@ -1,10 +1,9 @@
 """Times networks in a process of its own: `python -m autokd.cost.timing`, a JSON job on stdin, an answer a line on stdout.
 
 The job: {"deployment": {…}, "cap": seconds, "networks": [{"key", "model", "options", "classes", "channels", "size"}, …]}.
-An answer: {"key", "timing"} or {"key", "fault": [what, where, fix]}; and {"key", "begun"} before each, so that a process that
-a signal ends has said over which network. All networks are timed one after the other and then, where that took no longer than its
-cap, all again: what the machine did for a while only shows as a difference. Its environment sets how many threads the libraries
-start.
+An answer: {"key", "timing"} or {"key", "fault": [what, where, fix]}. {"key", "begun"} comes before each measurement and names the
+network if the process crashes. Each network is timed in two passes, the second after the first pass of all others, unless the
+first took longer than the cap. The environment sets how many threads the libraries start.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autokd.config.limits import Deployment
-from autokd.cost.latency import Pass, Timing, measured, one_pass
+from autokd.cost.latency import Pass, Timing, timing_of, timing_pass
 from autokd.errors import AutokdError
 
 __all__ = ["time_network"]
@@ -25,12 +24,12 @@ _TURNS = 2
 
 
 def time_network(model: str, deployment: Deployment, *, cap: float = 4.0, **image: Any) -> Timing:
-    """Build the network with first weights (their values take no part in the time) and time its inference, as it is deployed.
+    """Build the network with random weights, fuse it (autokd.models.fuse) and time its inference in one pass.
 
-    image: classes, channels, size and options. Threads are those of this process from now on. Raises AutokdError where the
-    deployment cannot be had here.
+    image: classes, channels, size and options. Sets the number of threads of this process. Raises AutokdError if this machine
+    cannot run the deployment.
     """
-    return measured([_pass_of(_ready(model, deployment, **image), model, deployment, cap)])
+    return timing_of([_pass_of(_ready(model, deployment, **image), model, deployment, cap)])
 
 
 def _ready(
@@ -42,7 +41,7 @@ def _ready(
     size: int | tuple[int, int],
     options: dict[str, Any] | None = None,
 ) -> Callable[[], None]:
-    """One inference, to be called again and again."""
+    """A function that runs one inference."""
     import torch
 
     from autokd.models.build import build, sides
@@ -70,7 +69,7 @@ def _ready(
 def _pass_of(infer: Callable[[], None], model: str, deployment: Deployment, cap: float, like: Pass | None = None) -> Pass:
     settings: dict[str, Any] = {"cap": cap, "like": like, "threads": deployment.threads}
     try:
-        return one_pass(infer, **settings) if deployment.device == "cpu" else one_pass(infer, **settings, processor=None)
+        return timing_pass(infer, **settings) if deployment.device == "cpu" else timing_pass(infer, **settings, processor=None)
     except Exception as fault:
         said = " ".join(str(fault).split())[:300]
         raise AutokdError(
@@ -82,7 +81,7 @@ def _pass_of(infer: Callable[[], None], model: str, deployment: Deployment, cap:
 def _serve(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
     deployment = Deployment(**job["deployment"])
     passes: dict[str, list[Pass]] = {}
-    compiled: dict[str, Callable[[], None]] = {}  # what takes long to be made ready is kept; the rest is built again
+    compiled: dict[str, Callable[[], None]] = {}  # kept between passes, since compiling takes long; others are built again
     left = list(job["networks"])
     for turn in range(_TURNS):
         for network in list(left):
@@ -100,7 +99,7 @@ def _serve(job: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
                 continue
             if turn + 1 == _TURNS or some[-1].seconds > job["cap"]:
                 left.remove(network)
-                say({"key": key, "timing": measured(some).to_dict()})
+                say({"key": key, "timing": timing_of(some).to_dict()})
             elif deployment.runtime == "compiled":
                 compiled[key] = infer
 

@@ -13,7 +13,7 @@ __all__ = ["model_card"]
 
 
 def _latency(told: dict[str, Any] | None) -> list[str]:
-    """Under the conditions of a budget that limits it."""
+    """Table row of the latency under the budget's conditions."""
     if told is None:
         return []
     limit = "" if told["limit_ms"] is None else f"; limit {told['limit_ms']:.3g} ms" + ", not kept" * (told["kept"] is False)
@@ -100,7 +100,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         *(["from autokd.models.fuse import fused"] if metrics.get("fused") else []),
         "",
         f"model = build({config.student.name!r}, classes={len(metrics['classes'])}, channels={channels}, size={size}{options})",
-        *(["model = fused(model)  # its branches made one, as these weights are"] if metrics.get("fused") else []),
+        *(["model = fused(model)  # these weights are those of the re-parameterised network"] if metrics.get("fused") else []),
         'load_weights(model, "student.safetensors")',
         "model.eval()",
         "```",

@@ -149,7 +149,7 @@ def _exported(trained: list[Trained], held_out: bool) -> tuple[Trained, str]:
 def _student(
     bench: Workshop, config: TrialConfig, path: Path, say: Callable[[str], None] = lambda text: None
 ) -> nn.Module:
-    """The trained network in the form that is deployed; as it was trained where that form answers otherwise."""
+    """The trained network, fused for inference (autokd.models.fuse) unless the fused form gives other answers."""
     import torch
 
     from autokd.augment.normalise import normalise
@@ -161,7 +161,7 @@ def _student(
     try:
         model = fused(model, normalise(loaded.pixels[:_PROBE].cpu(), loaded.mean, loaded.std))
     except AutokdError as fault:
-        say(f"exported as it was trained, which costs more than it was counted: {fault.what}")
+        say(f"exported without re-parameterisation, so it costs more than counted: {fault.what}")
     return model.to(bench.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

@@ -1,4 +1,4 @@
-"""How long one image takes, from a file on the disk, with the conditions it was measured under; and under those of a budget."""
+"""Latency of an exported file for one image, and of a student under the conditions of its budgets."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def under_budgets(
     image: dict[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
-    """By budget that limits it, the student's latency under the budget's conditions: {conditions, ms, low, high, limit_ms, kept,
-    doubt, again}. What the search measured and trusted holds; what it could not trust is measured again now.
+    """For each budget with a latency limit: {conditions, ms, low, high, limit_ms, kept, doubt, again}.
 
-    names: of the run's budgets. image: classes, channels and size of the images.
+    A trustworthy measurement of the search is used; otherwise the student is measured again (`again`). names: the budgets to look
+    at. image: classes, channels and size of the images.
     """
     from autokd.search.timed import Asked
 
@@ -68,7 +68,7 @@ def under_budgets(
         try:
             timing, again = _timing(folder, student, say)
             one, limit = timing.of(budget.statistic), _limit(folder, budget, config, image, say)
-        except AutokdError as fault:  # a machine without what the budget asks for
+        except AutokdError as fault:  # this machine cannot run the budget's deployment
             say(f"latency not measured for {budget.name}: {fault.what}")
             continue
         found[budget.name] = {
@@ -82,7 +82,7 @@ def under_budgets(
 
 
 def _timed(folder: Path) -> list[Budget]:
-    """The budgets of the run that limit a latency, as its last session had them."""
+    """The run's budgets with a latency limit, as of its last session."""
     from autokd.config.limits import Budget, Deployment
     from autokd.select.best import limits_of_run
     from autokd.track.ledger import FILE, all_events
@@ -103,7 +103,7 @@ def _timed(folder: Path) -> list[Budget]:
 def _limit(
     folder: Path, budget: Budget, config: TrialConfig, image: dict[str, Any], say: Callable[[str], None]
 ) -> float | None:
-    """In ms; None where it is a share of a teacher's that cannot be trusted."""
+    """In ms; None if it is a share of a teacher's latency that is not trustworthy."""
     from autokd.search.timed import Asked
 
     limits = [budget.latency_ms] if budget.latency_ms is not None else []
@@ -119,7 +119,7 @@ def _limit(
 
 
 def _timing(folder: Path, asked: Asked, say: Callable[[str], None]) -> tuple[Timing, bool]:
-    """What the run went by, or where that is not to be trusted, what is measured now, which is the second answer."""
+    """The run's own measurement if it is trustworthy, else a new one; and whether it is new."""
     from autokd.search.timed import of_ledger, time_all
     from autokd.track.ledger import FILE, all_events
 

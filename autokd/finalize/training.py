@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import vouched, write_text
-from autokd.train.crash import WAY_OUT, ended_by
+from autokd.train.crash import CRASH_FIX, crash_of_exit
 
 if TYPE_CHECKING:
     from autokd.train.report import Report
@@ -201,7 +201,7 @@ def _train_apart(
     *,
     again: bool = False,
 ) -> Trained:
-    """`train` in a process of its own, with one thread. again: a signal has ended it before, and a way around was found."""
+    """`train` in a process of its own, with one thread. again: it has crashed before, and a workaround was found."""
     order = {
         "bench": {**bench.settings, "threads": 1},
         "config": config.to_dict(),
@@ -242,13 +242,13 @@ def _train_apart(
             raise
     known = _known(config, train_on, place, made_of)
     if known is None:
-        crash = ended_by(child.returncode, "".join(errors))
+        crash = crash_of_exit(child.returncode, "".join(errors))
         if crash is not None:
             news = bench.after_crash(config, crash) if not again else ""
             if news:
                 tell(news)
                 return _train_apart(bench, config, train_on, place, tell, made_of, again=True)
-            raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=WAY_OUT)
+            raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=CRASH_FIX)
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
         raise AutokdError(
             f"the training of seed {config.seed} ended early: {last}", fix="run autokd finalize again: it goes on"

@@ -20,7 +20,7 @@ from autokd.rooms import load
 class Blueprint:
     """What a network was built from: `build` leaves it as `autokd_blueprint`, `save_weights` writes it down.
 
-    fused: it is in the form of autokd.models.fuse, with other weights than it was trained with.
+    fused: it was fused for inference (autokd.models.fuse).
     """
 
     model: str
@@ -71,7 +71,7 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _materialised(name: str, model: nn.Module, channels: int, size: int | tuple[int, int]) -> nn.Module:
-    """A network whose lazy layers know their shapes: they learn them from one image, as the first batch would teach them."""
+    """Initialise lazy layers with one image of zeros."""
     if not _lazy(model):
         return model
     training = model.training
@@ -82,12 +82,12 @@ def _materialised(name: str, model: nn.Module, channels: int, size: int | tuple[
         height, width = sides(size)
         said = " ".join(str(fault).split())[:300]
         raise AutokdError(
-            f"the lazy layers of {name} cannot learn their shapes from an image of {channels}x{height}x{width}: "
+            f"the lazy layers of {name} cannot be initialised with an image of {channels}x{height}x{width}: "
             f"{type(fault).__name__}: {said}",
-            fix="let every one of them read the image in its forward pass, or give their shapes",
+            fix="use all of them in the forward pass, or give their shapes",
         ) from fault
     if left := _lazy(model):
-        raise AutokdError(f"{left[0]} of {name} is lazy and reads nothing in the forward pass", fix="take its layer out")
+        raise AutokdError(f"{left[0]} of {name} is lazy and not used in the forward pass", fix="remove its layer")
     return model.train(training)
 
 

@@ -87,10 +87,10 @@ def forward_features(model: nn.Module, x: Tensor) -> Features:
 
 
 def logits_of(answer: Any, called: str = "the network") -> Tensor:
-    """The logits [B, classes] among what a forward pass returned: itself, the first of several, or what is called `logits`.
+    """The logits [B, classes] in a forward pass's output: a tensor, the first tensor of a tuple, or the entry `logits`.
 
-    Some networks answer with auxiliary logits too while they train; only the main ones are trained, scored and exported.
-    Raises AutokdError where there are none.
+    Some networks also return auxiliary logits in training mode; only the main ones are used. Raises AutokdError if there are
+    none.
     """
     found = answer
     if isinstance(answer, Mapping):

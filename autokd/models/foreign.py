@@ -22,7 +22,7 @@ from autokd.models.published import Published, fitting, library, unknown
 from autokd.models.zoo import Resolved, is_file
 
 _LEDGER = "ledger.jsonl"  # what makes a folder a run
-_AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with classifiers that only a training of their own would use
+_AUXILIARY = ("googlenet", "inception_v3")  # of torchvision, with auxiliary classifiers
 _WITHOUT_AUXILIARY = {"aux_logits": False, "init_weights": True}  # the second is torchvision's default; unsaid, it warns
 
 

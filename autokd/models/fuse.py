@@ -1,7 +1,7 @@
-"""Networks that train with more than they run with: RepVGG, MobileOne, FastViT, RepViT and others.
+"""Re-parameterised networks: RepVGG, MobileOne, FastViT, RepViT and others.
 
-Their blocks add up several branches, or a convolution and a normalisation, which after the training are one convolution. What a
-network costs, how long it takes and what is exported is this fused form; trained is the other.
+Their blocks train several branches, which are merged into one convolution for inference. Costs, latency, final scores and exports
+are those of the fused network; training uses the branches.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _TOLERANCE = 1e-3  # of the largest logit: sums in another order differ by some 
 
 
 def fused(model: nn.Module, images: Tensor | None = None) -> nn.Module:
-    """The network as it is deployed: a copy with its branches made one, in eval mode; the network itself where it has none.
+    """A fused copy in eval mode; the network itself where there is nothing to fuse.
 
-    A block says how: its class has a method `fuse` (which returns what takes its place, or changes the block), `reparameterize`
-    or `switch_to_deploy` (which change it), callable without arguments, as in timm and in the published codes. images: float
-    [B, C, H, W] in the network's own type and place, on which both forms have to answer alike. Raises AutokdError where they do
-    not, and where a method fails.
+    A block can be fused if its class has a method `fuse` (it returns the replacement, or changes the block), `reparameterize` or
+    `switch_to_deploy` (they change the block) that takes no arguments, as in timm and in the published codes. images: float
+    [B, C, H, W] on the network's device; both forms must give the same answers on them. Raises AutokdError if they do not, or if
+    a method fails.
     """
     if not any(_ways(module) for module in model.modules()):
         return model
@@ -44,12 +44,12 @@ def fused(model: nn.Module, images: Tensor | None = None) -> nn.Module:
                 _fuse(holder)
     except Exception as fault:
         raise AutokdError(
-            f"{name_of(model)} cannot be brought into the form that is deployed: {type(fault).__name__}: {fault}",
+            f"{name_of(model)} cannot be re-parameterised: {type(fault).__name__}: {fault}",
             fix=_mend(model),
         ) from fault
     made: Any = holder.network.eval()
     if list(made.state_dict()) == list(model.state_dict()):
-        return model  # what there is to fuse is switched off
+        return model  # its blocks had nothing to fuse
     blueprint = getattr(model, "autokd_blueprint", None)
     if blueprint is not None:
         made.autokd_blueprint = replace(blueprint, fused=True)
@@ -59,7 +59,7 @@ def fused(model: nn.Module, images: Tensor | None = None) -> nn.Module:
 
 
 def _ways(module: nn.Module) -> list[str]:
-    """Methods of its class, since a layer may bear such a name, too."""
+    """Methods of its class: a layer may have such a name, too."""
     return [word for word in _WAYS if _callable(getattr(type(module), word, None))]
 
 
@@ -96,16 +96,16 @@ def _compare(model: nn.Module, made: nn.Module, images: Tensor) -> None:
     gap = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
     if not gap <= _TOLERANCE:
         raise AutokdError(
-            f"{name_of(model)} answers otherwise in the form that is deployed: by {gap:.2g} of its largest logit",
+            f"{name_of(model)} gives other answers when it is re-parameterised: by {gap:.2g} of its largest logit",
             fix=_mend(model),
         )
 
 
 def _mend(model: nn.Module) -> str:
     words = sorted({word for module in model.modules() for word in _ways(module)})
-    return f"mend the {' and '.join(words)} of its blocks, or give what is meant otherwise another name"
+    return f"correct {' and '.join(words)} of its blocks, or rename the method if it does something else"
 
 
 def name_of(model: nn.Module) -> str:
-    """As it was asked for, or the name of its class."""
+    """Its name in the space file, or the name of its class."""
     return getattr(getattr(model, "autokd_blueprint", None), "model", type(model).__name__)

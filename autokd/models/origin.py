@@ -1,4 +1,4 @@
-"""Which code a network is built by, told without running it: what is kept of a network holds as long as that is the same."""
+"""Versions and source code that a network is built from, without running it: part of the key of cached results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autokd.models.zoo import resolve
 
 
 def library_of(model: str) -> str | None:
-    """torch's version, and that of the library a network comes from. None for one of a person's own."""
+    """The versions of torch and of the network's library. None for a user's own network."""
     kind = resolve(model).kind if ":" in model else "zoo"
     if kind == "own":
         return None
@@ -24,9 +24,9 @@ def library_of(model: str) -> str | None:
 
 
 def origin(model: str, options: Mapping[str, Any] | None = None) -> str | None:
-    """As `library_of`; of a person's own network what its source files say (autokd.models.sources), and torch's version.
+    """As `library_of`; for a user's own network torch's version and a hash of its source files (autokd.models.sources).
 
-    None where that does not tell all of it: they cannot be read, or an option names a file, which decides what is built as well.
+    None if its source files cannot be read, or if an option names a file, whose content may change the network.
     """
     told = library_of(model)
     if told is not None:
@@ -43,7 +43,7 @@ def _is_file(value: Any) -> bool:
         return False
 
 
-@lru_cache(maxsize=None)  # as long as the process: looking it up takes some milliseconds
+@lru_cache(maxsize=None)  # a lookup takes some milliseconds
 def _version(name: str) -> str:
     try:
         return metadata.version(name)

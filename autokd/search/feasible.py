@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
     from autokd.cost.latency import Estimate, Timing
 
-__all__ = ["Feasible", "Notes", "admits", "costs_of", "costs_under", "feasible", "measure", "rehearsed", "timed"]
+__all__ = ["Feasible", "Notes", "admits", "costs_of", "costs_under", "feasible", "measure", "checked_students", "timed"]
 
 Pair = tuple[str | None, str]  # teacher, student; no teacher for training with labels alone
 
@@ -49,8 +49,8 @@ class Feasible:
     """`costs` of each student by name, `pairs` of each budget by name, the students that fit none, and teachers' costs.
 
     marginal: students by budget, for which the limit on the latency lies inside the measured interval; the measured value
-    itself decided. doubtful: students by budget, whose latency (or their teacher's, where it is a share of that) is not to be
-    trusted; it decided nothing. latencies: what was timed, where (autokd.search.timed), as the ledger keeps it; None where
+    itself decided. doubtful: students by budget, whose latency (or their teacher's, if the limit is a share of it) is not
+    trustworthy and excluded nobody. latencies: what was timed, where (autokd.search.timed), as the ledger keeps it; None where
     nothing was.
     """
 
@@ -96,7 +96,7 @@ def _timing(budget: Budget, cost: Any) -> Estimate | None:
 def admits(budget: Budget, cost: Any, teacher: Any | None = None) -> bool:
     """Whether a student of this cost keeps every limit of the budget; some limits are shares of its teacher's cost.
 
-    A latency that is not to be trusted leaves nobody out.
+    A latency that is not trustworthy excludes nobody.
     """
     known = costs_under(budget, cost)
     if "latency_ms" in known and _doubtful(budget, cost, teacher):
@@ -191,13 +191,13 @@ def costs_of(space: Any, card: Any = None) -> tuple[dict[str, Any], dict[str, An
 
 
 def _all(faults: Sequence[AutokdError]) -> AutokdError:
-    """Faults as one, each told once."""
+    """Several faults as one, without duplicates."""
     flat = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
     some = list({str(one): one for one in flat}.values())
     return some[0] if len(some) == 1 else Faults(some)
 
 
-def rehearsed(
+def checked_students(
     space: Any,
     costs: dict[str, Any],
     teachers: dict[str, Any],
@@ -206,18 +206,18 @@ def rehearsed(
     every: bool = False,
     tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[str, ...]:
-    """Notes on what a training step of each student showed (autokd.search.rehearsal). Raises AutokdError or Faults where some
-    cannot be trained, together with the budgets that no student keeps."""
-    from autokd.search.rehearsal import rehearse_all
+    """Notes of autokd.search.check_students. Raises AutokdError or Faults for students that cannot be trained, together with
+    budgets that no student keeps."""
+    from autokd.search.check_students import check_students
 
     try:
-        return rehearse_all(space, card, code=_code(), every=every, tell=tell)
+        return check_students(space, card, code=_code(), every=every, tell=tell)
     except AutokdError as fault:
         raise _with_budgets(space, costs, teachers, fault) from fault
 
 
 def _with_budgets(space: Any, costs: dict[str, Any], teachers: dict[str, Any], fault: AutokdError) -> AutokdError:
-    """A fault together with the budgets that no student keeps, as far as that is known without latencies."""
+    """The fault, together with budgets that no student keeps, as far as that is known without latencies."""
     untimed = [budget for budget in space.budgets if not budget.timed]
     try:
         feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)

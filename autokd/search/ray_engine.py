@@ -54,7 +54,7 @@ from autokd.search.brain import STOP, Brain  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
-from autokd.search.ray_words import RayWords  # noqa: E402
+from autokd.search.ray_log import RayLog  # noqa: E402
 from autokd.search.teachers import trained_before  # noqa: E402
 from autokd.search.work import (  # noqa: E402
     CHECKPOINTS,
@@ -68,7 +68,7 @@ from autokd.search.work import (  # noqa: E402
     teacher_here,
     teacher_on_ray,
 )
-from autokd.train.crash import WAY_OUT, crash_in  # noqa: E402
+from autokd.train.crash import CRASH_FIX, crash_in  # noqa: E402
 
 __all__ = ["RayEngine", "Student", "reason_of", "share_of"]
 
@@ -95,7 +95,7 @@ class RayEngine:
         self._local = False  # started here, on this machine
         self._measuring = False  # a teacher, in this process
         self._nodes = Nodes()
-        self._words = RayWords()
+        self._log = RayLog()
 
     def open(self, resources: Any) -> float:
         """Start Ray, or join the cluster of `address`. Returns the GPUs of one trial; raises AutokdError where what one
@@ -121,7 +121,7 @@ class RayEngine:
                 )
                 raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
             self._mine, self._local = True, address is None
-        self._words.begin()
+        self._log.begin()
         there = ray.cluster_resources()
         self.cpus, self.gpus, self.workers = share_of(resources, there.get("GPU", 0))
         for kind, asked in (("CPU", self.cpus * self.workers), ("GPU", self.gpus)):
@@ -157,8 +157,8 @@ class RayEngine:
                 threads, told = self._threads(probes()[0], cores, phase)
                 self.cpus = float(threads)
                 return [told]
-        except ray.exceptions.RayActorError:  # the trials will meet it, too, and tell it
-            return [f"not measured, since a training of it ended its process: {self.gpus or self.cpus:g} "
+        except ray.exceptions.RayActorError:  # trials will crash, too, and report it
+            return [f"resources of a trial are not measured, since the measuring process crashed: {self.gpus or self.cpus:g} "
                     f"{'of a GPU' if self.gpus else 'threads'} a trial"]  # fmt: skip
         return []
 
@@ -252,7 +252,7 @@ class RayEngine:
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more, a limit is hit, or `cancel` is called."""
-        self._words.into(Path(run).resolve())
+        self._log.into(Path(run).resolve())
         self._nodes.reach(run)
         bridge = _Bridge(brain, Path(run).resolve(), self._settings(), tick, lambda: self.cancelled)
         if self.workers > 1:
@@ -327,7 +327,7 @@ class RayEngine:
         self._nodes.close()
         if self._mine and ray.is_initialized():
             ray.shutdown()
-        self._words.end()
+        self._log.end()
 
     def _settings(self) -> dict[str, Any]:
         return {"threads": max(1, int(self.cpus)), **self.bench}
@@ -421,7 +421,7 @@ class _Bridge:
         folder = self.run / CHECKPOINTS / trial
         crash, said = crash_of(folder)
         if crash is not None and reason.startswith(_WORDLESS):
-            reason = f"its process was ended by {crash}; {WAY_OUT}"
+            reason = f"its process was ended by {crash}; {CRASH_FIX}"
         if ray_id in self.errors:
             try:
                 write_text(folder / ERRORS, "\n".join(filter(None, [said.strip(), self.errors[ray_id]])))
@@ -561,14 +561,14 @@ def share_of(resources: Any, there: float) -> tuple[float, float, int]:
 
 
 def _lost_teacher(name: str, folder: str, fault: Exception) -> AutokdError:
-    """The process that was to train or measure a teacher ended, as often as it was begun."""
+    """The fault of a teacher whose process died at every try."""
     note = teacher_crash(folder, name)
     try:
         crash = crash_in(note.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         crash = None
     if crash is not None:
-        return AutokdError(f"the process that trained the teacher {name!r} was ended by {crash}", where=str(note), fix=WAY_OUT)
+        return AutokdError(f"the process that trained the teacher {name!r} was ended by {crash}", where=str(note), fix=CRASH_FIX)
     said = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
     fix = "see how much memory the machine has left; a smaller batch of the teacher's recipe takes less"
     return AutokdError(f"the process that trained the teacher {name!r} ended without a word (Ray: {said})", fix=fix)

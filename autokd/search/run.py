@@ -278,13 +278,13 @@ def fit(
     Latencies are measured where a budget limits them, but for what the events of the run's past know already.
     """
     from autokd.data.training import describe
-    from autokd.search.feasible import costs_of, feasible, rehearsed, timed
+    from autokd.search.feasible import checked_students, costs_of, feasible, timed
     from autokd.search.sources import check_teachers
 
     card = describe(space.data.name, root=space.data.root, options=space.data.options)
     weights = check_teachers(space, card)
     costs, teachers = costs_of(space, card)
-    notes = rehearsed(space, costs, teachers, card, tell=tell)
+    notes = checked_students(space, costs, teachers, card, tell=tell)
     costs, teachers, latencies, more = timed(space, costs, teachers, card, past=past, tell=tell)
     notes += more
     cheaper = space.cheaper_than_teacher
@@ -452,7 +452,7 @@ def told_of(feasible: Feasible) -> list[str]:
     inside = "the latency limit lies inside what was measured, so that the measured value alone decides"
     more = [f"{name}: {', '.join(students)}" for name, students in feasible.doubtful.items()]
     told = [f"marginal ({inside}): {'; '.join(some)}"] if some else []
-    told += [f"kept though the latency is not trustworthy: {'; '.join(more)}"] if more else []
+    told += [f"not excluded, since the latency is not trustworthy: {'; '.join(more)}"] if more else []
     return [*feasible.notes, *told]
 
 

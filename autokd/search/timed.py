@@ -4,8 +4,8 @@ What is timed is a network under a deployment (autokd.config.limits.Deployment) 
 beside the counted costs in the cache folder, and in the run's ledger, so that a resume measures nothing again. An answer in the
 cache holds for the same network (name, options, classes, channels, height and width), deployment, machine (processor, number of
 processors, system, GPU), Python, torch, library of the network (timm or torchvision, with its version) or source files of one's
-own (autokd.models.origin), and code of autokd that builds and times it. What is not to be trusted (`Timing.doubt`) is kept for
-the run that asked and is measured again by the next command.
+own (autokd.models.origin), and code of autokd that builds and times it. A timing that is not trustworthy (`Timing.doubt`) is
+used by the run that measured it; the next command measures again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
 from autokd.models.origin import origin
 from autokd.models.sources import code
-from autokd.train.crash import ended_by
+from autokd.train.crash import crash_of_exit
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
 
@@ -117,10 +117,10 @@ def time_all(
 
 
 def _compared(new: Timing, kept: Timing | None) -> Timing:
-    """A time that is not what it was before is not to be trusted, until it is measured once more."""
+    """Mark a timing that differs from the cached one. The next measurement decides which was right."""
     if kept is None or kept.doubt or new.doubt or not differ(kept.median, new.median):
         return new
-    return replace(new, doubt=f"it was {kept.median.value:.3g} ms before, and is {new.median.value:.3g} ms")
+    return replace(new, doubt=f"an earlier measurement was {kept.median.value:.3g} ms, this one {new.median.value:.3g} ms")
 
 
 def _doubted(asked: Sequence[Asked], found: Mapping[str, Timing]) -> list[str]:
@@ -128,8 +128,8 @@ def _doubted(asked: Sequence[Asked], found: Mapping[str, Timing]) -> list[str]:
     if not doubts:
         return []
     said = "; ".join(f"{name}: {doubt}" for name, doubt in sorted(doubts.items()))
-    again = "on a quiet machine: autokd validate SPACE --remeasure"
-    return [f"latency not trustworthy, so that it leaves no student out ({said}); {again}"]
+    again = "measure again on a quiet machine: autokd validate SPACE --remeasure"
+    return [f"latency not trustworthy ({said}); it excludes no student; {again}"]
 
 
 def machine(gpu: bool = False) -> dict[str, Any]:
@@ -172,8 +172,7 @@ def _measured(asked: Sequence[Asked], run: Any, tell: Tell) -> dict[str, Timing]
 
 
 def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) -> dict[str, Timing]:
-    """Time networks one after another in a fresh process that has just the threads it is asked to have; where a signal ends it
-    over one of them, another process goes on with the rest."""
+    """Time networks in a new process with the deployment's number of threads. If it crashes, another process times the rest."""
     left = {one.key: one for one in asked}
     found: dict[str, Timing] = {}
     faults: list[AutokdError] = []
@@ -183,14 +182,14 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
         left = {key: one for key, one in left.items() if key not in answered}
         if not left:
             break
-        crash = ended_by(*ended)
+        crash = crash_of_exit(*ended)
         if crash is None or over not in left:
             said = (ended[1].strip().splitlines() or ["no reason told"])[-1]
             where = next(iter(left.values())).where
             faults.append(AutokdError(f"the timing of students ended early: {said}", where=where))
             break
         lost = left.pop(over)
-        fix = "leave it out, or time it under other conditions"
+        fix = "remove it from the space, or change the conditions of the latency"
         faults.append(AutokdError(f"{lost.name} cannot be timed: its process was ended by {crash}", where=lost.where, fix=fix))
     if faults:
         some = list({str(fault): fault for fault in faults}.values())
@@ -207,7 +206,7 @@ def _one_process(
     *,
     of: int,
 ) -> tuple[set[str], str, tuple[int, str]]:
-    """Fills `found` and `faults`. Returns what was answered, the network that was timed last, the exit code and last words."""
+    """Fills `found` and `faults`. Returns the answered keys, the key timed last, and (exit code, stderr)."""
     networks = [
         {"key": key, **{name: getattr(one, name) for name in ("model", "options", "classes", "channels", "size")}}
         for key, one in asked.items()

@@ -41,7 +41,7 @@ __all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "crash_of", 
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
-CRASHED = "crashed-{rank}.txt"  # likewise: where a process of the trial stood when a signal ended it; of each of its workers
+CRASHED = "crashed-{rank}.txt"  # likewise: the stack at a crash of a process of the trial, one file a worker
 ANSWERS = "answers"  # likewise: which validation images a trial is right on, where that is asked for
 
 
@@ -100,18 +100,18 @@ class Job:
         self.behind: dict[str, Any] = {}  # what the first report says of a shorter training that was gone on from
         self.limit: float | None = order.get("seconds")
         self.hung: IO[str] | None = None  # where the watchdog writes
-        self.watching = ExitStack()  # while this process may crash
+        self.watching = ExitStack()  # records crashes while it is open
         self.began = time.monotonic()
         self.trial: Any = None
         self.next = 0
         self.notes: list[str] = []  # what a person should hear with the next report
 
     def watch_signals(self) -> None:
-        """Let the trial's next process, and the search, know where a signal ended this one."""
+        """Record a crash of this process for the trial's next process and for the search."""
         self.watching.enter_context(watched(self.folder / CRASHED.format(rank=self.parallel.get("rank", 0))))
 
     def watch(self) -> None:
-        """Also end this process where the trial takes longer than it may, as one that hangs does; the next one tells why."""
+        """Also end this process if the trial takes longer than allowed, for example if it hangs; the next one reports it."""
         self.watch_signals()
         left = self.folder / HUNG  # of the process before: told first
         if self.limit is not None and self.hung is None and not (left.exists() and left.stat().st_size):
@@ -140,13 +140,12 @@ class Job:
         return {"failed": self._too_long(), "machine": True, "log": f"{self.place}/{ERRORS}"}
 
     def _after_crash(self) -> None:
-        """Where a signal ended an earlier process of this trial, let the bench look for a way around it. Raises AutokdError where
-        there is none."""
+        """If an earlier process of this trial crashed, let the bench look for a workaround. Raises AutokdError if none exists."""
         crash, said = crash_of(self.folder)
         if crash is None:
             return
         (self.folder / ERRORS).write_text(said, encoding="utf-8")
-        if not self.parallel:  # several workers of one trial all have to read it
+        if not self.parallel:  # all workers of a trial have to read it
             for path in self.folder.glob(CRASHED.format(rank="*")):
                 path.unlink()
             self.watch_signals()
@@ -278,7 +277,7 @@ class Job:
 
 
 def crash_of(folder: Path) -> tuple[Crash | None, str]:
-    """How a signal ended a process of the trial whose checkpoints lie in `folder`, and all that is known of it."""
+    """The last crash recorded in a trial's folder, and everything that was recorded."""
     said = "".join(map(_text, sorted(folder.glob(CRASHED.format(rank="*")))))
     return crash_in(said), said
 
@@ -436,7 +435,7 @@ def placed(bench: dict[str, Any]) -> dict[str, Any]:
 def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
     """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune.
 
-    Ray runs it again where a signal ended its process: then the bench looks for a way around that first.
+    If its process crashed, Ray runs it again; the bench then looks for a workaround first.
     """
     bench, note = placed(bench), teacher_crash(folder, teacher["name"])
     crash = crash_in(_text(note))
@@ -456,7 +455,7 @@ def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[st
 
 
 def teacher_crash(folder: str, name: str) -> Path:
-    """Where the process that prepares a teacher says where it stood when a signal ended it."""
+    """The file in which a crash of the process that prepares a teacher is recorded."""
     return Path(folder) / f"{in_file_name(name)}.crashed.txt"
 
 

@@ -1,7 +1,7 @@
-"""A process that a signal ended: its name, where it stood, and the layer, found by training in a process of its own.
+"""Crashes of a process (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL): record them, read them, and find the layer.
 
-A watched process has a file into which Python's faulthandler writes its stack when SIGSEGV, SIGABRT, SIGBUS, SIGFPE or SIGILL
-ends it. No torch here: the search reads such files, too. `python -m autokd.train.crash` is the process that `find_layer` starts.
+A watched process writes its Python stack to a file when it crashes (faulthandler). No torch is imported here, since the search
+reads these files, too. `find_crashing_layer` runs `python -m autokd.train.crash`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["WAY_OUT", "Crash", "crash_in", "ended_by", "find_layer", "watched"]
+__all__ = ["CRASH_FIX", "Crash", "crash_in", "crash_of_exit", "find_crashing_layer", "watched"]
 
-WAY_OUT = "try another version of torch or another size of images, or leave this student out"
+CRASH_FIX = "try another version of torch or another image size, or remove this network from the space"
 _NAMES = {
     "Segmentation fault": "SIGSEGV",
     "Aborted": "SIGABRT",
@@ -34,12 +34,12 @@ _NAMES = {
 _MEANINGS = {name: words.lower() for words, name in reversed(_NAMES.items())}
 _FATAL = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
 _FRAME = re.compile(r'^ *File "(.+?)", line (\d+),? in (\S+)', re.MULTILINE)
-_SECONDS = 300.0  # that looking for the layer may take
+_SECONDS = 300.0  # time limit of the search for the layer
 
 
 @dataclass(frozen=True)
 class Crash:
-    """signal: its name. place: where the process stood, in a few words; empty where nothing told."""
+    """signal: its name. place: where the process was, in a few words; empty if unknown."""
 
     signal: str
     place: str = ""
@@ -51,7 +51,7 @@ class Crash:
 
 
 def crash_in(text: str) -> Crash | None:
-    """The last crash that faulthandler wrote into `text`; None where there is none."""
+    """The last crash that faulthandler wrote to `text`; None if there is none."""
     found = list(_FATAL.finditer(text))
     if not found:
         return None
@@ -60,7 +60,7 @@ def crash_in(text: str) -> Crash | None:
 
 
 def _place(stack: str) -> str:
-    """From the innermost frame on outwards: the backward pass, or the first line that no library wrote."""
+    """The backward pass, or the innermost line outside of libraries."""
     frames = _FRAME.findall(stack.partition("\n\nExtension modules")[0])
     if any(function == "_engine_run_backward" for _, _, function in frames):
         return "in the backward pass"
@@ -71,8 +71,8 @@ def _place(stack: str) -> str:
     return ""
 
 
-def ended_by(code: int, said: str = "") -> Crash | None:
-    """Of a child process: the signal that ended it, from its exit code and what it wrote to stderr; None where none did."""
+def crash_of_exit(code: int, said: str = "") -> Crash | None:
+    """The crash of a child process, from its exit code and its stderr; None if no signal ended it."""
     if code >= 0:
         return None
     try:
@@ -85,14 +85,14 @@ def ended_by(code: int, said: str = "") -> Crash | None:
 
 @contextmanager
 def watched(path: Path | None = None) -> Iterator[None]:
-    """While it lasts, a crash of this process is written to the end of the file at `path` (None: to stderr)."""
+    """Append the stack to the file at `path` (None: stderr) if this process crashes inside."""
     file: IO[str] | None = None
     before = faulthandler.is_enabled()
     if path is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = open(path, "a", encoding="utf-8")  # noqa: SIM115
-        except OSError:  # a folder that cannot be written: the crash is told without its place
+        except OSError:  # not writable: a crash is reported without its place
             yield
             return
     faulthandler.enable(file=file or sys.stderr)
@@ -104,10 +104,10 @@ def watched(path: Path | None = None) -> Iterator[None]:
             file.close()
 
 
-def find_layer(
+def find_crashing_layer(
     network: Mapping[str, Any], shape: tuple[int, ...], *, channels_last: bool, bf16: bool, threads: int
 ) -> Crash | None:
-    """Train a step of a network on random images in a process of its own: how a signal ended it, and in which layer, or None.
+    """Train a network one step on random images in a process of its own. Returns the crash with its layer, or None.
 
     network: name, classes and options of autokd.models.build.build. shape: [B, C, H, W] of the images.
     """
@@ -119,7 +119,7 @@ def find_layer(
                               capture_output=True, env=environment, timeout=_SECONDS, check=False)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    told = ended_by(made.returncode, made.stderr)
+    told = crash_of_exit(made.returncode, made.stderr)
     if told is None:
         return None
     steps = made.stdout.strip().splitlines()
@@ -127,7 +127,7 @@ def find_layer(
 
 
 def _train_a_step(job: dict[str, Any], say: Any) -> None:
-    """Tell of every layer before it computes, forwards and backwards. The layout is not mended here: it is what is tried."""
+    """Report every layer before its forward and its backward pass, in this order as it is, without autokd.train.layout."""
     import torch
     from torch import nn
 
@@ -150,8 +150,8 @@ def _train_a_step(job: dict[str, Any], say: Any) -> None:
 
 
 def _tell_of(layer: Any, words: str, say: Any) -> None:
-    """A tensor's hook is called once its gradient is there: an output's before the layer's own backward pass, an input's after
-    it. What comes out of another layer speaks of that one."""
+    """A tensor's hook runs when its gradient is known: for an output before the layer's own backward pass, for an input after it.
+    An input that is another layer's output has that layer's hook."""
     from torch import Tensor
 
     def tell(tensor: Any, text: str) -> None:
@@ -174,7 +174,7 @@ def _tell_of(layer: Any, words: str, say: Any) -> None:
 def _main() -> None:
     faulthandler.enable()
     answers = os.dup(1)
-    os.dup2(2, 1)  # what networks print is no answer
+    os.dup2(2, 1)  # output of the network itself goes to stderr
 
     def say(text: str) -> None:
         os.write(answers, f"{text}\n".encode())

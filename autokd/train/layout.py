@@ -1,10 +1,10 @@
-"""Convolutions that torch cannot train in the channels-last order on an x86 processor, and the order that they get instead.
+"""A workaround for convolutions whose backward pass crashes in channels-last order on x86.
 
-The backward pass of a 1x1 convolution with a stride and few input channels reaches beyond its memory there (torch 2.15 with
-oneDNN 3.13, found with a guard page behind every buffer): with AVX-512 where it reads fewer than 16 channels and writes more than
-512 places, in bfloat16 also where it writes fewer, and with AVX2 at any size where it reads fewer than 8. The process ends with
-SIGSEGV or SIGABRT, or goes on over foreign memory. Channels first it does not happen. Only the convolution itself changes its
-order: the rest of the network keeps the speed of channels last, which is a third of a step's time.
+Affected are 1x1 convolutions with a stride and few input channels (torch 2.15 with oneDNN 3.13, found with a guard page behind
+every buffer): with AVX-512 fewer than 16 input channels and more than 512 output places, in bfloat16 also fewer places; with AVX2
+fewer than 8 input channels at any size. oneDNN accesses memory outside of its buffers: the process ends with SIGSEGV or SIGABRT,
+or goes on with corrupted memory. Channels-first order is not affected. Only these layers are switched to it, so that the rest of
+the network keeps the speed of channels last (about a third of a step's time).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["compilable", "in_safe_order", "unsafe"]
+__all__ = ["compilable", "use_safe_layout", "unsafe"]
 
 _LANES = 16  # float32 numbers in a register of AVX-512
-_PLACES = 512  # of the output, up to which float32 is right with AVX-512
+_PLACES = 512  # of the output, up to which float32 is safe with AVX-512
 _MARK = "_autokd_safe_order"
 
 
 def unsafe(layer: nn.Module) -> bool:
-    """Whether a layer is such a convolution: dense, 1x1, with a stride, without padding, on fewer than 16 channels."""
+    """Whether a layer is affected: a dense 1x1 convolution with a stride, without padding, with fewer than 16 input channels."""
     return (
         isinstance(layer, nn.Conv2d)
         and not isinstance(layer, nn.modules.lazy.LazyModuleMixin)
@@ -34,16 +34,16 @@ def unsafe(layer: nn.Module) -> bool:
     )
 
 
-def in_safe_order(network: nn.Module) -> nn.Module:
-    """Let such convolutions of `network` read images and weights channels first. Changes rounding at the most.
+def use_safe_layout(network: nn.Module) -> nn.Module:
+    """Switch affected convolutions of `network` to channels-first images and weights. Results change by rounding only.
 
-    It is to be called after each `network.to(memory_format=...)`, which moves the weights; again and again does no harm.
+    Call it after each `network.to(memory_format=...)`, which changes the weights' layout; repeated calls are harmless.
     """
     for layer in network.modules():
         if not isinstance(layer, nn.Conv2d) or not unsafe(layer):
             continue
         if layer.weight.stride() != (layer.in_channels, 1, 1, 1):
-            with torch.no_grad():  # `contiguous` takes a 1x1 kernel for contiguous in either order
+            with torch.no_grad():  # for `contiguous`, a 1x1 kernel is contiguous in either order
                 layer.weight.data = torch.empty_strided(
                     layer.weight.shape, (layer.in_channels, 1, 1, 1), dtype=layer.weight.dtype, device=layer.weight.device
                 ).copy_(layer.weight)
@@ -54,7 +54,7 @@ def in_safe_order(network: nn.Module) -> nn.Module:
 
 
 def compilable(network: nn.Module, device: torch.device) -> bool:
-    """Whether `torch.compile` may have the network: it lays out convolutions as it likes, these too."""
+    """Whether the network may be compiled: `torch.compile` chooses the layout of affected convolutions itself."""
     return device.type != "cpu" or not any(unsafe(layer) for layer in network.modules())
 
 
@@ -68,4 +68,4 @@ def _channels_first(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...] | No
         return None
     if images.stride(1) == images.shape[-2] * images.shape[-1]:
         return None
-    return (images.clone(memory_format=torch.contiguous_format), *rest)  # `contiguous` keeps what is one pixel wide
+    return (images.clone(memory_format=torch.contiguous_format), *rest)  # `contiguous` keeps images of one pixel width

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from autokd.files import locked, write_text
 from autokd.models.features import logits_of
 from autokd.models.precision import arithmetic
-from autokd.train.layout import compilable, in_safe_order
+from autokd.train.layout import compilable, use_safe_layout
 from autokd.train.optimiser import SGD
 
-__all__ = ["Pace", "default_pace", "find_pace", "has_bf16", "keep_to_order", "machine_key", "measure_pace", "order_kept_to"]
+__all__ = ["Pace", "default_pace", "find_pace", "has_bf16", "force_layout", "machine_key", "measure_pace", "forced_layout"]
 
 _QUICK = 0.1  # of a training's steps may go into measuring, since all trials of a student share what was found,
 _WORTH = 0.02  # or as small a part of a longer one's into measuring more often, and scoring too
@@ -59,10 +59,10 @@ class Pace:
         words += ["compiled with CUDA graphs" if self.graphs else "compiled"] * self.compiled
         return ", ".join([*words, f"scored by {self.evaluation} images"])
 
-    def laid_out(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The network on its device, its weights in this order but for those that cannot be trained so."""
+    def prepare(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Move the network to the device in this memory order (but see autokd.train.layout)."""
         model = model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload]
-        return in_safe_order(model) if device.type == "cpu" else model
+        return use_safe_layout(model) if device.type == "cpu" else model
 
     def run(self, model: nn.Module) -> nn.Module:
         """The network as its training steps call it: compiled where that was chosen."""
@@ -93,7 +93,7 @@ def find_pace(
     build: makes the network, on the CPU. name: tells it from others (architecture and options); `label` is it for a person.
     shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
     paces are kept; None measures nothing. precision: of the recipe; only auto leaves bfloat16 to be measured. channels_last: the
-    one order that there is to be (`order_kept_to`); None: any.
+    only order allowed (`forced_layout`); None: any.
     """
     if folder is None or not _worth(_QUICK, steps, device):
         return default_pace(device, precision, channels_last), ""
@@ -116,8 +116,8 @@ def find_pace(
     return pace, f"{label or name}: {pace} ({facts['why']})"
 
 
-def order_kept_to(name: str, shape: tuple[int, ...], device: torch.device, folder: Path | None) -> bool | None:
-    """Whether this student is to be trained channels last (True) or first (False), after a crash; None where there was none."""
+def forced_layout(name: str, shape: tuple[int, ...], device: torch.device, folder: Path | None) -> bool | None:
+    """The only memory order allowed for this student after a crash: channels last (True) or first (False); None: any."""
     if folder is None:
         return None
     try:
@@ -126,10 +126,10 @@ def order_kept_to(name: str, shape: tuple[int, ...], device: torch.device, folde
         return None
 
 
-def keep_to_order(
+def force_layout(
     channels_last: bool, why: str, name: str, shape: tuple[int, ...], device: torch.device, folder: Path
 ) -> None:
-    """Let every later training of this student on this machine have one order, with this torch."""
+    """Allow only one memory order for this student on this machine, with this version of torch."""
     with suppress(OSError):
         told = {"name": name, "channels_last": channels_last, "why": why}
         write_text(_crashed(name, shape, device, folder), json.dumps(told, indent=1))
@@ -257,7 +257,7 @@ def _compilations(device: torch.device) -> list[dict[str, bool]]:
 
 def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, repeats: int = 3) -> float:
     """The median time of a training step, after one that is not counted."""
-    model = pace.laid_out(model, images.device).train()
+    model = pace.prepare(model, images.device).train()
     run = pace.run(model)
     optimizer = SGD(model.parameters(), lr=1e-4, momentum=0.9, fused=pace.fused)
     clock = _clock(images.device)
@@ -280,7 +280,7 @@ def _step_seconds(model: nn.Module, pace: Pace, images: Tensor, labels: Tensor, 
 @torch.no_grad()
 def _scoring(model: nn.Module, pace: Pace, shape: tuple[int, ...], device: torch.device) -> dict[int, float]:
     """Seconds an image of scoring, by the number of images a pass: the better of two runs."""
-    model = pace.laid_out(model, device).eval()
+    model = pace.prepare(model, device).eval()
     found, clock = {}, _clock(device)
     for count in _EVALUATION:
         images = torch.randn((count, *shape[1:]), device=device).contiguous(memory_format=pace.memory_format)

@@ -24,7 +24,7 @@ from autokd.models.features import forward_features
 from autokd.models.precision import arithmetic
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
-from autokd.train.layout import in_safe_order
+from autokd.train.layout import use_safe_layout
 from autokd.train.optimiser import SGD
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def teacher_stage(
             module.build_teacher_parts(teacher.features(probe), loaded.classes)
         module.teacher_parts.to(workshop.device)
         if workshop.device.type == "cpu":
-            in_safe_order(module.teacher_parts)
+            use_safe_layout(module.teacher_parts)
         state = kept.get(key) or _read(path)
         if state is None:
             with arithmetic(teacher.precision, teacher.device):
@@ -95,7 +95,7 @@ def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teache
     loaded, joint = workshop.data(config.data), bool(module.stage.get("joint"))
     model = copy.deepcopy(teacher.model).train().requires_grad_(True) if joint else teacher.model
     if joint and workshop.device.type == "cpu":
-        in_safe_order(model)
+        use_safe_layout(model)
     parts: nn.Module = module.teacher_parts.train()
     trained = [*parts.parameters(), *(model.parameters() if joint else ())]
     optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=module.stage["nesterov"])

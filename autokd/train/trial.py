@@ -31,7 +31,7 @@ from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
 from autokd.train.average import Average
 from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
-from autokd.train.layout import in_safe_order
+from autokd.train.layout import use_safe_layout
 from autokd.train.optimiser import SGD, AdamW
 from autokd.train.pace import Pace
 from autokd.train.report import Report
@@ -84,7 +84,7 @@ class Trial:
         self.ahead = Ahead(self.views, self.order, self.division, self.total_steps, rank=rank, world=world)
         model = workshop.model(config.data, config.student, seed=mixed_seed(config.seed, 1) & 0x7FFFFFFF)
         self.pace = workshop.pace(config, self.total_steps)
-        self.student = self.pace.laid_out(model, self.device)
+        self.student = self.pace.prepare(model, self.device)
         self.average = Average(self.student, config.recipe.ema) if config.recipe.ema is not None else None
         self.teacher_seconds = 0.0
         self.tuned: Teacher | None = None  # a teacher that a stage of its own trained on, in place of the given one
@@ -116,14 +116,14 @@ class Trial:
     def _parallel(self) -> nn.Module:
         """The student as a training step calls it."""
         if self.wrap:
-            return self.wrap(self.student, find_unused_parameters=self._leaves_some_out)
+            return self.wrap(self.student, find_unused_parameters=self._may_skip_parameters)
         several = self.config.loss.adapt == "gradient_cosine"  # backward passes of one step: a compiled network has one
         return self.student if several or "student_features" in self.reads else self.pace.run(self.student)
 
     @property
-    def _leaves_some_out(self) -> bool:
-        """Whether a step may give some parameters no gradient, for which the other workers would wait: in a network of the zoo
-        only where no loss reads its logits."""
+    def _may_skip_parameters(self) -> bool:
+        """Whether some parameters may get no gradient in a step, which DistributedDataParallel has to know: in a network of the
+        zoo only if no loss reads its logits."""
         logits = self.task or "student_logits" in self.reads
         return not logits or resolve(self.config.student.name).kind != "zoo"
 
@@ -408,8 +408,8 @@ class Trial:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mixed_seed(self.config.seed, 3, *[number] * (number > 0)) & 0x7FFFFFFF)
                 module.build_parts(forward_features(self.student, probe), teacher.features(probe.byte()))
-                if self.device.type == "cpu":  # they read maps of a network that is laid out channels last
-                    in_safe_order(module)
+                if self.device.type == "cpu":  # their inputs are channels last
+                    use_safe_layout(module)
                 if hasattr(module, "know_data"):  # a memory has a row for each training image
                     module.know_data(self.loaded.index, self.loaded.labels.cpu())
             if hasattr(module, "teacher_loss"):
@@ -475,7 +475,7 @@ class Trial:
         if pace != self.pace:
             self.pace = pace
             self.parallel = self.parallel if self.wrap else self._parallel()
-        self.pace.laid_out(self.student, self.device)
+        self.pace.prepare(self.student, self.device)
         if self.average is not None and self.config.recipe.ema is not None:  # its weights may lie elsewhere now
             self.average = Average(self.student, self.config.recipe.ema)
         self.student.load_state_dict(state["student"])

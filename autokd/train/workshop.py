@@ -34,9 +34,9 @@ from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
 from autokd.signals.teacher import Teacher, weights_hash
 from autokd.train.allocation import keep_freed_memory
-from autokd.train.crash import WAY_OUT, Crash, find_layer
+from autokd.train.crash import CRASH_FIX, Crash, find_crashing_layer
 from autokd.train.evaluate import Score, predict, score
-from autokd.train.pace import Pace, default_pace, find_pace, has_bf16, keep_to_order, order_kept_to
+from autokd.train.pace import Pace, default_pace, find_pace, force_layout, forced_layout, has_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -378,15 +378,15 @@ class Workshop:
         return self._paces[key]
 
     def order(self, config: TrialConfig) -> bool | None:
-        """The order that this student is kept to after a crash: channels last, first (False), or None, any."""
-        return order_kept_to(*self._trained(config), self.device, self._pace_folder)
+        """The only memory order allowed after a crash: channels last (True) or first (False); None: any."""
+        return forced_layout(*self._trained(config), self.device, self._pace_folder)
 
     def after_crash(self, config: TrialConfig, crash: Crash) -> str:
-        """A process that trained this trial was ended by a signal: look for the layer, and for the order that survives.
+        """A process crashed while it trained this trial: find the layer, and a memory order that does not crash.
 
-        The student is trained a step in a process of its own in each order; one that a signal ends there is used no more on this
-        machine, with this torch. Returns what a person should hear of it, which is nothing where it was looked for before. Raises
-        AutokdError where it can be trained in no order.
+        Trains the student one step in each order, each in a process of its own, and forbids the order that crashes, on this
+        machine and with this version of torch. Returns a sentence for the user; "" if this was done before. Raises AutokdError if
+        both orders crash.
         """
         folder = self._pace_folder
         if self.device.type != "cpu" or folder is None or self.order(config) is not None:
@@ -397,19 +397,19 @@ class Workshop:
                 return ""
             last, first = (self._crash_of(config, shape, order) for order in (True, False))
             if last is not None and first is not None:
-                raise AutokdError(f"{config.student.name} cannot be trained here: {last}", fix=WAY_OUT)
+                raise AutokdError(f"{config.student.name} cannot be trained here: {last}", fix=CRASH_FIX)
             if last is None and first is None and "backward" not in crash.place:
-                return ""  # it was not the student's training
+                return ""  # the crash was not in a training step
             order, seen = first is not None, last or first or crash
-            keep_to_order(order, str(seen), name, shape, self.device, folder)
-        words = ("channels last", "channels first") if order else ("channels first", "channels last")
-        return f"{config.student.name}: {words[0]}, since a training {words[1]} was ended by {seen}"
+            force_layout(order, str(seen), name, shape, self.device, folder)
+        used, crashed = ("last", "first") if order else ("first", "last")
+        return f"{config.student.name}: trained channels {used}, since training channels {crashed} crashed with {seen}"
 
     def _crash_of(self, config: TrialConfig, shape: tuple[int, ...], channels_last: bool) -> Crash | None:
         student, loaded = config.student, self.data(config.data)
         network = {"name": student.name, "classes": loaded.classes, "options": student.options}
         for bf16 in (False, True) if has_bf16() else (False,):
-            found = find_layer(
+            found = find_crashing_layer(
                 network, shape, channels_last=channels_last, bf16=bf16, threads=self.threads or torch.get_num_threads()
             )
             if found is not None:
@@ -417,7 +417,7 @@ class Workshop:
         return None
 
     def _trained(self, config: TrialConfig) -> tuple[str, tuple[int, int, int, int]]:
-        """What tells a student from others, and the shape of its batches."""
+        """A key of the student, and the shape of its batches."""
         loaded = self.data(config.data)
         shape: Any = (config.recipe.batch, *loaded.pixels.shape[1:])
         return _key(config.student) + code(config.student.name) + str(loaded.classes), shape

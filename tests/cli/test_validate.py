@@ -109,7 +109,7 @@ def test_measured_costs_are_told_with_their_conditions_and_what_is_marginal(spac
     doubt.append("others ran")  # then no student is left out, and both the student and the reason are told
     code, out, _ = call(capsys, "validate", space, "--remeasure", "--set", "budgets.0.latency=1 ms")
     assert code == 0 and out.count("yes (not trusted)") == 2 and "not trustworthy:" in out and out.count("others ran") >= 2
-    assert "so that it leaves no student out (resnet14: others ran; resnet8: others ran)" in " ".join(out.split())
+    assert "latency not trustworthy (resnet14: others ran; resnet8: others ran); it excludes no student" in " ".join(out.split())
 
 
 def test_what_ends_the_search_is_told(space: Path, capsys):
@@ -145,11 +145,11 @@ def test_every_student_that_is_not_the_zoos_trains_a_step_and_with_deep_the_zoos
     (space.parent / "nets.py").write_text(NETS, encoding="utf-8")
     own = ["--set", "students=[resnet8, nets.py:Net]"]
     code, out, err = call(capsys, "validate", space, *own)
-    assert code == 0 and "training nets.py:Net a step" in err and "resnet8 a step" not in err
+    assert code == 0 and "checking that nets.py:Net can be trained" in err and "that resnet8" not in err
     # a linear layer of 64 pixels and 10 classes, which is trained, and another that is not
-    assert "nets.py:Net: 650 parameters take no part in its training (aux.weight, aux.bias)" in out.replace("\n", " ")
+    assert "nets.py:Net: 650 parameters get no gradient (aux.weight, aux.bias)" in out.replace("\n", " ")
     code, _, err = call(capsys, "validate", space, *own, "--deep")
-    assert code == 0 and "training resnet8 a step" in err
+    assert code == 0 and "checking that resnet8 can be trained" in err
     broken = "students=[resnet8, nets.py:Half]"
     code, _, err = call(capsys, "validate", space, "--set", broken, "--set", "budgets.tiny.params=10")
     assert code == 2 and "nets.py:Half cannot be trained: RuntimeError" in err and "no student fits the budget tiny" in err

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokd.cost.latency import Estimate, Pass, Timing, differ, estimates, measured, one_pass, repeat
-from autokd.cost.surroundings import Counted, Surroundings, counted
+from autokd.cost.latency import Estimate, Pass, Timing, differ, estimates, repeat, timing_of, timing_pass
+from autokd.cost.machine_load import CpuTimes, MachineLoad, cpu_times
 
 
 class Machine:
@@ -28,7 +28,7 @@ class Machine:
         self.worked += self.share * took
 
     def time(self, how=repeat, **settings):
-        quiet = {"surroundings": lambda: Surroundings(lambda: None, load=lambda: None), **settings}
+        quiet = {"machine_load": lambda: MachineLoad(lambda: None, load=lambda: None), **settings}
         return how(self.call, clock=lambda: self.now, processor=lambda: self.worked, **quiet)
 
 
@@ -66,17 +66,17 @@ def test_a_network_slower_than_the_cap_is_called_a_few_times_all_the_same():
 
 
 def test_that_something_else_took_the_processor_is_noticed():
-    assert Machine(lambda n: 0.004, share=0.5).time().doubt == "it got 50 % of a processor"
+    assert Machine(lambda n: 0.004, share=0.5).time().doubt == "the process got 50 % of a CPU"
     assert Machine(lambda n: 0.004, share=0.99).time().doubt == ""
 
 
 def around(machine, *, processors=4, others=0.0, stolen=0.0):
-    """Surroundings in which other processes keep `others` processors busy, and the host takes a share `stolen` of the time."""
+    """MachineLoad in which other processes keep `others` processors busy, and the host takes a share `stolen` of the time."""
 
     def read():
-        return Counted(processors, 100 + machine.worked + others * machine.now, 7 + stolen * processors * machine.now)
+        return CpuTimes(processors, 100 + machine.worked + others * machine.now, 7 + stolen * processors * machine.now)
 
-    return lambda: Surroundings(read, own=lambda: machine.worked, clock=lambda: machine.now)
+    return lambda: MachineLoad(read, own=lambda: machine.worked, clock=lambda: machine.now)
 
 
 @pytest.mark.parametrize(
@@ -84,23 +84,23 @@ def around(machine, *, processors=4, others=0.0, stolen=0.0):
     [
         ({}, ""),
         ({"others": 0.9}, ""),  # under a quarter of four processors
-        ({"others": 1.1}, "other processes kept 1.1 of 4 processors busy"),
+        ({"others": 1.1}, "other processes used 1.1 of 4 CPUs"),
         ({"others": 1.1, "processors": 64}, ""),
-        ({"stolen": 0.05}, "the host took 5 % of the processor time"),
+        ({"stolen": 0.05}, "the host took 5 % of the CPU time"),
         ({"stolen": 0.01}, ""),
     ],
 )
 def test_a_steady_time_beside_others_is_narrow_and_not_trusted(more, doubt):
     machine = Machine(lambda n: 0.004)
-    timing = machine.time(surroundings=around(machine, **more))
+    timing = machine.time(machine_load=around(machine, **more))
     assert timing.doubt == doubt and timing.median.high == pytest.approx(timing.median.low)
 
 
 def test_where_nothing_counts_processors_the_load_average_speaks(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    for load, doubt in ((2.5, ""), (3.5, "the load average was 3.5 on 4 processors"), (None, "")):
-        assert Surroundings(lambda: None, load=lambda load=load: load).doubt(threads=1) == doubt
-    assert Surroundings(lambda: None, load=lambda: 3.5).doubt(threads=3) == ""  # three of them are what is timed
+    for load, doubt in ((2.5, ""), (3.5, "the load average was 3.5 on 4 CPUs"), (None, "")):
+        assert MachineLoad(lambda: None, load=lambda load=load: load).doubt(threads=1) == doubt
+    assert MachineLoad(lambda: None, load=lambda: 3.5).doubt(threads=3) == ""  # three of them are what is timed
 
 
 def test_the_processors_of_this_process_are_read_from_proc_stat(tmp_path, monkeypatch):
@@ -110,30 +110,30 @@ def test_the_processors_of_this_process_are_read_from_proc_stat(tmp_path, monkey
         "cpu  900 0 0 0 0 0 0 0 0 0\ncpu0 100 20 30 5000 9 1 2 40 50 0\ncpu1 7000 0 0 0 0 0 0 0 0 0\n"
         "cpu2 200 0 0 1 0 0 0 10 0 0\nintr 5\n"
     )
-    found = counted(tmp_path / "stat")
+    found = cpu_times(tmp_path / "stat")
     # hundredths: user, nice, system, irq and softirq of both; guests are among the user's; idle and waiting is not work
-    assert found == Counted(2, pytest.approx((100 + 20 + 30 + 1 + 2 + 200) / 100), pytest.approx(0.5))
+    assert found == CpuTimes(2, pytest.approx((100 + 20 + 30 + 1 + 2 + 200) / 100), pytest.approx(0.5))
     (tmp_path / "stat").write_text("nothing\n")
-    assert counted(tmp_path / "stat") is None and counted(tmp_path / "none") is None
+    assert cpu_times(tmp_path / "stat") is None and cpu_times(tmp_path / "none") is None
 
 
 def test_two_times_of_the_same_thing_have_to_agree():
-    quick = Machine(lambda n: 0.004).time(one_pass)
-    slow = Machine(lambda n: 0.005).time(one_pass, like=quick)
-    assert measured([slow, quick]).doubt == "5 ms became 4 ms" and measured([quick, slow]).doubt == "4 ms became 5 ms"
-    near = Machine(lambda n: 0.0043).time(one_pass, like=quick)
-    assert measured([quick, near]).doubt == ""  # less than a tenth
-    both = measured([quick, slow])
+    quick = Machine(lambda n: 0.004).time(timing_pass)
+    slow = Machine(lambda n: 0.005).time(timing_pass, like=quick)
+    assert timing_of([slow, quick]).doubt == timing_of([quick, slow]).doubt == "two passes disagree: 4 and 5 ms"
+    near = Machine(lambda n: 0.0043).time(timing_pass, like=quick)
+    assert timing_of([quick, near]).doubt == ""  # less than a tenth
+    both = timing_of([quick, slow])
     assert both.median.low == pytest.approx(4.0) and both.median.high == pytest.approx(5.0)
     assert both.repetitions == sum(len(one) for some in (quick, slow) for one in some.rounds)
-    assert measured([Pass(quick.rounds, "busy"), Pass(quick.rounds, "busy")]).doubt == "busy"
+    assert timing_of([Pass(quick.rounds, "busy"), Pass(quick.rounds, "busy")]).doubt == "busy"
     assert not differ(Estimate(4, 3.5, 5.1), Estimate(5, 4.9, 5.2))  # their intervals meet
 
 
 def test_a_second_pass_has_rounds_of_as_many_repetitions():
-    first = Machine(lambda n: 0.004).time(one_pass)
-    second = Machine(lambda n: 0.008).time(one_pass, like=first)
-    assert len(second.rounds[0]) == len(first.rounds[0]) != len(Machine(lambda n: 0.008).time(one_pass).rounds[0])
+    first = Machine(lambda n: 0.004).time(timing_pass)
+    second = Machine(lambda n: 0.008).time(timing_pass, like=first)
+    assert len(second.rounds[0]) == len(first.rounds[0]) != len(Machine(lambda n: 0.008).time(timing_pass).rounds[0])
 
 
 def test_the_statistics_are_those_of_all_repetitions():

@@ -104,5 +104,5 @@ def test_all_are_timed_one_after_the_other_and_then_again_unless_that_takes_long
     begun = [(one["key"], one["begun"]) for one in said if "begun" in one]
     assert begun == [("quick", 0), ("slow", 0), ("steady", 0), ("quick", 1), ("steady", 1)] and ready == built
     timings = {one["key"]: one["timing"] for one in said if "timing" in one}
-    assert timings["quick"]["doubt"] == "10 ms became 20 ms" and timings["quick"]["repetitions"] == 24
+    assert timings["quick"]["doubt"] == "two passes disagree: 10 and 20 ms" and timings["quick"]["repetitions"] == 24
     assert timings["slow"]["doubt"] == timings["steady"]["doubt"] == "" and timings["slow"]["repetitions"] == 12

@@ -86,11 +86,11 @@ def test_a_network_of_ones_own_is_counted_as_it_is_deployed_and_stays_what_is_tr
 
 def test_a_form_that_answers_otherwise_or_cannot_be_made_is_a_fault_that_names_the_method(tmp_path):
     model = seen(build(own(tmp_path, wrong="0.3"), classes=5, channels=3, size=8, seed=0))
-    with pytest.raises(AutokdError, match=r"own\.py:Net answers otherwise in the form that is deployed: by 0\.\d+ of") as fault:
+    with pytest.raises(AutokdError, match=r"own\.py:Net gives other answers when it is re-parameterised: by 0\.\d+ of") as fault:
         fused(model, torch.randn(4, 3, 8, 8))
     assert "switch_to_deploy of its blocks" in fault.value.fix
     (tmp_path / "b").mkdir()
-    with pytest.raises(AutokdError, match="cannot be brought into the form that is deployed: NameError"):
+    with pytest.raises(AutokdError, match="cannot be re-parameterised: NameError"):
         fused(build(own(tmp_path / "b", wrong="nothing"), classes=5, channels=3, size=8, seed=0))
 
 

@@ -151,7 +151,7 @@ def test_a_trial_that_a_signal_ends_is_told_by_its_name_and_place_and_ray_says_n
     assert len((tmp_path / "tries").read_text().split()) == 3 and failed["machine"]
     where = f"in segfault ({Path(__file__).name}:"
     assert failed["reason"].startswith(f"its process was ended by SIGSEGV (segmentation fault) {where}")
-    assert "leave this student out" in failed["reason"]
+    assert "remove this network from the space" in failed["reason"]
     log = (run.folder / "ray/checkpoints" / failed["trial"] / "error.txt").read_text()
     assert "Fatal Python error: Segmentation fault" in log and log.count("Failure # ") == 3
     said = capfd.readouterr()

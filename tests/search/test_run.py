@@ -306,7 +306,7 @@ def test_latencies_stand_in_the_ledger_and_the_table_and_what_is_marginal_is_tol
     assert [one["latency_ms"] for one in begin["budgets"]] == [2.1, None]
     said = " ".join(event["text"] for event in heard if event["event"] == "phase")
     assert "something else ran" in said and "quick: middle" in said
-    assert "kept though the latency is not trustworthy: quick: large" in said
+    assert "not excluded, since the latency is not trustworthy: quick: large" in said
     ms = {"small": 1.0, "middle": 2.0, "large": 3.0}
     for row in run.trials.to_pylist():
         assert row["latency_ms"] == ms[row["student"]] and row["file_size"] == 4 * row["params"] and row["memory"] == 8

@@ -119,7 +119,7 @@ def test_a_torn_or_foreign_cache_file_is_as_good_as_none(path):
 
 def test_what_is_not_to_be_trusted_is_told_by_name_and_measured_again_by_the_next_command(path):
     (note,) = time_all([ask("little"), ask("much")], path=path, run=Stopwatch(doubt="others ran")).notes
-    assert note.startswith("latency not trustworthy, so that it leaves no student out (little: others ran; much: others ran)")
+    assert note.startswith("latency not trustworthy (little: others ran; much: others ran); it excludes no student; ")
     assert "--remeasure" in note
     watch = Stopwatch()
     assert time_all([ask("little"), ask("much")], path=path, run=watch).notes == () and watch.names() == ["little", "much"]
@@ -132,7 +132,7 @@ def test_a_time_that_is_not_what_it_was_is_not_trusted_until_it_is_measured_once
     assert not first.notes
     monkeypatch.setitem(MS, "little", 1.3)
     (note,) = time_all([ask("little")], path=path, run=Stopwatch(spread=0.02), again=True).notes
-    assert "it was 1 ms before, and is 1.3 ms" in note
+    assert "an earlier measurement was 1 ms, this one 1.3 ms" in note
     assert time_all([ask("little")], path=path, run=Stopwatch(spread=0.02)).notes == ()
 
 
@@ -243,7 +243,7 @@ def test_a_latency_that_is_not_to_be_trusted_leaves_no_student_out(monkeypatch, 
     else:
         assert fits == {"quick": every[:2], "quick and small": every[:2], "share": every}
         assert found.doubtful == {"share": ("little", "middle", "much")} and found.marginal == {}
-    assert any(told.startswith("kept though the latency is not trustworthy: ") for told in told_of(found))
+    assert any(told.startswith("not excluded, since the latency is not trustworthy: ") for told in told_of(found))
     again = fitted(monkeypatch, tmp_path / "b", *quick, share, past=begun(found), watch=watch)
     assert again.pairs == found.pairs and again.doubtful == found.doubtful
 

@@ -13,7 +13,7 @@ import pytest
 from autokd.config.trial import DataConfig, MethodConfig, RecipeConfig, StudentConfig, TrialConfig
 from autokd.errors import AutokdError
 from autokd.train import workshop as bench_room
-from autokd.train.crash import Crash, crash_in, ended_by, find_layer
+from autokd.train.crash import Crash, crash_in, crash_of_exit, find_crashing_layer
 from autokd.train.workshop import Workshop
 
 DUMP = """something else
@@ -38,9 +38,9 @@ def test_a_dump_tells_the_signal_and_the_first_line_that_no_library_wrote():
 
 
 def test_an_exit_code_names_the_signal_also_where_nothing_was_written():
-    assert ended_by(-signal.SIGSEGV, DUMP) == Crash("SIGSEGV", "in forward (nets.py:12)")
-    assert ended_by(-signal.SIGKILL, "") == Crash("SIGKILL") and str(Crash("SIGKILL")) == "SIGKILL"
-    assert ended_by(0) is None and ended_by(1, DUMP) is None
+    assert crash_of_exit(-signal.SIGSEGV, DUMP) == Crash("SIGSEGV", "in forward (nets.py:12)")
+    assert crash_of_exit(-signal.SIGKILL, "") == Crash("SIGKILL") and str(Crash("SIGKILL")) == "SIGKILL"
+    assert crash_of_exit(0) is None and crash_of_exit(1, DUMP) is None
 
 
 def test_a_watched_process_leaves_what_its_successor_needs(tmp_path):
@@ -90,7 +90,7 @@ class Net(nn.Module):
 def test_the_layer_is_found_by_training_a_step_in_another_process(tmp_path):
     (tmp_path / "own.py").write_text(NET)
     network = {"name": f"{tmp_path}/own.py:Net", "classes": 3, "options": {}}
-    found = find_layer(network, (2, 1, 8, 6), channels_last=True, bf16=False, threads=1)
+    found = find_crashing_layer(network, (2, 1, 8, 6), channels_last=True, bf16=False, threads=1)
     assert found == Crash("SIGSEGV", "in the backward pass of fragile (Fragile())")
 
 
@@ -109,7 +109,7 @@ def after(tmp_path, monkeypatch, *, last=None, first=None, crash=BACKWARDS):
         asked.append((channels_last, bf16, shape))
         return last if channels_last else first
 
-    monkeypatch.setattr(bench_room, "find_layer", look)
+    monkeypatch.setattr(bench_room, "find_crashing_layer", look)
     bench = Workshop(threads=1, cache_dir=tmp_path)
     return bench, bench.after_crash(CONFIG, crash), asked
 
@@ -117,7 +117,7 @@ def after(tmp_path, monkeypatch, *, last=None, first=None, crash=BACKWARDS):
 def test_the_order_that_survives_is_kept_to_by_every_later_bench(tmp_path, monkeypatch):
     layer = Crash("SIGSEGV", "in the backward pass of conv1")
     _, told, asked = after(tmp_path, monkeypatch, last=layer)
-    assert told == f"resnet8x0.5: channels first, since a training channels last was ended by {layer}"
+    assert told == f"resnet8x0.5: trained channels first, since training channels last crashed with {layer}"
     assert asked[0] == (True, False, (32, 1, 8, 8))
     bench, again, asked = after(tmp_path, monkeypatch, last=layer)
     assert again == "" and asked == []  # looked for once

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autokd.models.build import build
-from autokd.train.layout import compilable, in_safe_order, unsafe
+from autokd.train.layout import compilable, unsafe, use_safe_layout
 from autokd.train.pace import Pace
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_such_a_layer_reads_channels_first_and_the_others_as_they_were(monkeypat
     network = build("resnet8x0.5", classes=4, size=64, seed=0).to(memory_format=torch.channels_last).eval()
     images = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     before = network(images)
-    in_safe_order(in_safe_order(network))
+    use_safe_layout(use_safe_layout(network))
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d):
             layer.register_forward_hook(lambda _, inputs, out, name=name: seen.update({name: inputs[0].stride(1)}))
@@ -66,7 +66,7 @@ from autokd.models.build import build
 from autokd.train.pace import Pace
 torch.set_num_threads(1)
 for half in (False, True):
-    model = Pace().laid_out(build("resnet8x0.5", classes=4, size=64, seed=0), torch.device("cpu")).train()
+    model = Pace().prepare(build("resnet8x0.5", classes=4, size=64, seed=0), torch.device("cpu")).train()
     images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
         logits = model(images)

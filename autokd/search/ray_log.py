@@ -1,7 +1,7 @@
-"""What Ray says of itself goes into a file of the run, not to the terminal.
+"""Write Ray's own messages to a file in the run folder instead of the terminal.
 
-Ray prints what its machines report ("A worker died …") from a thread of its own and logs the rest. A person is told by the
-search's events; who wants Ray's words finds them in ray/messages.log of the run folder.
+Ray prints errors of its nodes ("A worker died …") from a background thread and logs the rest. The search reports failures through
+its own events; Ray's messages are in ray/messages.log.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FILE", "RayWords"]
+__all__ = ["FILE", "RayLog"]
 
 FILE = "ray/messages.log"  # in the run folder
-_KEPT = 1000  # lines that wait until there is a folder
+_KEPT = 1000  # lines kept until the run folder is known
 
 
-class RayWords(logging.Handler):
-    """In the place of Ray's handlers and of its printing, from `begin` to `end`."""
+class RayLog(logging.Handler):
+    """Replaces the handlers of the "ray" logger and Ray's printing between `begin` and `end`."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -29,7 +29,7 @@ class RayWords(logging.Handler):
         self._printing: Any = None
 
     def begin(self) -> None:
-        """Called once Ray has started: its own start puts its handlers in place."""
+        """Call it after `ray.init`, which sets Ray's handlers."""
         if self._before is not None:
             return
         logger = logging.getLogger("ray")
@@ -39,11 +39,11 @@ class RayWords(logging.Handler):
         logger.propagate = False
         worker = _worker()
         self._printing = getattr(worker, "print_to_stdstream", None)
-        if self._printing is not None:  # Ray 2.60; a later one that prints in another way is not hushed
+        if self._printing is not None:  # Ray 2.60; a later version that prints in another way is not redirected
             worker.print_to_stdstream = self._printed
 
     def into(self, run: Path) -> None:
-        """Where the run's folder is: what was said before is written there, too."""
+        """Set the run folder. Earlier messages are written there, too."""
         self.path = run / FILE
         waiting, self.waiting = list(self.waiting), deque(maxlen=_KEPT)
         self._write(waiting)
@@ -60,7 +60,7 @@ class RayWords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._write([self.format(record)])
-        except Exception:  # as logging's own handlers: what cannot be logged stops nothing
+        except Exception:  # a logging handler must not raise
             self.handleError(record)
 
     def _printed(self, data: dict[str, Any], *_: Any, **__: Any) -> None:

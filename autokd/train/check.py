@@ -1,7 +1,7 @@
-"""One training step of a network on two images: what only a training shows, before any trial begins.
+"""Train a network one step on two random images, to find what a forward pass in eval mode does not show.
 
-A network that answers one image in eval mode may still not train: it returns several answers then, keeps weights in another type,
-reads images in one memory order only, or leaves weights out. Here that is told in a second rather than by every trial.
+A network may return several outputs in training mode, hold weights of another dtype, need contiguous images, or leave parameters
+unused. This check reports it before any trial starts.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from autokd.models.fuse import fused
 from autokd.train.optimiser import SGD
 from autokd.train.pace import Pace
 
-__all__ = ["rehearse"]
+__all__ = ["check_training"]
 
 _IMAGES = 2
 _SHOWN = 3
 
 
-def rehearse(
+def check_training(
     name: str,
     *,
     classes: int,
@@ -34,10 +34,10 @@ def rehearse(
     options: dict[str, Any] | None = None,
     label: str = "",
 ) -> tuple[str, ...]:
-    """Train the network called `name` a step on random images, on the CPU. Returns what a person should know of it.
+    """Train the network `name` one step on random images, on the CPU. Returns notes for the user.
 
-    label: what it is called there. Nothing of it stays: neither weights, nor threads, nor the state of torch's generators. Raises
-    AutokdError where it cannot be trained, or is not deployed as it is trained (autokd.models.fuse).
+    label: its name in messages. Restores torch's thread count and random state. Raises AutokdError if it cannot be trained, or if
+    its re-parameterised form (autokd.models.fuse) gives other answers.
     """
     label, threads = label or name, torch.get_num_threads()
     torch.set_num_threads(1)
@@ -55,12 +55,12 @@ def rehearse(
 
 
 def _a_step(model: nn.Module, label: str, images: Tensor, classes: int) -> tuple[Any, Any, list[str]]:
-    """Channels first, which no processor dies of. Returns what it answers in training and in eval mode, and the parameters that
-    got no gradient."""
+    """Train in channels-first order, which is safe on every processor (autokd.train.layout). Returns the output in training mode,
+    the output in eval mode, and the names of parameters without a gradient."""
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
-        what = f"{label} cannot be trained: none of its parameters asks for a gradient"
-        raise AutokdError(what, fix="leave some of them unfrozen")
+        what = f"{label} cannot be trained: none of its parameters requires a gradient"
+        raise AutokdError(what, fix="unfreeze some of them")
     try:
         answer = model.train()(images)
         logits = logits_of(answer, f"{label} in training mode")
@@ -78,17 +78,17 @@ def _a_step(model: nn.Module, label: str, images: Tensor, classes: int) -> tuple
     except AutokdError:
         raise
     except Exception as fault:
-        raise _fault(label, fault, "", "mend its forward pass in training mode, or leave it out") from fault
+        raise _fault(label, fault, "", "correct its forward pass in training mode, or remove it from the space") from fault
     if not bool(loss.isfinite()):
-        raise AutokdError(f"{label} answers random images with numbers that are not finite", fix="look at its first weights")
+        raise AutokdError(f"{label}: the loss on random images is not finite", fix="check how its weights are initialised")
     return answer, alone, left
 
 
 def _channels_last(model: nn.Module, label: str, images: Tensor) -> None:
-    """Forwards alone: what torch cannot do backwards in this order ends the process."""
+    """Forward pass only: a backward pass in this order could crash the process."""
     try:
         with torch.no_grad():
-            Pace().laid_out(model, images.device).train()(images.contiguous(memory_format=torch.channels_last))
+            Pace().prepare(model, images.device).train()(images.contiguous(memory_format=torch.channels_last))
     except Exception as fault:
         raise _fault(label, fault, " with channels last", "use reshape or flatten where it uses view") from fault
 
@@ -96,14 +96,14 @@ def _channels_last(model: nn.Module, label: str, images: Tensor) -> None:
 def _notes(model: nn.Module, label: str, answer: Any, alone: Any, left: list[str]) -> tuple[str, ...]:
     notes = []
     if not isinstance(answer, Tensor):
-        notes.append(f"{label} answers in training mode with more than its logits: only these are trained")
+        notes.append(f"{label} returns several outputs in training mode; only its logits are trained")
     if left:
         numbers = sum(p.numel() for name, p in model.named_parameters() if name in left)
         more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
         some = ", ".join(left[:_SHOWN])
-        notes.append(f"{label}: {numbers:,} parameters take no part in its training ({some}{more}), and are counted and exported")
+        notes.append(f"{label}: {numbers:,} parameters get no gradient ({some}{more}); they are still counted and exported")
     if _are_probabilities(alone):
-        notes.append(f"{label} seems to answer with probabilities: methods read logits, so leave its last softmax out")
+        notes.append(f"{label} seems to return probabilities; methods expect logits: remove its last softmax")
     return tuple(notes)
 
 

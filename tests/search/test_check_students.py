@@ -9,7 +9,7 @@ import pytest
 from autokd.config.search_space import load_space
 from autokd.errors import AutokdError, Faults
 from autokd.models import origin as origin_room
-from autokd.search.rehearsal import rehearse_all
+from autokd.search.check_students import check_students
 
 CARD = SimpleNamespace(classes=10, channels=1, size=8, height=8, width=8)
 
@@ -33,7 +33,7 @@ class Step:
 
 
 def ask(made, path, step, **more):
-    return rehearse_all(made, CARD, code=more.pop("code", "a"), path=path / "kept.json", rehearse=step, **more)
+    return check_students(made, CARD, code=more.pop("code", "a"), path=path / "kept.json", check=step, **more)
 
 
 def test_only_networks_that_are_not_the_zoos_train_a_step_unless_all_are_asked_for(tmp_path, monkeypatch):
@@ -86,9 +86,9 @@ def test_what_turns_by_right_angles_is_refused_where_images_are_not_square(tmp_p
         },
     }
     made = space("resnet8", **more)
-    assert rehearse_all(made, CARD, code="", path=tmp_path / "kept.json") == ()
+    assert check_students(made, CARD, code="", path=tmp_path / "kept.json") == ()
     with pytest.raises(Faults) as fault:
-        rehearse_all(made, card, code="", path=tmp_path / "kept.json")
+        check_students(made, card, code="", path=tmp_path / "kept.json")
     said = [one.what for one in fault.value.faults]
     assert {word for one in said for word in one.split() if word in ("sskd", "hsakd", "rotation", "custom", "kd")} == {
         "sskd", "hsakd", "rotation", "custom"}  # fmt: skip

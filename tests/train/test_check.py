@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autokd.errors import AutokdError
-from autokd.train.rehearse import rehearse
+from autokd.train.check import check_training
 
 OWN = """
 import torch
@@ -70,7 +70,7 @@ def tried(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
 
     def call(name):
-        return rehearse(f"{tmp_path}/own.py:{name}", classes=4, channels=3, size=(8, 6), label=name)
+        return check_training(f"{tmp_path}/own.py:{name}", classes=4, channels=3, size=(8, 6), label=name)
 
     return call
 
@@ -78,17 +78,17 @@ def tried(tmp_path):
 def test_a_network_that_trains_is_no_news_and_nothing_of_it_stays(tried):
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     assert tried("Net") == ()
-    assert rehearse("resnet8x0.5", classes=4, channels=3, size=(64, 16)) == ()
+    assert check_training("resnet8x0.5", classes=4, channels=3, size=(64, 16)) == ()
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
 
 
 def test_what_a_person_should_know_of_one_that_trains_is_told(tried):
     answers, left = tried("Several")
-    assert answers == "Several answers in training mode with more than its logits: only these are trained"
+    assert answers == "Several returns several outputs in training mode; only its logits are trained"
     # a linear layer of 8 x 4 and 4, and one of 4 x 4 and 4
-    assert left == "Several: 36 parameters take no part in its training (aux.weight, aux.bias), and are counted and exported"
-    assert tried("Unused")[0].startswith("Unused: 20 parameters take no part in its training (never.weight, never.bias)")
-    assert "seems to answer with probabilities" in tried("Chances")[0]
+    assert left == "Several: 36 parameters get no gradient (aux.weight, aux.bias); they are still counted and exported"
+    assert tried("Unused")[0].startswith("Unused: 20 parameters get no gradient (never.weight, never.bias)")
+    assert "seems to return probabilities" in tried("Chances")[0]
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_what_a_person_should_know_of_one_that_trains_is_told(tried):
     [
         ("Half", "Half cannot be trained: RuntimeError: "),
         ("Viewing", "Viewing cannot be trained with channels last: RuntimeError: view size is not compatible"),
-        ("Frozen", "none of its parameters asks for a gradient"),
-        ("Endless", "not finite"),
+        ("Frozen", "none of its parameters requires a gradient"),
+        ("Endless", "Endless: the loss on random images is not finite"),
         ("Pairs", "Pairs in training mode answers with a dict, not with logits"),
     ],
 )

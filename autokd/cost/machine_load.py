@@ -1,7 +1,6 @@
-"""What else a machine did while something was timed: other processes, and a host that took the processor away.
+"""Load of the machine while something is timed: other processes, and CPU time taken by the host (steal).
 
-Only the processors that this process may use are looked at, as /proc/stat counts them; where there is no such file (another
-system than Linux), the load average says how many processes wanted to run.
+Read from /proc/stat, for the CPUs that this process may use. Without that file (other systems than Linux) from the load average.
 """
 
 from __future__ import annotations
@@ -12,23 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Counted", "Surroundings", "counted"]
+__all__ = ["CpuTimes", "MachineLoad", "cpu_times"]
 
-_OTHERS = 0.25  # of the processors that others kept busy: caches, memory and clock are shared with them
-_STOLEN = 0.02  # of the processors' time, by the host of a virtual machine
+_OTHERS = 0.25  # share of the CPUs used by other processes, above which caches, memory and clock suffer
+_STOLEN = 0.02  # share of the CPU time taken by the host of a virtual machine
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Processor seconds since the machine started, over `processors` of them: of all processes, and taken by the host."""
+class CpuTimes:
+    """CPU seconds since the machine started, summed over `processors` CPUs: used by all processes, and taken by the host."""
 
     processors: int
     busy: float
     stolen: float
 
 
-def counted(path: Path = Path("/proc/stat")) -> Counted | None:
-    """None where nothing counts it."""
+def cpu_times(path: Path = Path("/proc/stat")) -> CpuTimes | None:
+    """None if they cannot be read."""
     try:
         mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         tick = os.sysconf("SC_CLK_TCK")
@@ -41,17 +40,17 @@ def counted(path: Path = Path("/proc/stat")) -> Counted | None:
                 busy += (user + nice + system + irq + softirq) / tick
                 stolen += steal / tick
                 found += 1
-        return Counted(found, busy, stolen) if found else None
+        return CpuTimes(found, busy, stolen) if found else None
     except (OSError, ValueError, AttributeError):
         return None
 
 
-class Surroundings:
-    """From its making on. read: what is counted by now. own: processor seconds of this process. clock: seconds."""
+class MachineLoad:
+    """Measures the load from its creation on. own: CPU seconds of this process. load: the 1-minute load average."""
 
     def __init__(
         self,
-        read: Callable[[], Counted | None] = counted,
+        read: Callable[[], CpuTimes | None] = cpu_times,
         own: Callable[[], float] = time.process_time,
         clock: Callable[[], float] = time.perf_counter,
         load: Callable[[], float | None] = lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
@@ -60,17 +59,17 @@ class Surroundings:
         self.begin = read(), own(), clock()
 
     def doubt(self, threads: int = 1) -> str:
-        """Why what was timed since then is not to be trusted; "" where nothing speaks against it. threads: of what is timed."""
+        """Why a measurement since then is not trustworthy; "" if it is. threads: of the measured code."""
         before, worked, since = self.begin
         now, seconds = self.read(), max(self.clock() - since, 1e-9)
         if before is None or now is None or now.processors != before.processors:
             load, processors = self.load(), os.cpu_count() or 1
             waiting = 0.0 if load is None else load - threads
-            return f"the load average was {load:.1f} on {processors} processors" if waiting > 2 * _OTHERS * processors else ""
+            return f"the load average was {load:.1f} on {processors} CPUs" if waiting > 2 * _OTHERS * processors else ""
         stolen = (now.stolen - before.stolen) / (seconds * now.processors)
         if stolen > _STOLEN:
-            return f"the host took {100 * stolen:.0f} % of the processor time"
+            return f"the host took {100 * stolen:.0f} % of the CPU time"
         others = (now.busy - before.busy - (self.own() - worked)) / seconds
         if others > _OTHERS * now.processors:
-            return f"other processes kept {others:.1f} of {now.processors} processors busy"
+            return f"other processes used {others:.1f} of {now.processors} CPUs"
         return ""

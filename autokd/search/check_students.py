@@ -1,7 +1,7 @@
-"""Every student trains one step before Ray starts: a network that cannot be trained is a fault of the space, not of each trial.
+"""Train each student one step before Ray starts: a network that cannot be trained is reported once, as a fault of the space.
 
-The zoo's networks are known to train. What a library's network showed is kept in the cache folder, by the versions that decide
-it, so that the next command need not import torch; one of a person's own trains its step in the process that counts it.
+Networks of the zoo are known to train. Results for networks of a library are cached by library version, so that the next command
+need not import torch. A user's own network is checked by every command, in the process that counts its costs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from autokd.files import cache_root, write_text
 from autokd.rooms import catalogue
 from autokd.space.domains import values_of
 
-__all__ = ["rehearse_all"]
+__all__ = ["check_students"]
 
-_FORM = 1  # of autokd.train.rehearse; raise it when it would tell other things
+_FORM = 1  # increase it when autokd.train.check reports other things
 
 
-def rehearse_all(
+def check_students(
     space: Any,
     card: Any,
     *,
@@ -29,13 +29,13 @@ def rehearse_all(
     every: bool = False,
     tell: Callable[[str], None] = lambda text: None,
     path: Path | None = None,
-    rehearse: Callable[..., tuple[str, ...]] | None = None,
+    check: Callable[..., tuple[str, ...]] | None = None,
 ) -> tuple[str, ...]:
-    """Notes on the students, and on the teachers that are to be trained. Raises AutokdError or Faults, all at once.
+    """Check the students, and the teachers that are trained here. Returns notes; raises AutokdError or Faults with all faults.
 
-    code: names the code that builds and trains. every: also the zoo's. path: where what was found is kept; the cache folder.
+    code: hash of the code that builds networks. every: also check networks of the zoo. path: the cache file.
     """
-    path = path or cache_root() / "rehearsed.json"
+    path = path or cache_root() / "training_checks.json"
     known = _read(path, code)
     found: dict[str, list[str]] = {}
     notes: list[str] = []
@@ -46,9 +46,9 @@ def rehearse_all(
         if key in known:
             notes += known[key]
             continue
-        tell(f"training {label} a step, to see that it can be trained")
+        tell(f"checking that {label} can be trained (one step)")
         try:
-            told = (rehearse or _rehearse)(name, options=options, label=label, **image)
+            told = (check or _check)(name, options=options, label=label, **image)
         except AutokdError as fault:
             faults.append(fault)
             continue
@@ -63,7 +63,7 @@ def rehearse_all(
 
 
 def _turned(space: Any, card: Any) -> list[AutokdError]:
-    """Methods and policies that turn images by right angles, where these are not square."""
+    """Faults for methods and policies that rotate images by 90 degrees, where images are not square."""
     if card.height == card.width:
         return []
     methods = [name for name, entry in catalogue("methods").items() if name in space.methods and "rotation" in entry.reads]
@@ -72,9 +72,9 @@ def _turned(space: Any, card: Any) -> list[AutokdError]:
     policies += ["custom"] * ("quarter_turn" in ops)
     return [
         AutokdError(
-            f"the {kind} {name} turns images by right angles, and these are {card.height} x {card.width} pixels",
+            f"the {kind} {name} rotates images by 90 degrees, and these are {card.height} x {card.width} pixels",
             where=space.source,
-            fix=f"leave it out of space.{kind}, or give the data a `size`, which makes images square",
+            fix=f"remove it from space.{kind}, or give the data a `size`, which makes images square",
         )
         for kind, names in (("method", methods), ("policy", policies))
         for name in names
@@ -82,7 +82,7 @@ def _turned(space: Any, card: Any) -> list[AutokdError]:
 
 
 def _asked(space: Any, every: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(as it is called here, name, options) of each network that trains and is not known to."""
+    """(label for messages, name, options) of each network to check."""
     networks = [(name.removeprefix(f"{Path.cwd()}/"), one.name, one.options) for name, one in space.students.items()]
     trained = [one for one in space.teachers.values() if one.training is not None]
     networks += [(f"the teacher {one.name}", one.model, one.options) for one in trained]
@@ -93,14 +93,14 @@ def _asked(space: Any, every: bool) -> Iterator[tuple[str, str, dict[str, Any]]]
             yield label, name, options
 
 
-def _rehearse(name: str, **asked: Any) -> tuple[str, ...]:
-    from autokd.train.rehearse import rehearse
+def _check(name: str, **asked: Any) -> tuple[str, ...]:
+    from autokd.train.check import check_training
 
-    return rehearse(name, **asked)
+    return check_training(name, **asked)
 
 
 def _key(label: str, name: str, options: dict[str, Any], image: dict[str, Any]) -> str:
-    """What the answer depends on beside the code that builds networks; "" where that cannot be told."""
+    """Cache key of a result, without the code hash; "" for a network that is not cached."""
     from autokd.models.origin import library_of
 
     version = library_of(name)
@@ -124,4 +124,4 @@ def _keep(path: Path, code: str, networks: dict[str, list[str]]) -> None:
     try:
         write_text(path, json.dumps({"code": code, "networks": networks}, indent=1))
     except OSError:
-        pass  # trained a step again another time
+        pass  # checked again next time
