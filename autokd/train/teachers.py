@@ -161,6 +161,9 @@ def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig,
     """Measure a trained teacher on the validation split, as it lies at `path`. Raises AutokdError where it does not answer as it
     was recorded to, or nothing is recorded of it."""
     again = f"remove {path.name}, or autokd teacher train SPACE.yaml --teacher {teacher.name} --again"
+    if not vouched(path):
+        what = f"the file of the teacher {teacher.name!r} is no longer as it was written"
+        raise AutokdError(what, where=str(path), fix=f"to train it: {again}")
     told = _read(path)
     before = quality_of(told)
     if before is None:

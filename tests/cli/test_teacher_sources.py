@@ -237,7 +237,7 @@ def test_a_search_learns_from_every_way_of_the_page_in_processes_that_have_no_ne
     def autokd(*words: str) -> str:
         code = "from autokd.cli.main import main; import sys; main(sys.argv[1:])"
         command = [sys.executable, "-W", "ignore", "-c", code, *words]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

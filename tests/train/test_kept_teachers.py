@@ -308,6 +308,9 @@ def test_what_no_key_can_see_is_found_by_the_score_and_told_with_the_way_out(pla
     )
     assert again == path
     assert check_recorded(Workshop(), data, replace(teacher, **changes), path).top1 > 0.8
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(AutokdError, match="is no longer as it was written"):
+        check_recorded(Workshop(), data, replace(teacher, **changes), path)
 
 
 def test_its_own_normalisation_is_what_a_teacher_is_trained_with(place):
