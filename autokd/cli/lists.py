@@ -147,7 +147,10 @@ def _settings(entry: Entry) -> list[dict[str, Any]]:
 
 def _searched(section: str, entry: Entry) -> str:
     """A method or policy in a space: with ranges where it has some."""
-    told = f"{{choose: {{{entry.name}: search}}}}" if entry.search else entry.name
+    from autokd.config.tree import method_settings
+
+    own = method_settings(entry)[0] if section == "method" else entry.settings  # some of a method's are the recipe's
+    told = f"{{choose: {{{entry.name}: search}}}}" if any(one.name in entry.search for one in own) else entry.name
     return f"space: {{{section}: {told}}}"
 
 

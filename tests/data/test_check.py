@@ -33,7 +33,8 @@ def test_sound_data_is_told_in_one_line(tmp_path: Path, write_folder):
     heard = []
     report = check_data(asked(tmp_path), tell=lambda *words: heard.append(words))
     assert report.trouble() is None and not report.findings
-    assert report.classes == (("cat", 160), ("dog", 120)) and (report.train, report.validation, report.test.images) == (224, 56, 70)
+    assert report.classes == (("cat", 160), ("dog", 120))
+    assert (report.train, report.validation, report.test.images) == (224, 56, 70)
     assert report.training.kinds == ((".png", 280),) and report.test.kinds == ((".png", 70),)
     (line,) = report.lines()
     assert line == "data: 224 images to train on, 56 to validate, 70 to test; 2 classes of 120 to 160; 1 passed over"
