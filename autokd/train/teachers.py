@@ -70,10 +70,15 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
     config = teacher_trial(data, teacher)
     loaded, views = workshop.data(config.data), workshop.views(config.data, config.policy)
 
-    def build() -> torch.nn.Module:
-        return workshop.model(config.data, config.student, seed=0)
+    def build(device: str = "cpu") -> torch.nn.Module:
+        with torch.device(device):
+            return workshop.model(config.data, config.student, seed=0)
 
     own = resolve(teacher.model).kind == "own"
+    try:
+        network = build("cpu" if own else "meta")
+    except Exception:  # a library's network may read values, which meta tensors do not have
+        network = build()
     return {
         "version of its training": _VERSION,
         "training images": loaded.fingerprint,
@@ -81,7 +86,7 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
         "class names": list(loaded.training.train.classes),
         "normalisation": [list(loaded.mean), list(loaded.std)],
         "views": [views.key(False), views.key(True)],
-        "network": identity(teacher.model, teacher.options, build()),
+        "network": identity(teacher.model, teacher.options, network),
         "first weights": first_values(build) if own else "",
         "recipe": {**asdict(config.recipe), "epochs": config.epochs, "ratio": config.ratio, "seed": config.seed},
     }
