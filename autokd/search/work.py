@@ -376,10 +376,10 @@ def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str
         "config": asdict(config),
         "checkpoint": config.checkpoint,
         "sha256": _sha256(config.checkpoint),
-        "val_top1": score.top1,
-        "val_loss": score.loss,
-        "val_images": score.images,
-        "ece": score.ece,
+        "val_top1": score.top1 if score is not None else None,  # nothing is held out to measure it on
+        "val_loss": score.loss if score is not None else None,
+        "val_images": score.images if score is not None else None,
+        "ece": score.ece if score is not None else None,
         "saw_validation": config.saw_validation,
         "data": workshop.fingerprints(data) if hasattr(workshop, "fingerprints") else None,
         "versions": versions(),
@@ -388,7 +388,7 @@ def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str
 
 def guessing(name: str, score: Any) -> list[str]:
     """A sentence where a teacher is right no more often than guessing could be, which is rarely meant."""
-    if not score.classes or not score.images:
+    if score is None or not score.classes or not score.images:
         return []
     chance = 1 / score.classes
     if score.top1 > chance + 2 * math.sqrt(chance * (1 - chance) / score.images):  # two standard errors
