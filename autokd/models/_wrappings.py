@@ -20,6 +20,7 @@ WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")  # DataParallel, torch.compile, a class around the network
 _BACKBONE = "backbone."
 _HELPERS = ("auxiliary_classifier.", "proj_head.")  # heads that HSAKD and SSKD train beside their backbone
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # classifiers of torchvision's GoogLeNet and Inception, used in training only
 _COUNTERS = ("n_averaged", "total_ops", "total_params", "initted", "step")  # of torch's AveragedModel, thop and ema-pytorch
 _SHOWN = 6
 
@@ -131,6 +132,10 @@ def _strip(weights: dict[str, Tensor], own: set[str]) -> tuple[dict[str, Tensor]
             weights = {key.removeprefix(_BACKBONE): value for key, value in kept.items()}
             stripped.append(_BACKBONE)
             again = True
+    auxiliary = {key for key in weights if key.startswith(_AUXILIARY)}
+    if auxiliary and not any(key.startswith(_AUXILIARY) for key in own):
+        left_out += sorted(auxiliary)
+        weights = {key: value for key, value in weights.items() if key not in auxiliary}
     return weights, tuple(stripped), tuple(left_out)
 
 

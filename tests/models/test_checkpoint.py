@@ -141,6 +141,14 @@ def test_counters_saved_as_real_numbers_are_read_and_a_file_of_zeros_is_not(tmp_
         load_weights(target, tmp_path / "c.pt")
 
 
+@pytest.mark.parametrize("auxiliary", ["aux1.fc2.weight", "AuxLogits.fc.bias"])
+def test_auxiliary_classifiers_are_left_out_where_the_network_is_built_without_them(tmp_path, auxiliary):
+    source, target = (build("resnet8", classes=10, seed=seed) for seed in (1, 2))
+    torch.save({**source.state_dict(), auxiliary: torch.ones(3)}, tmp_path / "a.pth")
+    assert load_weights(target, tmp_path / "a.pth").left_out == (auxiliary,)
+    assert all(torch.equal(target.state_dict()[key], value) for key, value in source.state_dict().items())
+
+
 @pytest.mark.parametrize("helper", ["auxiliary_classifier.fc1.weight", "proj_head.0.weight"])
 def test_heads_trained_beside_a_backbone_are_left_out_and_named(tmp_path, helper):
     source, target = small(0), small(1)
