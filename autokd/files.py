@@ -16,13 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from autokd.machine import aside, expanded, home, writable
+
 __all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "uncollected", "vouched", "whole", "write_text"]
 
 
 def cache_root() -> Path:
-    """$AUTOKD_CACHE, or ~/.cache/autokd."""
+    """$AUTOKD_CACHE, or ~/.cache/autokd; the same below this user's temporary folder where no home folder can be written."""
     named = os.environ.get("AUTOKD_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "autokd"
+    if named:
+        return expanded(named)
+    own = home()
+    usual = own / ".cache" / "autokd" if own is not None else None
+    return usual if usual is not None and writable(usual) else aside() / ".cache" / "autokd"
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from autokd.cli.examples import epilog
 from autokd.cli.options import Json
 from autokd.errors import AutokdError
 from autokd.files import full_disk
+from autokd.machine import prepare
 
 __all__ = ["app", "main"]
 
@@ -79,6 +80,8 @@ def _root(
     if version:
         print(__version__)
         raise typer.Exit()
+    if ctx.invoked_subcommand != "doctor":  # which tells it as one of its checks
+        prepare()
 
 
 def version(as_json: Json = False) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet
+from autokd.machine import cpus
 from autokd.report.words import percent
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def predict(
 def _opened(model: Path, threads: int | None, own_code: bool) -> Student:
     from autokd.finalize.student import open_student
 
-    if threads is not None and model.suffix != ".onnx":
+    threads = threads or cpus()
+    if model.suffix != ".onnx":
         import torch
 
         torch.set_num_threads(threads)

@@ -25,6 +25,7 @@ from autokd.config.tree import fixed_policy, fixed_recipe, needs_teacher, parse_
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TeacherTraining
 from autokd.config.units import Amount, short
 from autokd.errors import AutokdError, Faults, SpaceError, did_you_mean
+from autokd.machine import expanded
 from autokd.models import zoo
 from autokd.rooms import catalogue, complain
 from autokd.space.document import Document, Place
@@ -480,7 +481,7 @@ class Reader:
 
     @staticmethod
     def _absolute(written: str) -> Path:
-        return Path(written).expanduser().resolve()
+        return expanded(written).resolve()
 
 
 def zoo_kind(model: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autokd.errors import AutokdError
+from autokd.machine import cpus
 
 __all__ = ["EXTENSIONS", "decode", "decode_into"]
 
@@ -107,8 +107,7 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 def _threads() -> int:
-    available: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
-    return max(1, min(8, len(available(0)) if available else os.cpu_count() or 1))
+    return min(8, cpus())
 
 
 def _chunks(images: Iterable[Encoded]) -> Iterator[list[Encoded]]:

@@ -15,6 +15,7 @@ from autokd.data.images import Images
 from autokd.data.sets.folder import _walk
 from autokd.data.sets.table import _ENDINGS
 from autokd.errors import AutokdError, did_you_mean
+from autokd.machine import expanded
 
 __all__ = ["image_files", "open_outside"]
 
@@ -35,7 +36,7 @@ def open_outside(
     reads grey levels, 3 colours. size, fit: as in `decode`. label, image: columns of a table. Raises AutokdError, naming the
     file, for what cannot be read or matched.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if channels not in (1, 3):
         raise AutokdError(f"images of files have 1 or 3 channels, not {channels}", where=str(place))
     how: dict[str, Any] = {"size": size, "fit": fit, "colour": "grey" if channels == 1 else "rgb"}
@@ -51,7 +52,7 @@ def image_files(words: Sequence[str | Path]) -> list[Path]:
     """The image files meant: a file as it is, a folder as all images in it and below, in the order of their names."""
     found: list[Path] = []
     for word in words:
-        place = Path(word).expanduser()
+        place = expanded(word)
         if place.is_dir():
             inside = sorted(
                 one for one in place.rglob("*") if one.suffix.lower() in EXTENSIONS and not one.name.startswith(".")

@@ -21,6 +21,7 @@ from autokd.files import full_disk
 from autokd.finalize.export import formats_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, everything, train_seeds
+from autokd.search.granted import granted
 from autokd.track.ledger import FolderLock
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def finalize(
     )
     chosen = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
+    granted(lambda text: tell({"event": "finalize", "budgets": [], "text": text}), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.errors import AutokdError
 from autokd.finalize.facts import FILE, KEY, Facts, from_text
+from autokd.machine import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ def open_student(path: str | Path, *, threads: int | None = None, own_code: bool
     own_code: whether a .safetensors may name a module of one's own, whose code is then run; the graphs bring no such names.
     Raises AutokdError where the file is missing, damaged, or does not say what its student reads.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         inside = sorted(one.name for one in path.iterdir() if one.suffix in ENDINGS)
         fix = f"name a file in it: {', '.join(inside)}" if inside else "students lie in RUN/final/BUDGET/"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import vouched, write_text
+from autokd.machine import cpus
 
 if TYPE_CHECKING:
     from autokd.train.workshop import Loaded, Workshop
@@ -58,7 +59,7 @@ def train_seeds(
     """
     seeds = list(seeds)
     if processes is None:
-        processes = (os.cpu_count() or 1) if bench.device.type == "cpu" else 1
+        processes = cpus() if bench.device.type == "cpu" else 1
     processes = min(processes, len(seeds))
     lock = threading.Lock()
 

@@ -24,6 +24,7 @@ from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, TeacherC
 from autokd.errors import AutokdError
 from autokd.files import full_disk, write_text
 from autokd.search.brain import Brain
+from autokd.search.granted import granted
 from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
 from autokd.search.study import published
@@ -383,7 +384,10 @@ def confirm(
 
     with FolderLock(folder), _room(folder):
         events = all_events(folder / FILE)
-        feasible = feasible or fit(space, events)
+        if feasible is None:
+            alone = engine == "ray" and space.resources.address is None
+            granted(lambda text: tell({"event": "phase", "text": text}), folder, ray=alone)
+            feasible = fit(space, events)
         teachers = known_teachers(events)
         lineup = line_up(folder, space, settings, feasible, teachers)  # or refused, before anything is written
         place = folder / FOLDER

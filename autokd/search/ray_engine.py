@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from autokd.machine import cpus, home, writable
 
 # read by Ray when it is imported, or by the processes it starts
 for _name, _value in {
@@ -34,7 +38,7 @@ for _name, _value in {
 }.items():
     if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
         os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
-if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
+if cpus() <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
     os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.train.trial,pyarrow,autokd.search.ray_engine")
 
 import ray  # noqa: E402
@@ -51,6 +55,7 @@ from autokd.errors import AutokdError  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.granted import ray_folder  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
@@ -104,17 +109,13 @@ class RayEngine:
                 "configure_logging": True,
             }
             if address is None:
-                quiet["object_store_memory"] = _STORE_BYTES
+                quiet |= {"num_cpus": cpus(), "object_store_memory": _STORE_BYTES, "_temp_dir": str(ray_folder())}
+                _see_to_a_token()
             try:
-                ray.init(address=address or "local", **quiet)
+                with _deaf_children():
+                    ray.init(address=address or "local", **quiet)
             except Exception as fault:  # a start that takes too long is told as a bare Exception
-                where = f"the Ray cluster at {address} could not be reached" if address else "Ray did not start"
-                fix = (
-                    "check the address, and that the cluster runs the same Ray and Python"
-                    if address
-                    else "a busy machine starts it slowly: try again; autokd doctor looks for what else it may be"
-                )
-                raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
+                raise _not_started(fault, address) from fault
             self._mine, self._local = True, address is None
         logging.getLogger("ray").setLevel(logging.ERROR)
         there = ray.cluster_resources()
@@ -512,6 +513,41 @@ def _ready_processes() -> Iterator[None]:
         yield
     finally:
         setattr(tune_controller, "_ActorClassCache", theirs)  # noqa: B010
+
+
+def _see_to_a_token() -> None:
+    """Ray keeps the word that its processes know one another by in the home folder; where it cannot, it gets one from us."""
+    own = home()
+    kept = own / ".ray" / "auth_token" if own is not None else None
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or (kept is not None and os.access(kept, os.R_OK)):
+        return
+    if kept is None or not writable(kept.parent):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started here do not hear SIGHUP, which a terminal that closes sends to all: the search pauses, and
+    they are to come to their next checkpoint. One that arrives meanwhile is heard afterwards."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _not_started(fault: Exception, address: str | None) -> AutokdError:
+    """What a person is told of a Ray that could not be started or joined, and the way out that fits what Ray told."""
+    told = " ".join(str(fault).split())[:300]
+    if address:
+        fix = "check the address, and that the cluster runs the same Ray and Python"
+        return AutokdError(f"the Ray cluster at {address} could not be reached: {told}", fix=fix)
+    late = "try again once less runs on this machine; " if "timed out" in told else ""
+    fix = f"{late}Ray's logs: {ray_folder() / 'session_latest' / 'logs'}; what it needs of the machine: autokd doctor"
+    return AutokdError(f"Ray did not start: {told}", fix=fix)
 
 
 def share_of(resources: Any, there: float) -> tuple[float, float, int]:

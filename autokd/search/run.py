@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError
 from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
+from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
+from autokd.search.granted import granted
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
@@ -172,8 +174,9 @@ def search(
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     space = _loaded(space, overrides)
+    tell = _Teller(observers_of(on_event, observer)).phase
+    granted(tell, Path(runs), ray=engine == "ray" and space.resources.address is None)
     if feasible is None:
-        tell = _Teller(observers_of(on_event, observer)).phase
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
     folder = _new_folder(Path(runs), name or space.name)
@@ -220,6 +223,7 @@ def resume(
         space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
         overrides += [*([f"{add_trials} more trials"] if add_trials else []), *(f"budget {one}" for one in add_budgets)]
         observers = observers_of(on_event, observer)
+        granted(_Teller(observers).phase, folder, ray=engine == "ray" and space.resources.address is None)
         if on_past is not None:
             with uncollected():
                 on_past(space, past)
@@ -747,7 +751,7 @@ def environment(space: Any) -> dict[str, Any]:
     packages = ("autokd", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy", "timm")
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": cpus(), "memory": memory()},
         "commit": _commit(),
         "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
         "command": [Path(sys.argv[0]).name, *secretless(sys.argv[1:])],

@@ -24,6 +24,7 @@ from autokd.config.limits import Deployment
 from autokd.cost.latency import Timing
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
+from autokd.machine import cpus
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
 
@@ -114,7 +115,7 @@ def machine(gpu: bool = False) -> dict[str, Any]:
     """What a time depends on, beside the network: processor, cores, versions; and the GPU where one is asked for."""
     told = {
         "processor": _processor(),
-        "cpus": os.cpu_count() or 1,
+        "cpus": cpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": ".".join(platform.python_version_tuple()[:2]),
         "torch": metadata.version("torch"),
@@ -197,16 +198,16 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
 
 def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:
     """Raises where this machine has not what the deployments ask for, all at once."""
-    cpus = here["cpus"]
+    granted = here["cpus"]
     faults: dict[str, AutokdError] = {}
     for one in asked:
         if one.deployment.device == "cuda" and here["gpu"] == "none":
             fix = "search on a machine with one, or device: cpu"
             fault = AutokdError("a latency on a GPU cannot be measured here: there is none", where=one.where, fix=fix)
             faults[str(fault)] = fault
-        if one.deployment.threads > cpus:
-            what = f"a latency with {one.deployment.threads} threads cannot be measured here: this machine has {cpus} processors"
-            fix = f"search on the machine it is meant for, or threads: {cpus}"
+        if one.deployment.threads > granted:
+            what = f"a latency with {one.deployment.threads} threads cannot be measured here: {granted} processors may be used"
+            fix = f"search on the machine it is meant for, or threads: {granted}"
             fault = AutokdError(what, where=one.where, fix=fix)
             faults[str(fault)] = fault
     if faults:

@@ -64,7 +64,7 @@ def test_another_condition_image_network_code_or_machine_is_measured_for_itself(
         other = Asked(**{**vars(other), change: {"size": 16, "options": {"width": 2}}[change]})
     if change == "machine":
         monkeypatch.setattr(timing_room, "_processor", lambda: "another processor")
-    monkeypatch.setattr(timing_room.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(timing_room, "cpus", lambda: 2)
     time_all([other], path=path, run=watch, code="b" if change == "code" else "a")
     assert len(watch.asked) == 2
 
@@ -89,8 +89,8 @@ def test_a_machine_that_did_something_else_is_told_with_the_students_name(path):
 
 
 def test_more_threads_than_the_machine_has_are_a_fault_at_the_budgets_line(path, monkeypatch):
-    monkeypatch.setattr(timing_room.os, "cpu_count", lambda: 4)
-    with pytest.raises(AutokdError, match="with 64 threads cannot be measured here: this machine has 4") as fault:
+    monkeypatch.setattr(timing_room, "cpus", lambda: 4)
+    with pytest.raises(AutokdError, match="with 64 threads cannot be measured here: 4 processors may be used") as fault:
         time_all([ask("little", threads=64)], path=path, run=Stopwatch())
     assert fault.value.where == "space.yaml:9" and "threads: 4" in fault.value.fix
 

@@ -12,6 +12,7 @@ from autokd.data.columns import Columns
 from autokd.data.images import Images
 from autokd.data.sets._published import fetch, parquet_images, parquet_paths
 from autokd.errors import AutokdError
+from autokd.machine import expanded
 
 __all__ = ["fashion_mnist"]
 
@@ -43,7 +44,7 @@ def fashion_mnist(
     folder = _raw(root)
     if folder is None:
         fetch("FashionMNIST", "fashion_mnist", root, _LOOKED, download)
-        folder = Path(root).expanduser() / "FashionMNIST" / "raw"
+        folder = expanded(root) / "FashionMNIST" / "raw"
     stem = "train" if part == "train" else "t10k"
     pixels, labels = _idx(folder / f"{stem}-images-idx3-ubyte", 3), _idx(folder / f"{stem}-labels-idx1-ubyte", 1)
     if pixels.shape[1:] != (28, 28) or len(pixels) != len(labels) or (len(labels) and labels.max() > 9):
@@ -57,7 +58,7 @@ def describe(*, root: str = "data", train_file: str | None = None, **_: Any) -> 
 
 
 def _raw(root: str) -> Path | None:
-    place = Path(root).expanduser()
+    place = expanded(root)
     folders = (place / "FashionMNIST" / "raw", place / "fashion_mnist", place)
     return next((folder for folder in folders if any(folder.glob("train-images-idx3-ubyte*"))), None)
 

@@ -15,6 +15,7 @@ from autokd.data.decode import EXTENSIONS, decode, decode_into
 from autokd.data.images import Images
 from autokd.data.splits import cut
 from autokd.errors import AutokdError
+from autokd.machine import expanded
 from autokd.rooms import Count, Fraction, Natural
 
 __all__ = ["folder"]
@@ -95,7 +96,7 @@ def expected(
     *, root: str = "data", classes: int | None = None, size: int | None = None, colour: str = "rgb", **look: Any
 ) -> dict[str, Any] | None:
     """What the settings alone say of images that are not here; None where they are here, or that is too little."""
-    if classes is None or size is None or Path(root).expanduser().is_dir():
+    if classes is None or size is None or expanded(root).is_dir():
         return None
     shape = (3 if colour == "rgb" else 1, size, size)
     return {"classes": classes, "train_images": None, **appearance(shape, {}, **look)}
@@ -105,7 +106,7 @@ def _counted(found: _Found, classes: int | None, root: str) -> None:
     if classes is not None and len(found.classes) != classes:
         raise AutokdError(
             f"there are {len(found.classes)} classes, and options.classes says {classes}",
-            where=str(Path(root).expanduser()),
+            where=str(expanded(root)),
             fix="mend the one or the other",
         )
 
@@ -145,7 +146,7 @@ def _made_of(found: _Found, size: int | None, fit: str, colour: str) -> dict[str
 
 
 def _find(root: str, train_folder: str, test_folder: str, test: float, test_seed: int, part: str) -> _Found:
-    place = Path(root).expanduser()
+    place = expanded(root)
     split = (place / train_folder).is_dir()
     base = place / train_folder if split else place
     everything = _walk(base)

@@ -16,6 +16,7 @@ from autokd.data.images import Images
 from autokd.data.sets.folder import appearance
 from autokd.data.splits import cut, words
 from autokd.errors import AutokdError
+from autokd.machine import expanded
 from autokd.rooms import Count, Fraction, Natural
 
 __all__ = ["table"]
@@ -133,7 +134,7 @@ def _find(
     test_seed: int,
     part: str,
 ) -> _Found:
-    place = Path(root).expanduser()
+    place = expanded(root)
     if place.is_dir():
         train_paths, test_paths = _part(place, "train", train_file), _part(place, "test", test_file)
     else:

@@ -14,6 +14,7 @@ from autokd.data.images import Images
 from autokd.data.sets.folder import appearance
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import locked
+from autokd.machine import expanded
 from autokd.rooms import Count, Natural
 
 __all__ = ["torchvision"]
@@ -89,7 +90,7 @@ def describe(
 
 
 def _made_of(root: str, size: int | None, fit: str, colour: str) -> dict[str, Any]:
-    return {"root": str(Path(root).expanduser().absolute()), "size": size, "fit": fit, "colour": colour}
+    return {"root": str(expanded(root).absolute()), "size": size, "fit": fit, "colour": colour}
 
 
 def _classes(found: Any, labels: list[int]) -> list[str]:
@@ -115,7 +116,7 @@ def _open(dataset: str, part: str, root: str, download: bool) -> Any:
         raise AutokdError(
             f"torchvision's {dataset} has no training and test part", fix="use the set `folder` or `table`"
         )
-    place = Path(root).expanduser()
+    place = expanded(root)
     fault: Exception | None = None
     for words in tries:
         try:
