@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autokd.cli.terminal import shown
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,16 +24,33 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _NARROWEST)
+    narrow: Any = None if shown("…") == "…" else _Narrow(stream)
+    return Console(stderr=stderr, file=narrow, highlight=False, width=None if stream.isatty() else _NARROWEST)
 
 
-def echo(text: str = "") -> None:
+class _Narrow:
+    """A stream whose encoding lacks the ellipsis that rich cuts a cell with: it is one place wide, and stays so."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self.stream.write(text.replace("…", ".")))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
     """One line for a person, at once."""
-    print(text, flush=True)
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if shown(text) != text:  # an encoding that lacks some of it
+        text = json.dumps(plain(value), indent=2, allow_nan=False)
+    print(text, flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
@@ -39,14 +58,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=shown(title) or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
     rows = [list(row) for row in rows]
     longest = max((len(_cell(row[0])) for row in rows), default=0)
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
         side: Any = "right" if numeric else "left"
         whole = number == 0 and longest <= _WHOLE
-        table.add_column(column, justify=side, header_style="bold", overflow="fold", no_wrap=whole)
+        table.add_column(shown(column), justify=side, header_style="bold", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     screen = console()
@@ -63,7 +82,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value)
+    return shown(str(value))
 
 
 def plain(value: Any) -> Any:

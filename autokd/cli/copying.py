@@ -16,7 +16,7 @@ __all__ = ["copy"]
 
 def copy(
     source: Annotated[str, typer.Argument(metavar="RUN", help="A run, as its name or folder; or the address of a copy.")],
-    target: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Where to: s3://bucket/runs, gs://…, file://….")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Where to: s3://bucket/runs, gs://bucket/runs.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Copy a run to object storage, or one from there into the folder of runs."""

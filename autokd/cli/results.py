@@ -57,6 +57,8 @@ def report(
     if other is None:
         if form == "table":
             print_summary(summary, short=quiet)
+        elif form == "json":
+            print_json(summary.to_dict())
         else:
             echo(render(summary, form))
         return
@@ -86,11 +88,11 @@ def keep_report(folder: Path, *, again: bool = False) -> Path | None:
     try:
         page = write_report(folder)
     except (AutokdError, OSError) as fault:
-        typer.echo(f"report.html could not be written: {fault}", err=True)
+        echo(f"report.html could not be written: {fault}", err=True)
     if again:
         from autokd.track.mlflow_files import keep_files
 
-        keep_files(folder, complain=lambda told: typer.echo(told, err=True))
+        keep_files(folder, complain=lambda told: echo(told, err=True))
     return page
 
 
@@ -270,7 +272,7 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
+        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
         raise typer.Exit(130) from None
     page = keep_report(folder, again=True)
     if as_json:

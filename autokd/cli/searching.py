@@ -202,9 +202,9 @@ def _newer(path: Path, than: Path) -> bool:
 def _interrupted(folder: str, again: str) -> None:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
     else:
-        typer.echo("stopped before the run began; nothing was written", err=True)
+        echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)
 
 

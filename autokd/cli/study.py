@@ -228,7 +228,7 @@ def _tell(report: StudyReport, folder: Path, page: Path) -> None:
 
 def _interrupted(folder: str) -> None:
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {folder}", err=True)
     else:
-        typer.echo("stopped before the run began; nothing was written", err=True)
+        echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

@@ -94,7 +94,7 @@ def print_classes(rows: list[dict[str, Any]]) -> None:
 def predict(
     model: Model,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES…", help="Image files, or folders of them.", show_default=False)
+        list[str], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.", show_default=False)
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
     threads: Threads = None,
@@ -134,7 +134,7 @@ def predict(
     sys.stdout.flush()
     for one in found:
         if one.fault is not None:
-            typer.echo(f"autokd: {one.file}: {one.fault}", err=True)
+            echo(f"autokd: {one.file}: {one.fault}", err=True)
     if len(known) < len(found):
         raise typer.Exit(2)
 

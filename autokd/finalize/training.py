@@ -62,6 +62,7 @@ def train_seeds(
         processes = cpus() if bench.device.type == "cpu" else 1
     processes = min(processes, len(seeds))
     lock = threading.Lock()
+    children: set[subprocess.Popen[str]] = set()
 
     def say(seed: int, text: str) -> None:
         with lock:
@@ -75,7 +76,7 @@ def train_seeds(
                 voice("was trained before")
                 return known
             if processes > 1:
-                return _train_apart(bench, chosen, train_on, place, voice)
+                return _train_apart(bench, chosen, train_on, place, voice, children)
             return train(bench, chosen, train_on, place, voice)
         except TrialFailed as failure:
             voice(f"failed: {failure.reason}")
@@ -83,7 +84,12 @@ def train_seeds(
 
     if processes > 1:
         with ThreadPoolExecutor(processes) as pool:
-            found = list(pool.map(one, seeds))
+            try:
+                found = list(pool.map(one, seeds))
+            except BaseException:  # a signal to this process alone: the pool would wait for its children
+                for child in list(children):
+                    child.kill()
+                raise
     else:
         found = [one(seed) for seed in seeds]
     trained = [item for item in found if isinstance(item, Trained)]
@@ -140,9 +146,14 @@ def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
 
 
 def _train_apart(
-    bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]
+    bench: Workshop,
+    config: TrialConfig,
+    train_on: str,
+    place: Path,
+    tell: Callable[[str], None],
+    children: set[subprocess.Popen[str]],
 ) -> Trained:
-    """`train` in a process of its own, with one thread."""
+    """`train` in a process of its own, with one thread. children: holds that process while it runs."""
     order = {
         "bench": {**bench.settings, "threads": 1},
         "config": config.to_dict(),
@@ -161,6 +172,7 @@ def _train_apart(
         env=environment,
     ) as child:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        children.add(child)
         try:
             errors: list[str] = []
             reader = threading.Thread(target=lambda: errors.extend(child.stderr or ()), daemon=True)
@@ -180,6 +192,8 @@ def _train_apart(
         except BaseException:
             child.kill()
             raise
+        finally:
+            children.discard(child)
     known = _known(config, train_on, place)
     if known is None:
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"

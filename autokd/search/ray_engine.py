@@ -92,6 +92,7 @@ class RayEngine:
         self.workers = 1
         self._mine = False
         self._local = False  # started here, on this machine
+        self.teaching = False  # teachers are trained; each goes on from its last checkpoint another time
         self._measuring = False  # a teacher, in this process
         self._nodes = Nodes()
 
@@ -208,6 +209,7 @@ class RayEngine:
         far = [name for name in teachers if name not in near]
         waiting = {task.remote(self._settings(), data, teachers[name], folder): name for name in far}
         made = {name: self._measured(data, teachers[name], folder) for name in near}
+        self.teaching = bool(waiting)
         while waiting:
             if self.cancelled:
                 for one in waiting:
@@ -220,6 +222,7 @@ class RayEngine:
                 except ray.exceptions.RayTaskError as fault:
                     cause = fault.cause
                     raise (cause if isinstance(cause, AutokdError) else fault) from None
+        self.teaching = False
         return {name: made[name] for name in teachers}
 
     def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:

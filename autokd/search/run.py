@@ -572,21 +572,35 @@ def _watched(folder: Path, space: Any) -> list[Path]:
 
 @contextmanager
 def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[Callable[[], None]]:
-    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does. Yields what sets it up again."""
+    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does. Yields what sets it up again.
+
+    SIGHUP, of a terminal that closes, pauses too; it comes from the system and from a shell, so that a second one says no more.
+    Where it is ignored, as under nohup, it stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
+    closed = getattr(signal, "SIGHUP", None)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if closed is not None and signal.getsignal(closed) is not signal.SIG_IGN:
+        before[closed] = signal.getsignal(closed)
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def heard(*_: Any) -> None:
+    def heard(number: int, frame: Any) -> None:
         if not brain.pausing:
             brain.pause()
-            tell.phase("pausing: running trials go on to their next checkpoint; Ctrl-C again stops them now")
-        else:
+            if number == closed and getattr(engine, "teaching", False):  # nobody is there to ask for it a second time
+                engine.cancel()
+            more = "" if number == closed else "; Ctrl-C again stops them now"
+            try:
+                tell.on_event({"event": "phase", "text": f"pausing: running trials go on to their next checkpoint{more}",
+                               "time": time.time(), "closed": number == closed})  # fmt: skip
+            except RuntimeError:  # it came amid a line that was being printed
+                pass
+        elif number != closed:
             restore()
             engine.cancel()
 

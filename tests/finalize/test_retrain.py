@@ -6,8 +6,12 @@ import errno
 import hashlib
 import json
 import os
+import signal
+import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -278,3 +282,34 @@ def test_a_run_without_a_finished_trial_says_how_to_go_on(folder: Path):
         part.unlink()
     with pytest.raises(AutokdError, match="no trial has finished for tiny, any"):
         finalize(folder)
+
+
+def test_a_signal_to_this_process_alone_ends_the_trainings_beside_it(tmp_path, monkeypatch):
+    """As from `kill`: with Ctrl-C they hear it themselves. The pool would wait until they are done."""
+    from autokd.finalize import training
+
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho $$ >> {tmp_path}/children\nexec sleep 300\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(training.sys, "executable", str(program))
+
+    def interrupt() -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and children() < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def children() -> int:
+        path = tmp_path / "children"
+        return len(path.read_text().split()) if path.exists() else 0
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    began = time.monotonic()
+    bench = SimpleNamespace(settings={}, device=SimpleNamespace(type="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        training.train_seeds(bench, student_config(), range(5), "train", tmp_path, lambda text: None, processes=2)
+    thread.join()
+    assert time.monotonic() - began < 100 and children() == 2  # the other seeds were not begun
+    for number in (tmp_path / "children").read_text().split():
+        assert not Path(f"/proc/{number}").exists()
