@@ -17,6 +17,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.finals import print_finals
+from autokd.cli.hosts import ANY, LOOPBACK, hint, settings
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
@@ -296,6 +297,10 @@ def ui(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; other than 127.0.0.1, others can read and delete.")
     ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", metavar="NAME", help="A name of this machine that others ask by; repeatable."),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser once it answers.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -305,6 +310,8 @@ def ui(
     """
     folder = find_run(run, runs) if run is not None else None
     runs = folder.parent if folder is not None else runs
+    from autokd.track.mlflow_files import store_uri
+
     store = runs.resolve() / "mlflow.db"
     if not store.exists():
         raise AutokdError(
@@ -313,19 +320,21 @@ def ui(
     _check_host(host)
     if not _free(port, host):
         raise AutokdError(f"port {port} is in use", fix="another one: --port N")
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    if host not in _OWN:
+    address = f"http://{'127.0.0.1' if host == ANY else host}:{port}"
+    if host not in LOOPBACK:
         warning = f"warning: whoever reaches {host}:{port} can read and delete every trial: no password stands before it"
         print(warning, file=sys.stderr)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store_uri(runs),
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
                "--host", host, "--port", str(port), "--workers", "1"]  # fmt: skip
     calm = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}  # half the memory and the start
+    environment = {**os.environ, **calm, **settings(host, port, allowed_host or [])}
     if not quiet:
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
+        if told := hint(host, allowed_host or []):
+            echo(told)
     with TemporaryFile("w+") as said:  # told where it fails; a line a request is nothing to watch
-        server = subprocess.Popen(command, env={**os.environ, **calm}, stdout=said, stderr=said, start_new_session=True)
-        previous = signal.signal(signal.SIGTERM, _as_interrupt)
+        server = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
         try:
             page = address
             if _answers(server, address):
@@ -344,19 +353,11 @@ def ui(
         except KeyboardInterrupt:
             code = 0
         finally:
-            signal.signal(signal.SIGTERM, previous)
             _end(server)
         said.seek(0)
         last = said.read().strip().splitlines()[-5:]
     if code:
         raise AutokdError(f"MLflow ended with code {code}", fix="\n  ".join(last) or "it said nothing")
-
-
-def _as_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-_OWN = ("127.0.0.1", "localhost")
 
 
 def _check_host(host: str) -> None:
@@ -385,12 +386,11 @@ def _free(port: int, host: str = "127.0.0.1") -> bool:
 def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0) -> bool:
     """Wait until the server is healthy, or has ended."""
     from urllib.error import URLError
-    from urllib.request import urlopen
 
     end = time.monotonic() + within
     while time.monotonic() < end and server.poll() is None:
         try:
-            with urlopen(f"{address}/health", timeout=2) as answer:
+            with _asked(f"{address}/health", timeout=2) as answer:
                 if answer.status == 200:
                     return True
         except (URLError, OSError):
@@ -398,15 +398,20 @@ def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0
     return False
 
 
+def _asked(address: str, timeout: float) -> Any:
+    """The answer of a server of our own, whatever proxy the environment names."""
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({})).open(address, timeout=timeout)
+
+
 def _pages(address: str, run: str | None) -> tuple[str, str]:
     """Where a search's trials and the charts of its knobs are seen; MLflow's list of experiments where it knows no search."""
-    from urllib.request import urlopen
-
     from autokd.track.mlflow_views import address as place_of
     from autokd.track.mlflow_views import latest
 
     try:
-        with urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=10) as answer:
+        with _asked(f"{address}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=10) as answer:
             found = latest(json.load(answer).get("experiments", []), run)
     except (OSError, ValueError):  # the list of experiments serves too
         found = None
