@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AutokdError", "Faults", "SpaceError", "TrialFailed", "did_you_mean"]
+__all__ = ["AutokdError", "Faults", "SpaceError", "TrialFailed", "did_you_mean", "readable"]
 
 
 class AutokdError(Exception):
@@ -14,8 +14,8 @@ class AutokdError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.where, self.what, self.fix = where, what, fix
+        super().__init__(readable(what))
+        self.where, self.what, self.fix = readable(where), readable(what), readable(fix)
 
     def __reduce__(self):  # keyword-only arguments do not survive pickling by default; Ray pickles errors
         return (_rebuild, (type(self), self.what, self.where, self.fix))
@@ -50,6 +50,16 @@ class TrialFailed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def readable(text: str) -> str:
+    """Text that every terminal, file and JSON document can hold: a byte of a file name that is not UTF-8 becomes \\xNN."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        escaped = (f"\\x{ord(one) - 0xDC00:02x}" if "\udc80" <= one <= "\udcff" else one for one in text)
+        return "".join(escaped).encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

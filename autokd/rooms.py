@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,7 +79,7 @@ _KINDS: dict[str, tuple[str, Limit]] = {
 
 @dataclass(frozen=True)
 class Setting:
-    """One keyword-only parameter: its kind (float, int, bool, str), limit, allowed words and default."""
+    """One keyword-only parameter: its kind (float, int, bool, str), limit, allowed words, default, and what it means."""
 
     name: str
     kind: str
@@ -88,10 +88,12 @@ class Setting:
     limit: Limit = Limit()
     words: tuple[str, ...] = ()  # of a Literal
     optional: bool = False  # None is allowed
+    meaning: str = ""  # from the docstring's line `name: meaning`
 
     def __str__(self) -> str:
         bound = " | ".join(self.words) if self.words else f"{self.kind} {self.limit}".strip()
-        return f"{self.name}: {bound}" + ("" if self.required else f" = {self.default}")
+        default = "null" if self.default is None else str(self.default).lower() if self.kind == "bool" else self.default
+        return f"{self.name}: {bound}" + (", required" if self.required else f" = {default}")
 
 
 @dataclass(frozen=True)
@@ -189,12 +191,15 @@ def _read(path: Path, module: str) -> list[Entry]:
         if isinstance(node, ast.ClassDef) and node.name in names:
             make = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
             call = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
-            reads, settings = _positional(call), _settings(make)
         elif isinstance(node, ast.FunctionDef) and node.name in names:
-            reads, settings = _positional(node), _settings(node)
+            make = call = node
         else:
             continue
         text = ast.get_docstring(node) or ast.get_docstring(tree) or ""
+        settings = _settings(make)
+        meanings = _meanings(text, {setting.name for setting in settings})
+        settings = tuple(replace(one, meaning=meanings.get(one.name, "")) for one in settings)
+        reads = _positional(call)
         source = _source(text)
         ranges = search.get(node.name, {}) if isinstance(search, dict) else {}
         summary = " ".join(text.split("\n\n")[0].split())
@@ -213,6 +218,24 @@ def _source(text: str) -> str:
         elif found:
             break
     return " ".join(found)
+
+
+def _meanings(text: str, names: set[str]) -> dict[str, str]:
+    """What a docstring says of settings: in lines `name: meaning` (or `name, name: meaning`), each up to the next one or to the
+    end of its paragraph."""
+    found: dict[str, str] = {}
+    current: list[str] = []
+    for line in text.splitlines():
+        head, colon, rest = line.partition(": ")
+        words = [word.strip() for word in head.split(",")]
+        if colon and set(words) <= names:
+            current = words
+            found |= dict.fromkeys(words, rest.strip())
+        elif not line.strip():
+            current = []
+        else:
+            found |= {word: f"{found[word]} {line.strip()}" for word in current}
+    return found
 
 
 def _positional(node: ast.FunctionDef | None) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.terminal import shown
+from autokd.errors import readable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "echo", "plain", "print_json", "print_table"]
+__all__ = ["console", "echo", "plain", "print_json", "print_table", "wrapped"]
 
 _WHOLE = 50  # columns that the names in a table's first column may take before they are folded too
 _NARROWEST = 100  # columns a pipe is given; a terminal has its own
@@ -43,7 +44,16 @@ class _Narrow:
 
 def echo(text: str = "", *, err: bool = False) -> None:
     """One line for a person, at once."""
-    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+    print(readable(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def wrapped(text: str, indent: str = "") -> None:
+    """A paragraph for a person, of a hundred columns at the most where its words allow that."""
+    from textwrap import wrap
+
+    further = indent + "  "
+    lines = wrap(text, 99, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False, break_long_words=False)
+    echo("\n".join(lines))
 
 
 def print_json(value: Any) -> None:
@@ -88,13 +98,13 @@ def _cell(value: Any) -> str:
 def plain(value: Any) -> Any:
     """The value with nothing in it that JSON does not have: NaN becomes null, paths and odd things become words."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {readable(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, (str, Path)):
+        return readable(str(value))
     return plain(value.item()) if hasattr(value, "item") else str(value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, print_json, print_table, wrapped
 from autokd.cli.options import Json, Quiet
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount
@@ -60,13 +61,13 @@ def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> N
     print_table(("model", "params", "MACs", "family"), rows)
     echo()
     if family is not None:
-        _tell(families[family], kind="options")
+        _tell(families[family], kind="options", whole=name is not None)
     if name is not None:
         return
-    _wrapped("Parameters and multiply-accumulates (MACs) of one 3x32x32 image and 100 classes. Names go by a pattern:")
+    wrapped("Parameters and multiply-accumulates (MACs) of one 3x32x32 image and 100 classes. Names go by a pattern:")
     for entry in families.values():
-        _wrapped(entry.facts.get("EXAMPLE", entry.name), indent="  ")
-    _wrapped(f"Also {FOREIGN}.")
+        wrapped(entry.facts.get("EXAMPLE", entry.name), indent="  ")
+    wrapped(f"Also {FOREIGN}.")
 
 
 def _counted(found: Resolved) -> Known:
@@ -79,28 +80,23 @@ def _counted(found: Resolved) -> Known:
     return Known(found.name, cost.params, cost.macs, found.entry.name if found.entry else found.kind, source)
 
 
-def _wrapped(text: str, indent: str = "") -> None:
-    from textwrap import wrap
-
-    echo("\n".join(wrap(text, 99, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)))
-
-
 def methods(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the distillation methods with settings and source."""
-    _list("methods", name, as_json, quiet, extra=_method_cost)
+    _list("methods", name, as_json, quiet, extra=_method_cost, example=partial(_searched, "method"))
 
 
 def policies(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the augmentation policies with their settings and source."""
-    _list("augment.policies", name, as_json, quiet, extra=lambda entry: {})
+    _list("augment.policies", name, as_json, quiet, extra=lambda entry: {}, example=partial(_searched, "policy"))
 
 
 def datasets(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the data sets with their size, settings and source."""
-    _list("data.sets", name, as_json, quiet, extra=_data_cost)
+    _list("data.sets", name, as_json, quiet, extra=_data_cost, example=lambda entry: str(entry.facts.get("EXAMPLE", "")))
 
 
-def _list(room: str, name: str | None, as_json: bool, quiet: bool, *, extra: Any) -> None:
+def _list(room: str, name: str | None, as_json: bool, quiet: bool, *, extra: Any, example: Any) -> None:
+    """extra: further facts of an entry. example: how a space file has it; told where one entry is asked for."""
     from autokd.rooms import catalogue
 
     entries = catalogue(room)
@@ -109,14 +105,15 @@ def _list(room: str, name: str | None, as_json: bool, quiet: bool, *, extra: Any
             raise AutokdError(f"unknown name {name!r}{did_you_mean(name, entries)}", fix="known: " + ", ".join(entries))
         entries = {name: entries[name]}
     if as_json:
-        print_json([{**_facts(entry), **extra(entry)} for entry in entries.values()])
+        print_json([{**_facts(entry), **extra(entry), "example": example(entry)} for entry in entries.values()])
     elif quiet:
         echo("\n".join(entries))
     else:
         for number, entry in enumerate(entries.values()):
             if number:
                 echo()
-            _tell(entry, extra=extra(entry))
+            more = {"in a space": example(entry)} if name is not None and example(entry) else {}
+            _tell(entry, extra=extra(entry) | more, whole=name is not None)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
@@ -141,12 +138,21 @@ def _settings(entry: Entry) -> list[dict[str, Any]]:
             "required": setting.required,
             "limit": str(setting.limit),
             "words": list(setting.words),
+            "optional": setting.optional,
+            "meaning": setting.meaning,
         }
         for setting in entry.settings
     ]
 
 
-def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None = None) -> None:
+def _searched(section: str, entry: Entry) -> str:
+    """A method or policy in a space: with ranges where it has some."""
+    told = f"{{choose: {{{entry.name}: search}}}}" if entry.search else entry.name
+    return f"space: {{{section}: {told}}}"
+
+
+def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None = None, whole: bool = False) -> None:
+    """An entry for a person. whole: with what each setting means."""
     from textwrap import wrap
 
     from autokd.cli.console import console
@@ -163,18 +169,22 @@ def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None 
         )
     for number, setting in enumerate(entry.settings):
         lines.append((kind if number == 0 else "", str(setting)))
+        if whole and setting.meaning:
+            lines.append(("", f"  {setting.meaning}"))
     if entry.search:
         words = "; ".join(f"{key}: {_range(value)}" for key, value in entry.search.items())
         lines.append(("searched", words))
     if entry.source:
         lines.append(("source", entry.source))
-    width = min(console().width, 120)
+    width, room = min(console().width, 120), max([8, *(len(key) for key, _ in lines)])
     head, *rest = wrap(f"{entry.name}  {entry.summary}", width, subsequent_indent="  ")
     typer.echo(typer.style(entry.name, bold=True) + head.removeprefix(entry.name))
     for line in rest:
         echo(line)
     for key, text in lines:
-        echo("\n".join(wrap(text, width, initial_indent=f"  {key:<9}", subsequent_indent=" " * 11)))
+        deeper = " " * (len(text) - len(text.lstrip()))
+        told = wrap(text.lstrip(), width, initial_indent=f"  {key:<{room}} {deeper}", subsequent_indent=" " * (room + 3) + deeper)
+        echo("\n".join(told))
 
 
 def _range(value: Any) -> str:
@@ -189,7 +199,7 @@ def _range(value: Any) -> str:
 
 
 def _yaml(value: Any) -> str:
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _method_cost(entry: Entry) -> dict[str, Any]:

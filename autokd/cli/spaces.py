@@ -13,6 +13,7 @@ import typer
 from autokd import __version__
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet, Set
+from autokd.cli.reading import bar, print_data
 from autokd.errors import AutokdError, Faults
 from autokd.report.summary import limits_of
 from autokd.report.words import amount, cost
@@ -20,6 +21,7 @@ from autokd.report.words import amount, cost
 if TYPE_CHECKING:
     from autokd.config.limits import Budget
     from autokd.config.search_space import SearchSpace
+    from autokd.data.check import DataReport
 
 __all__ = ["examine", "schema", "validate", "versions"]
 
@@ -35,13 +37,16 @@ def validate(
 ) -> None:
     """Check a space; tell its size, costs, budgets and work ahead."""
     from autokd.config.search_space import load_space
+    from autokd.data.check import check_data
 
     loaded = load_space(space, overrides=list(changes or []))
-    facts, trouble = examine(loaded, again=remeasure, tell=None if quiet or as_json else _aside)
-    if as_json and trouble is None:
+    with bar(not quiet and not as_json) as told:
+        report = check_data(loaded.data, fetch=False, tell=told)
+    facts, trouble = examine(loaded, report, again=remeasure, tell=None if quiet or as_json else _aside)
+    if as_json and (trouble is None or report.trouble() is not None):  # all that is faulty stands in it
         print_json(facts)
     elif not quiet and not as_json:
-        _tell(loaded, facts)
+        _tell(loaded, facts, report)
     if trouble is not None:
         raise trouble
     if quiet:
@@ -54,18 +59,22 @@ def _aside(text: str) -> None:
 
 
 def examine(
-    space: SearchSpace, *, again: bool = False, tell: Callable[[str], None] | None = None
+    space: SearchSpace, report: DataReport, *, again: bool = False, tell: Callable[[str], None] | None = None
 ) -> tuple[dict[str, Any], AutokdError | None]:
-    """Everything `validate` tells, and what is wrong with the budgets where a budget cannot be met.
+    """Everything `validate` tells, and what is wrong with the data, or with a budget that cannot be met.
 
-    again: latencies are measured whatever was kept. tell: hears what is being timed.
+    report: what reading the data found. again: latencies are measured whatever was kept. tell: hears what is being timed.
     """
     from autokd.data.training import expect
     from autokd.search.feasible import costs_of, feasible, timed
 
-    card = expect(space.data.name, root=space.data.root, options=space.data.options)
+    try:
+        card = expect(space.data.name, root=space.data.root, options=space.data.options)
+    except AutokdError as fault:
+        raise report.trouble() or fault from None
     costs, teachers = costs_of(space, card)
-    trouble: AutokdError | None = None
+    wrong = report.trouble()
+    troubles: list[AutokdError] = [] if wrong is None else [wrong]
     fits: dict[str, list[str]] = {name: [] for name in space.students}
     latencies: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -75,7 +84,7 @@ def examine(
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
         marginal = found.marginal
     except (AutokdError, Faults) as error:
-        trouble = error
+        troubles.append(error)
         pairs = 0
     else:
         pairs = len({pair for some in found.pairs.values() for pair in some})
@@ -90,7 +99,8 @@ def examine(
             "name": card.name,
             "classes": card.classes,
             "image": [card.channels, card.height, card.width],
-            "training_images": _train_images(space, card),
+            "training_images": _train_images(space, card, report),
+            "report": report.to_dict(),
         },
         "size": {"points": space.size().points, "ranges": space.size().ranges},
         "pairs": pairs,
@@ -125,10 +135,15 @@ def examine(
             for b in space.budgets
         ],
         "machine": latencies["machine"] if latencies else None,
-        "work": _work(space, card),
+        "work": _work(space, _train_images(space, card, report)),
         "notes": [*space.notes, *notes],
     }
-    return facts, trouble
+    return facts, _together(troubles)
+
+
+def _together(faults: Sequence[AutokdError]) -> AutokdError | None:
+    each = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
+    return None if not each else each[0] if len(each) == 1 else Faults(each)
 
 
 def _costs(found: Any, budgets: Sequence[Budget]) -> dict[str, Any]:
@@ -143,11 +158,9 @@ def _costs(found: Any, budgets: Sequence[Budget]) -> dict[str, Any]:
     return {**counted, "latencies": told}
 
 
-def _train_images(space: SearchSpace, card: Any) -> int | None:
-    """Images students train on, before the data is opened; None where only opening it would tell."""
-    if card.train_images is None:
-        return None
-    return round(card.train_images * (1 - space.data.validation) * space.data.fraction)
+def _train_images(space: SearchSpace, card: Any, report: DataReport) -> int | None:
+    """Images students train on; about, where the data was not read, and None where only reading it would tell."""
+    return report.train or card.trained_on(space.data.validation, space.data.fraction)
 
 
 def _near(model: str) -> str:
@@ -161,11 +174,11 @@ def _weights(teacher: Any) -> str:
     return _near(str(teacher.checkpoint or teacher.weights))
 
 
-def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
+def _work(space: SearchSpace, images: int | None) -> dict[str, Any]:
     """What the whole search may come to: every trial at full length, and the share of it that the rungs are expected to leave."""
     from autokd.space.domains import values_of
 
-    search, images = space.search, _train_images(space, card)
+    search = space.search
     batch = next((node.domain for node in space.tree.nodes() if node.path == "recipe.batch"), None)
     batches = [int(value) for value in values_of(batch)] if batch is not None else []
     each = None if images is None else round(search.epochs * images)
@@ -196,7 +209,7 @@ def _work(space: SearchSpace, card: Any) -> dict[str, Any]:
     return work
 
 
-def _tell(space: SearchSpace, facts: dict[str, Any]) -> None:
+def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None:
     from autokd.space.domains import written
 
     data, work = facts["data"], facts["work"]
@@ -204,6 +217,7 @@ def _tell(space: SearchSpace, facts: dict[str, Any]) -> None:
     many = data["training_images"]
     images = f"images of {shape}, not counted yet" if many is None else f"{many:,} training images of {shape}"
     echo(f"{facts['space']}: {data['name']}, {images}, {data['classes']} classes")
+    print_data(report)
     echo(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {', '.join(facts['methods'])}")
     echo()
     rows = [

@@ -98,6 +98,7 @@ def study(
             teacher_seeds=teacher_seeds,
             square=card.height == card.width,
             images=card.train_images,
+            held=card.validation_images,
         )
         grid = plan.grid(loaded)
     if dry_run:

@@ -11,6 +11,7 @@ import typer
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.examples import epilog
 from autokd.cli.options import Device, Json, Quiet, Runs, Set, device_of
+from autokd.cli.reading import bar
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
 
@@ -33,7 +34,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train every teacher of a space that says how; a teacher that was trained before is kept."""
-    loaded, chosen = _teachers(space, teacher, changes)
+    loaded, chosen = _teachers(space, teacher, changes, not (as_json or quiet))
     asked = {name: config for name, config in chosen.items() if config.training is not None}
     if not asked:
         raise AutokdError(
@@ -80,7 +81,7 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Load every teacher of a space and measure it on the validation split."""
-    loaded, chosen = _teachers(space, teacher, changes)
+    loaded, chosen = _teachers(space, teacher, changes, not (as_json or quiet))
     device = device_of(device)
     if not (as_json or quiet):
         echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
@@ -120,8 +121,12 @@ def check(
     print_table(("teacher", "model", "val top-1", "params", "note"), rows)
 
 
-def _teachers(space: Path, names: list[str] | None, changes: list[str] | None) -> tuple[Any, dict[str, Any]]:
+def _teachers(
+    space: Path, names: list[str] | None, changes: list[str] | None, shown: bool
+) -> tuple[Any, dict[str, Any]]:
+    """The space, and its teachers of these names; its data was looked at. shown: whether a person sees how far that is."""
     from autokd.config.search_space import load_space
+    from autokd.data.check import check_data
 
     loaded = load_space(space, overrides=list(changes or []))
     unknown = [name for name in names or [] if name not in loaded.teachers]
@@ -130,6 +135,10 @@ def _teachers(space: Path, names: list[str] | None, changes: list[str] | None) -
         raise AutokdError(
             f"no teacher {unknown[0]!r}{did_you_mean(unknown[0], loaded.teachers)}", where=str(space), fix=fix
         )
+    with bar(shown) as told:
+        report = check_data(loaded.data, tell=told)
+    if (trouble := report.trouble()) is not None:
+        raise trouble
     return loaded, {name: config for name, config in loaded.teachers.items() if not names or name in names}
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from autokd.errors import readable
+
 __all__ = ["hang_up", "shown", "terminal"]
 
 _PLAIN = {"…": "...", "±": "+-", "·": "-", "µ": "u", "≤": "<=", "≥": ">=", "×": "x", "–": "-", "—": "-", "→": "->"}
@@ -32,10 +34,7 @@ def _plain(fault: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:
-        return f"\\x{number - 0xDC00:02x}"
-    return _PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode()
+    return _PLAIN.get(character) or readable(character).encode("ascii", "backslashreplace").decode()
 
 
 codecs.register_error(_ERRORS, _plain)

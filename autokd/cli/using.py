@@ -10,6 +10,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet
+from autokd.cli.reading import over
 from autokd.machine import cpus
 from autokd.report.words import percent
 
@@ -25,6 +26,8 @@ Model = Annotated[
     ),
 ]
 OwnCode = Annotated[bool, typer.Option("--own-code", help="Run the module of one's own that a .safetensors names.")]
+Black = Annotated[float | None, typer.Option("--black", help="The value of 16-bit, 32-bit and float images that is black.")]
+White = Annotated[float | None, typer.Option("--white", help="The value of such images that is white: 4095 for 12 bits.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Cores to use; all where left out.")]
 
 
@@ -41,7 +44,10 @@ def evaluate(
         str | None,
         typer.Option("--image", metavar="COLUMN", help="The table's column of images, where several could be."),
     ] = None,
+    skip_faulty: Annotated[bool, typer.Option("--skip-faulty", help="Leave out images that cannot be read.")] = False,
     each: Annotated[bool, typer.Option("--per-class", help="Print a row for each class as well.")] = False,
+    black: Black = None,
+    white: White = None,
     threads: Threads = None,
     own_code: OwnCode = False,
     as_json: Json = False,
@@ -50,8 +56,8 @@ def evaluate(
     """Score an exported student on images of your own."""
     from autokd.finalize.use import evaluate as score
 
-    student = _opened(model, threads, own_code)
-    found = score(student, data, label=label, image=image)
+    student = _reading(_opened(model, threads, own_code), black, white)
+    found = score(student, data, label=label, image=image, faulty="skip" if skip_faulty else "stop")
     if as_json:
         print_json(found if each else {key: value for key, value in found.items() if key != "per_class"})
         return
@@ -61,6 +67,8 @@ def evaluate(
     facts = student.facts
     echo(f"{facts.student} from {model}  ({found['runtime']})")
     echo(f"{found['images']:,} images of {found['classes']} of its {len(facts.classes)} classes in {data}\n")
+    if found["skipped"]:
+        echo(f"{len(found['skipped']):,} left out, as they cannot be read: {', '.join(found['skipped'][:5])}\n")
     rows = [
         (
             "top-1",
@@ -97,6 +105,8 @@ def predict(
         list[str], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.", show_default=False)
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
+    black: Black = None,
+    white: White = None,
     threads: Threads = None,
     own_code: OwnCode = False,
     as_json: Json = False,
@@ -106,8 +116,9 @@ def predict(
     from autokd.data.outside import image_files
     from autokd.finalize.use import answers
 
-    student = _opened(model, threads, own_code)
-    found = list(answers(student, image_files(images), top=top))
+    files, passed = image_files(images)
+    student = _reading(_opened(model, threads, own_code), black, white)
+    found = list(answers(student, files, top=top))
     known = [one for one in found if one.fault is None]
     unsure = student.facts.threshold
     if as_json:
@@ -132,11 +143,21 @@ def predict(
         if doubtful:
             echo(f"\n{doubtful} of {len(known)} below {unsure:.4g}, the confidence that the validation split asked for")
     sys.stdout.flush()
+    for line in over(passed):
+        echo(f"autokd: passed over: {line}", err=True)
     for one in found:
         if one.fault is not None:
             echo(f"autokd: {one.file}: {one.fault}", err=True)
     if len(known) < len(found):
         raise typer.Exit(2)
+
+
+def _reading(student: Student, black: float | None, white: float | None) -> Student:
+    """A student that reads deep images by these values, where they are given, instead of those of its training images."""
+    from dataclasses import replace
+
+    said: dict[str, Any] = {word: value for word, value in (("black", black), ("white", white)) if value is not None}
+    return replace(student, facts=replace(student.facts, **said)) if said else student
 
 
 def _opened(model: Path, threads: int | None, own_code: bool) -> Student:

@@ -24,7 +24,7 @@ from autokd.config.sections import (
 from autokd.config.tree import fixed_policy, fixed_recipe, needs_teacher, parse_tree
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TeacherTraining
 from autokd.config.units import Amount, short
-from autokd.errors import AutokdError, Faults, SpaceError, did_you_mean
+from autokd.errors import AutokdError, Faults, SpaceError, did_you_mean, readable
 from autokd.machine import expanded
 from autokd.models import zoo
 from autokd.rooms import catalogue, complain
@@ -201,6 +201,9 @@ class Reader:
             split_file = self._file(split_file, ("data", "split_file"), "the split file")
         if root is not None:
             root = str(self._absolute(root))
+            if readable(root) != root:
+                what = f"the path {readable(root)} is not UTF-8, and no space file holds it"
+                self.tell(("data", "root"), what, "rename the folder")
         values = data.model_dump() | {"root": root, "split_file": split_file}
         return DataConfig(**values)
 

@@ -115,6 +115,10 @@ class DataSection(Section):
     padding: Annotated[int, Field(ge=0)] | None = None
     flip: bool | None = None
     views_seed: int = 0
+    faulty: Annotated[Literal["stop", "skip"], Field(description="what an image that cannot be read does")] = "stop"
+    faulty_limit: Annotated[
+        float, Field(ge=0, le=1, description="greatest share of a part's images that may be skipped; five always may")
+    ] = 0.01
 
 
 class TrainSection(Section):

@@ -31,7 +31,8 @@ class DataConfig:
     """Which images, and how the training part is split.
 
     `fraction` keeps a stratified share of the training split (few-shot); the validation split is cut first and never shrinks.
-    `mean`, `std`, `padding` and `flip` override what the data set says of itself (None: the data set's own).
+    `mean`, `std`, `padding` and `flip` override what the data set says of itself (None: the data set's own). Images that cannot
+    be read stop, or are skipped up to a share `faulty_limit` of a part.
     """
 
     name: str
@@ -46,6 +47,8 @@ class DataConfig:
     padding: int | None = None  # random crop after zero padding by so many pixels
     flip: bool | None = None
     views_seed: int = 0  # seed of the views; the weights have a seed of their own
+    faulty: str = "stop"  # stop | skip
+    faulty_limit: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,8 @@ _LATER = (  # told only where it says something, so that the keys of configurati
     ("method", "also", ()),
     ("loss", "adapt", "fixed"),
     ("loss", "adapt_memory", 0.9),
+    ("data", "faulty", "stop"),
+    ("data", "faulty_limit", 0.01),
 )
 _NESTED = {
     "data": DataConfig,

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from autokd.data.images import Card, Images
+from autokd.data.reading import FaultyImages, Reading
 from autokd.errors import AutokdError, Faults, did_you_mean
 from autokd.rooms import Entry, catalogue, complain, load
 
-__all__ = ["card", "expected_card", "open_part"]
+__all__ = ["admit", "card", "expected_card", "is_here", "open_part"]
 
 _LITERALS = {
     "CLASSES": "classes",
@@ -22,13 +23,50 @@ _LITERALS = {
 }
 
 
-def open_part(name: str, part: str, root: str | None, options: Mapping[str, Any] | None) -> Images:
-    """The training or the test part of a set. AutokdError where the name, an option or the data cannot be."""
+def open_part(
+    name: str,
+    part: str,
+    root: str | None,
+    options: Mapping[str, Any] | None,
+    *,
+    faulty: str = "stop",
+    limit: float = 0.0,
+) -> Images:
+    """The training or the test part of a set. AutokdError where the name, an option or the data cannot be.
+
+    faulty: what an image that cannot be read does: `stop` raises FaultyImages, naming all; `skip` leaves them out, up to a share
+    `limit` of the part.
+    """
     entry, settings = _settings(name, root, options)
-    images = load(entry)(part, **settings)
+    images: Images = load(entry)(part, **settings)
+    if images.reading is not None:
+        admit(images.reading, part, faulty, limit)
     if not len(images):
         raise AutokdError(f"the {part} part of {name} holds no images", where=str(settings.get("root", "")))
     return images
+
+
+_FEW = 5  # faulty images that `skip` passes in any part: of a small one, any share is less than one image
+
+
+def admit(reading: Reading, part: str, faulty: str, limit: float) -> None:
+    """Raises FaultyImages where a part has images that cannot be read and `faulty` and `limit` do not let them pass."""
+    count, rows = len(reading.faulty), len(reading.labels)
+    if not count:
+        return
+    part = {"train": "training"}.get(part, part)
+    if faulty != "skip":
+        raise FaultyImages(reading.faulty, rows, part=part, fix="or leave them out with data.faulty: skip")
+    if count > max(limit * rows, _FEW if limit else 0):
+        fix = f"data.faulty_limit is {limit:g}, and they are {count / rows:.2g} of the part: mend them, or raise it"
+        raise FaultyImages(reading.faulty, rows, part=part, fix=fix)
+
+
+def is_here(name: str, part: str, root: str | None, options: Mapping[str, Any] | None) -> bool:
+    """Whether a part of a set can be read without a download, as far as the set says so."""
+    entry, settings = _settings(name, root, options)
+    here = getattr(importlib.import_module(entry.module), "here", None)
+    return True if here is None else bool(here(part, **settings))
 
 
 def expected_card(name: str, root: str | None, options: Mapping[str, Any] | None) -> Card | None:

@@ -41,9 +41,9 @@ def stamp(paths: Iterable[Path]) -> str:
     for path in paths:
         try:
             told = path.stat()
-            digest.update(f"{os.path.abspath(path)}\0{told.st_size}\0{told.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{os.path.abspath(path)}\0{told.st_size}\0{told.st_mtime_ns}\n"))
         except OSError:
-            digest.update(f"{os.path.abspath(path)}\0gone\n".encode())
+            digest.update(os.fsencode(f"{os.path.abspath(path)}\0gone\n"))
     return digest.hexdigest()
 
 

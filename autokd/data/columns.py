@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from autokd.data.decode import Encoded
 from autokd.errors import AutokdError, did_you_mean
 
 __all__ = ["Columns", "encode"]
@@ -95,29 +96,31 @@ class Columns:
                     found += batch.to_pylist()
         return found
 
-    def images(self, column: str, rows: np.ndarray | None = None) -> Iterator[tuple[str, bytes | Path]]:
-        """(where it stands, its bytes or file) of each image, in order; `rows` (ascending) picks some."""
+    def images(self, column: str, rows: np.ndarray | None = None, *, batch: int = _BATCH) -> Iterator[Encoded]:
+        """(where it stands, its bytes or file, or the fault of having none) of each image, in order.
+
+        rows (ascending) picks some. batch: so many are read at once; with 1, no more of a file than the first image takes.
+        """
         wanted = None if rows is None else set(rows.tolist())
         start = 0
         for path, file in zip(self.paths, self._files, strict=True):
             here = 0
             with _reading(path):
-                for batch in file.batches(column, _BATCH):
-                    for offset in range(len(batch)):
+                for found in file.batches(column, batch):
+                    for offset in range(len(found)):
                         if wanted is None or start + here in wanted:
                             where = f"{path}: row {here}"
-                            yield where, _encoded(batch[offset].as_py(), path.parent, where)
+                            yield where, _encoded(found[offset].as_py(), path.parent, where)
                         here += 1
             start += here
 
-    def first(self, column: str) -> tuple[str, bytes | Path]:
-        """The first image; no more of the file is read than it takes."""
+    def where(self, row: int) -> str:
+        """The file and the row in it of a row counted over all files."""
         for path, file in zip(self.paths, self._files, strict=True):
-            with _reading(path):
-                for batch in file.batches(column, 1):
-                    if len(batch):
-                        return f"{path}: row 0", _encoded(batch[0].as_py(), path.parent, f"{path}: row 0")
-        raise AutokdError("it holds no rows", where=str(self.paths[0]))
+            if row < file.rows:
+                return f"{path}: row {row}"
+            row -= file.rows
+        raise IndexError(row)
 
 
 class _Parquet:
@@ -202,11 +205,11 @@ def _image_kind(kind: Any) -> str | None:
     return "path" if types.is_string(kind) or types.is_large_string(kind) else None
 
 
-def _encoded(value: Any, folder: Path, where: str) -> bytes | Path:
+def _encoded(value: Any, folder: Path, where: str) -> bytes | Path | AutokdError:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if not value:
-        raise AutokdError("there is no image", where=where)
+        return AutokdError("there is no image", where=where)
     return value if isinstance(value, bytes) else folder / value  # an absolute path stays as it is
 
 
@@ -217,7 +220,7 @@ def encode(
 
     Whole numbers with named `classes` are positions in them. Otherwise the classes are the distinct values, sorted (`known`:
     the values of the training part, which a test part has to keep to), and their names are the values as text.
-    Raises AutokdError naming the row of a value that is missing or unknown.
+    Raises AutokdError naming the rows of values that are missing or unknown.
     """
     if classes is not None and not isinstance(next((v for v in values if v is not None), 0), str):
         known = tuple(range(len(classes)))
@@ -228,13 +231,32 @@ def encode(
             raise AutokdError(f"labels are words or whole numbers, not {told}", where=where)
         known = tuple(sorted({value for value in values if value is not None}))
     position = {value: number for number, value in enumerate(known)}
-    try:
-        labels = np.fromiter((position[value] for value in values), dtype=np.int64, count=len(values))
-    except KeyError:
-        row = next(row for row, value in enumerate(values) if value not in position)
-        told = "has no label" if values[row] is None else f"has the label {values[row]!r}, which is none of the classes"
-        raise AutokdError(f"row {row} {told}", where=where, fix=f"there are {len(known)} classes") from None
+    labels = np.fromiter((position.get(value, -1) for value in values), dtype=np.int64, count=len(values))
+    if (wrong := np.flatnonzero(labels < 0)).size:
+        raise _unlabelled(values, wrong.tolist(), where, len(known))
     named = (
         classes if classes is not None and known == tuple(range(len(classes))) else tuple(str(value) for value in known)
     )
     return labels, named, known
+
+
+def _unlabelled(values: list[Any], rows: list[int], where: str, classes: int) -> AutokdError:
+    """Rows without a label, and rows whose label is none of the classes."""
+    missing = [row for row in rows if values[row] is None]
+    strange = [row for row in rows if values[row] is not None]
+    told = []
+    if len(missing) == 1:
+        told.append(f"row {missing[0]} has no label")
+    elif missing:
+        told.append(f"{len(missing):,} rows have no label: {_some(missing)}")
+    if len(strange) == 1:
+        told.append(f"row {strange[0]} has the label {values[strange[0]]!r}, which is none of the classes")
+    elif strange:
+        names = _some(dict.fromkeys(repr(values[row]) for row in strange))
+        told.append(f"{len(strange):,} rows have labels that are none of the classes ({names}): {_some(strange)}")
+    return AutokdError("; ".join(told), where=where, fix=f"there are {classes} classes")
+
+
+def _some(words: Iterable[Any], most: int = 8) -> str:
+    told = list(map(str, words))
+    return ", ".join(told[:most]) + (f" and {len(told) - most:,} more" if len(told) > most else "")

@@ -11,6 +11,16 @@ from autokd.data.images import Images
 __all__ = ["open_test"]
 
 
-def open_test(name: str, *, root: str | None = None, options: Mapping[str, Any] | None = None) -> Images:
-    """The test part, whole, with the class order of the training part. AutokdError where it cannot be had."""
-    return open_part(name, "test", root, options)
+def open_test(
+    name: str,
+    *,
+    root: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    faulty: str = "stop",
+    faulty_limit: float = 0.01,
+) -> Images:
+    """The test part, whole, with the class order of the training part. AutokdError where it cannot be had.
+
+    faulty, faulty_limit: as in autokd.data.training.open_training.
+    """
+    return open_part(name, "test", root, options, faulty=faulty, limit=faulty_limit)

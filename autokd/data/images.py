@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
+
+from autokd.data.reading import Reading
 
 __all__ = ["Card", "Images"]
 
@@ -17,7 +19,8 @@ class Images:
     """A part of a data set.
 
     pixels: uint8 [N, C, H, W], contiguous. labels: int64 [N], positions in `classes`. index: int64 [N], the position of
-    each image in the training or test part it comes from; it stays with the image when rows are taken.
+    each image in the training or test part it comes from; it stays with the image when rows are taken, and images that cannot
+    be read have one, too. reading: what was learned when the part was read, where that was told.
     Raises ValueError where the arrays do not fit one another.
     """
 
@@ -25,6 +28,7 @@ class Images:
     labels: np.ndarray
     classes: tuple[str, ...]
     index: np.ndarray
+    reading: Reading | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -65,7 +69,8 @@ class Card:
 
     mean and std: one number a channel, of pixels scaled to 0..1, over the training part; empty where they are not known
     before the images are read. padding: pixels of zeros around an image before its random crop. train_images: images of the
-    training part before any validation split, None where only reading tells. geometry: how the plain view is cut, by a
+    training part before any validation split, None where only reading tells. validation_images: those of them that the set
+    itself gives to validation, None where a share is cut. geometry: how the plain view is cut, by a
     `crop` after padding or a `resized_crop` of changing scale.
     """
 
@@ -81,3 +86,19 @@ class Card:
     train_images: int | None
     source: str
     geometry: Literal["crop", "resized_crop"] = "crop"
+    validation_images: int | None = None
+
+    def validated_on(self, validation: float) -> int | None:
+        """How many images the validation split has, about; None where the size of the training part is not known."""
+        if self.train_images is None:
+            return None
+        own = self.validation_images if validation else None
+        return round(self.train_images * validation) if own is None else own
+
+    def trained_on(self, validation: float, fraction: float = 1.0) -> int | None:
+        """How many images are left to train on, about."""
+        if self.train_images is None:
+            return None
+        own = self.validation_images if validation else None
+        rest = self.train_images * (1 - validation) if own is None else self.train_images - own
+        return round(rest * fraction)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autokd.data.cache import remembered, stamp
+from autokd.data.cache import stamp
 from autokd.data.columns import Columns, encode
-from autokd.data.decode import EXTENSIONS, decode_into
+from autokd.data.decode import Encoded, extensions
+from autokd.data.decoded import images_of, looking
 from autokd.data.images import Images
-from autokd.data.sets.folder import _walk
+from autokd.data.reading import FaultyImages, PassedOver
+from autokd.data.sets.folder import classes_in
 from autokd.data.sets.table import _ENDINGS
-from autokd.errors import AutokdError, did_you_mean
+from autokd.data.walk import Tally, walk
+from autokd.errors import AutokdError, did_you_mean, readable
 from autokd.machine import expanded
 
 __all__ = ["image_files", "open_outside"]
@@ -27,52 +30,65 @@ def open_outside(
     channels: int,
     size: int | None,
     fit: str = "crop",
+    black: float | None = None,
+    white: float | None = None,
     label: str = "label",
     image: str | None = None,
+    faulty: str = "stop",
 ) -> Images:
     """Every image of a folder per class, or of a Parquet or Arrow table (or a folder of such files), as `classes` count them.
 
     Nothing is split off. A class of `classes` may be missing there; one that `classes` does not have is a fault. channels: 1
-    reads grey levels, 3 colours. size, fit: as in `decode`. label, image: columns of a table. Raises AutokdError, naming the
-    file, for what cannot be read or matched.
+    reads grey levels, 3 colours. size, fit, black, white: as in `decode`. label, image: columns of a table. faulty: an image that
+    cannot be read stops (all are named), or is left out (`skip`). Raises AutokdError for what cannot be read or matched.
     """
     place = expanded(path)
     if channels not in (1, 3):
         raise AutokdError(f"images of files have 1 or 3 channels, not {channels}", where=str(place))
-    how: dict[str, Any] = {"size": size, "fit": fit, "colour": "grey" if channels == 1 else "rgb"}
+    how = looking("grey" if channels == 1 else "rgb", size, fit, black, white)
     if not place.exists():
         raise AutokdError(
             "there is no such folder or table", where=str(place), fix="a folder of images per class, or a .parquet file"
         )
     tables = sorted(one for one in place.iterdir() if one.suffix in _ENDINGS) if place.is_dir() else [place]
-    return _table(tables, tuple(classes), label, image, how) if tables else _folder(place, tuple(classes), how)
-
-
-def image_files(words: Sequence[str | Path]) -> list[Path]:
-    """The image files meant: a file as it is, a folder as all images in it and below, in the order of their names."""
-    found: list[Path] = []
-    for word in words:
-        place = expanded(word)
-        if place.is_dir():
-            inside = sorted(
-                one for one in place.rglob("*") if one.suffix.lower() in EXTENSIONS and not one.name.startswith(".")
-            )
-            if not inside:
-                raise AutokdError("no images in this folder", where=str(place), fix=f"known: {' '.join(EXTENSIONS)}")
-            found += inside
-        else:
-            found.append(place)
+    found = _table(tables, tuple(classes), label, image, how) if tables else _folder(place, tuple(classes), how)
+    if faulty != "skip" and found.reading is not None and found.reading.faulty:
+        raise FaultyImages(found.reading.faulty, len(found.reading.labels))
     return found
 
 
+def image_files(words: Sequence[str | Path]) -> tuple[list[Path], tuple[PassedOver, ...]]:
+    """The image files meant, and what was passed over: a file as it is, a folder as all images in it and below."""
+    found: list[Path] = []
+    tally = Tally()
+    for word in words:
+        place = expanded(word)
+        if place.is_dir():
+            (inside,) = walk([place], tally)
+            if not inside:
+                told = [f"{one.count} {one.why}" for one in tally.told()]
+                fix = f"passed over: {', '.join(told)}; " if told else ""
+                fix += f"images end in {' '.join(sorted(extensions()))}"
+                raise AutokdError("no images in this folder", where=str(place), fix=fix)
+            found += inside
+        else:
+            found.append(place)
+    return found, tally.told()
+
+
 def _folder(place: Path, classes: tuple[str, ...], how: dict[str, Any]) -> Images:
-    found = _walk(place)
+    found = classes_in(place, Tally())
     labels = _matched(found.labels, found.classes, classes, place)
-    where = [(str(path), path) for path in found.paths]
-    pixels, _ = remembered(
-        "outside-folder", {"files": stamp(found.paths), **how}, lambda file: decode_into(file, where, len(where), **how)
+    return images_of(
+        "outside-folder",
+        {"files": stamp(found.paths)},
+        how,
+        lambda: ((str(path), path) for path in found.paths),
+        labels,
+        classes,
+        lambda row: readable(str(found.paths[row])),
+        passed_over=found.tally.told(),
     )
-    return Images(pixels, labels, classes, np.arange(len(labels), dtype=np.int64))
 
 
 def _table(paths: list[Path], classes: tuple[str, ...], label: str, image: str | None, how: dict[str, Any]) -> Images:
@@ -84,21 +100,18 @@ def _table(paths: list[Path], classes: tuple[str, ...], label: str, image: str |
         raise AutokdError("it holds no rows", where=str(paths[0]))
     found, told, _ = encode(values, names, str(paths[0]))
     labels = _matched(found, told, classes, paths[0])
-    files: set[Path] = set()
+    beside: set[Path] = set()
 
-    def images():
+    def images() -> Iterator[Encoded]:
         for where, encoded in columns.images(column):
             if isinstance(encoded, Path):
-                files.add(encoded)
+                beside.add(encoded)
             yield where, encoded
 
-    pixels, _ = remembered(
-        "outside-table",
-        {"files": stamp(paths), "image": column, **how},
-        lambda file: decode_into(file, images(), len(labels), **how),
-        lambda: sorted(files),
+    made_of = {"files": stamp(paths), "image": column}
+    return images_of(
+        "outside-table", made_of, how, images, labels, classes, columns.where, files=lambda: sorted(beside)
     )
-    return Images(pixels, labels, classes, np.arange(len(labels), dtype=np.int64))
 
 
 def _matched(labels: np.ndarray, told: tuple[str, ...], classes: tuple[str, ...], place: Path) -> np.ndarray:

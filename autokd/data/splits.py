@@ -28,6 +28,7 @@ def split(
     seed: int,
     split_file: str | os.PathLike[str] | None = None,
     fraction: float = 1.0,
+    own: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on and rows to validate on, each int64, ascending.
 
@@ -35,7 +36,8 @@ def split(
     among the classes by largest remainder. Then `fraction` keeps round(fraction x M) of the M other rows, such that every class
     is within one image of its share and the rows of a smaller fraction are among the rows of a larger one.
     `split_file` (JSON {"train": [...], "validation": [...]}, rows of the training part) names the rows instead;
-    `fraction` then applies to its training rows.
+    `fraction` then applies to its training rows. own: bool [N], the rows that the set itself gives to validation; no share is cut
+    then.
     Raises AutokdError where a share is out of range, a side would be empty, or the file does not fit.
     """
     labels = np.asarray(labels)
@@ -46,6 +48,8 @@ def split(
     keys = words(len(labels), seed)
     if split_file is not None:
         train, held = _read(Path(split_file), len(labels))
+    elif own is not None:
+        train, held = np.flatnonzero(~own), np.flatnonzero(own)
     else:
         chosen = cut(labels, keys, validation)
         train, held = np.flatnonzero(~chosen), np.flatnonzero(chosen)

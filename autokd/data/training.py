@@ -16,7 +16,7 @@ from autokd.data.cache import remembered, stamp
 from autokd.data.images import Card, Images
 from autokd.data.splits import split
 
-__all__ = ["Training", "describe", "expect", "open_training"]
+__all__ = ["Training", "describe", "expect", "open_training", "rows_of"]
 
 _SHARED = 8 * 2**20  # bytes: below, a copy in each process is cheaper than a file
 
@@ -56,14 +56,20 @@ def open_training(
     split_seed: int = 0,
     split_file: str | os.PathLike[str] | None = None,
     fraction: float = 1.0,
+    faulty: str = "stop",
+    faulty_limit: float = 0.01,
 ) -> Training:
     """The training part, split as autokd.data.splits.split says; the card is complete.
+
+    Where the set has validation images of its own they are the validation split, unless a split file names others or
+    `validation` is 0. faulty: an image that cannot be read stops (all are named at once), or is left out (`skip`), up to a share
+    `faulty_limit` of them; whatever else is known of the others, their split and their `index` among it, is as if it were there.
 
     mean and std of a set that does not publish them are those of its whole training part, whatever the split, so that every split
     of it is normalised alike. Raises AutokdError where the data cannot be had or an argument cannot be.
     """
-    images = open_part(name, "train", root, options)
-    train, held = split(images.labels, validation=validation, seed=split_seed, split_file=split_file, fraction=fraction)
+    images = open_part(name, "train", root, options, faulty=faulty, limit=faulty_limit)
+    train, held = rows_of(images, validation=validation, seed=split_seed, split_file=split_file, fraction=fraction)
     told = card(name, root, options)
     _, channels, height, width = images.pixels.shape
     told = replace(
@@ -73,6 +79,22 @@ def open_training(
         mean, std = _spread(images.pixels)
         told = replace(told, mean=mean, std=std)
     return Training(_part(name, images, train), _part(name, images, held), told)
+
+
+def rows_of(images: Images, *, validation: float, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of `images` to train on and to validate on. how: further arguments of `split`.
+
+    The split is one of the whole part: an image that cannot be read leaves its place empty, and moves no other.
+    """
+    reading = images.reading
+    if reading is None:
+        return split(images.labels, validation=validation, **how)
+    own = reading.validation if validation > 0 and how.get("split_file") is None else None
+    sides = split(reading.labels, validation=validation, own=own, **how)
+    row = np.full(len(reading.labels), -1, dtype=np.int64)
+    row[images.index] = np.arange(len(images))
+    train, held = (found[found >= 0] for found in (row[side] for side in sides))
+    return train, held
 
 
 def _part(name: str, images: Images, rows: np.ndarray) -> Images:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from autokd.errors import AutokdError
 
-__all__ = ["INPUT", "KEY", "Facts", "from_text", "to_text"]
+__all__ = ["INPUT", "KEY", "Facts", "from_text", "looks_of", "to_text"]
 
 KEY = "autokd_student"  # in safetensors and ONNX metadata
 FILE = "autokd_student.json"  # beside the program in a .pt2
@@ -22,7 +23,9 @@ class Facts:
 
     mean, std: one number a channel, of pixels scaled to 0..1. shown: {method, settings} of a student that is shown less than its
     images hold (a lower resolution), else None. fit: how an image of another size is brought to height x width (`crop` or
-    `stretch`). threshold: the confidence from which answers may be trusted, or None. made: where the student comes from.
+    `stretch`). black, white: the values of images of more than 8 bits that are read as 0 and 255, where the data said so
+    (autokd.data.decode). threshold: the confidence from which answers may be trusted, or None. made: where the student comes
+    from.
     """
 
     student: str
@@ -35,8 +38,20 @@ class Facts:
     std: tuple[float, ...]
     shown: dict[str, Any] | None = None
     fit: str = "crop"
+    black: float | None = None
+    white: float | None = None
     threshold: float | None = None
     made: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """How an image file is read, beside its size and colours: further arguments of `decode`."""
+        return {"fit": self.fit, "black": self.black, "white": self.white}
+
+
+def looks_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a data set that say how an image file is read, beside its size and colours."""
+    return {"fit": str(options.get("fit", "crop")), "black": options.get("black"), "white": options.get("white")}
 
 
 def to_text(facts: Facts) -> str:

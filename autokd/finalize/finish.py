@@ -92,6 +92,7 @@ def finish(
         note(order, len(trained))
         test, answers = _test(bench, config, loaded, trained)
         found = _scores(test, answers, trained, exported, facts, held_out)
+        found["test"]["skipped"] = len(test.reading.faulty) if test.reading is not None else 0
         for name, (path, images) in external.items():
             outside = _answers(bench, config, loaded, trained, images.pixels)
             told = _scores(images, outside, trained, exported, facts, held_out)
@@ -171,7 +172,7 @@ def _kept(threshold: dict[str, Any] | None, order: Order, logits: np.ndarray, te
 
 
 def _facts(order: Order, loaded: Loaded, seed: int, threshold: float | None) -> Facts:
-    from autokd.finalize.facts import Facts
+    from autokd.finalize.facts import Facts, looks_of
     from autokd.methods.build import build_method
 
     config = order.config
@@ -187,7 +188,7 @@ def _facts(order: Order, loaded: Loaded, seed: int, threshold: float | None) -> 
         mean=tuple(loaded.mean),
         std=tuple(loaded.std),
         shown=None if shown is None else {"method": config.method.name, "settings": config.method.settings},
-        fit=str(config.data.options.get("fit", "crop")),
+        **looks_of(config.data.options),
         threshold=threshold,
         made={"data": config.data.name, "run": order.folder.name, "trial": order.row["trial"], "seed": seed,
               "budgets": list(order.budgets), "autokd": _versions().get("autokd")},
@@ -223,7 +224,10 @@ def _test(
     """The test images, and each training's logits of them. The one place that opens the test split."""
     from autokd.data.held_out import open_test
 
-    images = open_test(config.data.name, root=config.data.root, options=config.data.options)
+    data = config.data
+    images = open_test(
+        data.name, root=data.root, options=data.options, faulty=data.faulty, faulty_limit=data.faulty_limit
+    )
     if tuple(images.classes) != tuple(loaded.training.train.classes):
         raise AutokdError("the test split has other classes than the training split", where=config.data.name)
     return images, _answers(bench, config, loaded, trained, images.pixels)

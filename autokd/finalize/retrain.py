@@ -11,14 +11,15 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.config.trial import TrialConfig
+from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import full_disk
 from autokd.finalize.export import formats_of
+from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, everything, train_seeds
 from autokd.search.granted import granted
@@ -73,6 +74,7 @@ def finalize(
         workshop = _workshop(device, folder)
     bench = everything(workshop) if asked.train_on == ALL else workshop
     configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
+    _check_data({trial: config.data for trial, config in configs.items()})
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
@@ -93,6 +95,15 @@ def finalize(
         if register is not None:
             _register(register, folder, groups, finals, configs, tell)
         return {name: finals[name] for name in chosen}
+
+
+def _check_data(asked: Mapping[str, DataConfig]) -> None:
+    """All data is read before anything is trained: that a test image is damaged is no news for the end. Raises what is wrong."""
+    from autokd.data.check import check_data
+
+    for data in {json.dumps(asdict(one), sort_keys=True, default=str): one for one in asked.values()}.values():
+        if (trouble := check_data(data).trouble()) is not None:
+            raise trouble
 
 
 @contextmanager
@@ -130,7 +141,7 @@ def _outside(
                 loaded.training.train.classes,
                 channels=loaded.channels,
                 size=height if height == width else None,
-                fit=str(config.data.options.get("fit", "crop")),
+                **looks_of(config.data.options),
             )
         except AutokdError as fault:
             raise AutokdError(f"the outside set {name!r}: {fault.what}", where=fault.where, fix=fault.fix) from None

@@ -30,26 +30,33 @@ class Answer:
     fault: str | None = None
 
 
-def evaluate(student: Student, data: str | Path, *, label: str = "label", image: str | None = None) -> dict[str, Any]:
-    """The score of a student on a folder of images per class, or a table: see `scores`. AutokdError where they do not fit."""
-    images = outside(student.facts, data, label=label, image=image)
+def evaluate(
+    student: Student, data: str | Path, *, label: str = "label", image: str | None = None, faulty: str = "stop"
+) -> dict[str, Any]:
+    """The score of a student on a folder of images per class, or a table: see `scores`. AutokdError where they do not fit.
+
+    faulty: an image that cannot be read stops, or is left out (`skip`) and stands in the answer's `skipped`.
+    """
+    images = outside(student.facts, data, label=label, image=image, faulty=faulty)
     logits = student.logits(images.pixels)
     return {
         "model": str(student.path),
         "data": str(data),
         "runtime": student.runtime,
         **scores(logits, images.labels, student.facts),
+        "skipped": [] if images.reading is None else [one.file for one in images.reading.faulty],
     }
 
 
-def outside(facts: Facts, data: str | Path, *, label: str = "label", image: str | None = None) -> Images:
+def outside(
+    facts: Facts, data: str | Path, *, label: str = "label", image: str | None = None, faulty: str = "stop"
+) -> Images:
     """Every image of a folder per class or a table, brought to the student's size, with its class numbers."""
     from autokd.data.outside import open_outside
 
     size = facts.height if facts.height == facts.width else None
-    images = open_outside(
-        data, facts.classes, channels=facts.channels, size=size, fit=facts.fit, label=label, image=image
-    )
+    how: dict[str, Any] = {"channels": facts.channels, "size": size, **facts.looks}
+    images = open_outside(data, facts.classes, label=label, image=image, faulty=faulty, **how)
     if images.pixels.shape[2:] != (facts.height, facts.width):
         raise AutokdError(
             f"images are {images.pixels.shape[3]} x {images.pixels.shape[2]} pixels", where=str(data),
@@ -106,9 +113,7 @@ def _read(file: Path, facts: Facts) -> tuple[np.ndarray | None, str | None]:
 
     size = facts.height if facts.height == facts.width else None
     try:
-        pixels = decode(
-            file, colour="grey" if facts.channels == 1 else "rgb", size=size, fit=facts.fit, where=str(file)
-        )
+        pixels = decode(file, colour="grey" if facts.channels == 1 else "rgb", size=size, where=str(file), **facts.looks)
     except AutokdError as fault:
         return None, fault.what
     if pixels.shape[1:] != (facts.height, facts.width):

@@ -23,6 +23,8 @@ def at(student_features: Features, teacher_features: Features, *, power: Positiv
     Maps of different size are averaged down to the smaller one first; where the networks have different numbers of stages,
     the deepest are paired. Returns a scalar: per stage the mean over images and places.
 
+    power: of |map| before the channels are averaged: the higher, the more the strongest channels count
+
     Source: "Paying More Attention to Attention", arXiv:1612.03928, equation 2; the mean of squares as in its code.
     The weight 1000 is that of arXiv:1910.10699 for images of 32 pixels: the mean over places makes a good weight grow
     with the number of places, so that much smaller images want a much smaller one.

@@ -48,6 +48,12 @@ def ccd(
     Variants of ours: `weight_map` "power" is max(cos, 0)^sharpness, "exponential" is exp(sharpness (cos - 1)), and `sharpness`
     matters to these two alone; `cosine_of` takes the cosine of raw logits, or of probabilities at the temperature.
 
+    temperature: softens both distributions: the higher, the more the small probabilities count
+    normalise_weight: whether the weights are divided by their mean over the augmented rows
+    weight_map: from the cosine to a row's weight: 1 + cos (published), a power or an exponential of it
+    cosine_of: the cosine is of raw logits (published), or of probabilities at the temperature
+    sharpness: of the weight maps power and exponential: the higher, the fewer rows count
+
     Source: "Cosine Confidence Distillation" of the ACCV 2022 study of augmentation in distillation: the weight is taken on
     raw logits, without temperature; temperature 4.
     """

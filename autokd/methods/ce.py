@@ -17,6 +17,8 @@ def ce(student_logits: Tensor, targets: Tensor, *, label_smoothing: Fraction = 0
     student_logits: [N, C], any float dtype. targets: [N, C], label probabilities (one-hot, or mixed where a policy mixes
     images). Returns a scalar.
 
+    label_smoothing: the share of a label's probability that is spread evenly over all classes
+
     Source: "Rethinking the Inception Architecture for Computer Vision", arXiv:1512.00567, section 7 (label smoothing).
     """
     targets = targets.float() * (1 - label_smoothing) + label_smoothing / targets.shape[1]

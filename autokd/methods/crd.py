@@ -44,6 +44,12 @@ class crd(nn.Module):  # noqa: N801 - the catalogue's names are those of the spa
 
     Memory: 2 x images x width floats, and 2 x images floats for each row of a batch.
 
+    temperature: divides the cosines: the lower, the more the nearest negatives count
+    negatives: rows of other classes that each row is told from
+    width: numbers of the vectors that are compared
+    momentum: how much of a memory's row stays when its image comes by
+    positives: a row is pulled to its own image in the other network (exact), or to a random one of its class (relaxed)
+
     Source: "Contrastive Representation Distillation", arXiv:1910.10699, section 3; constants of its code.
     """
 

@@ -35,6 +35,10 @@ def dist(
     between images, so the second part is left out. A column that does not vary correlates 0. Depends on the batch size.
     Returns a scalar, zero only where every row and column is a rising linear function of the teacher's.
 
+    temperature: softens both distributions before they are correlated
+    beta: weight of the relation between the classes of an image
+    gamma: weight of the relation between the images of a class
+
     Source: "Knowledge Distillation from A Stronger Teacher", arXiv:2205.10536, equations 8 to 10.
     Weight 2 and temperature 4 are those of its CIFAR configuration (ImageNet: 1).
     """

@@ -40,6 +40,11 @@ def dkd(
     the second small wherever the teacher is sure. `warmup` is in epochs, 0 for none; the published count begins at 1.
     Returns a scalar.
 
+    temperature: softens both distributions: the higher, the more the small probabilities count
+    alpha: weight of the target part: how sure the teacher is of the label
+    beta: weight of the non-target part: how it spreads the rest over the other classes
+    warmup: epochs over which the loss rises to its full strength; 0: at once
+
     Source: "Decoupled Knowledge Distillation", arXiv:2203.08679, equations 7 and 8.
     Its beta is 8 where teacher and student differ in kind, 6 for WideResNets and VGGs, 2 for resnet56 to resnet20, 0.5 on
     ImageNet (there with temperature 1 and one epoch of warm-up).

@@ -35,6 +35,13 @@ class energy_kd(nn.Module):  # noqa: N801 - the catalogue's names are those of t
     training images as they are stored, neither cropped nor augmented, found once before training; without a training set
     they are the batch's. Returns a scalar: the mean over rows of T^2 KL(teacher || student), in nats.
 
+    t_confident: temperature of rows on which the teacher is confident (low energy)
+    t_middle: temperature of the rows between
+    t_uncertain: temperature of rows on which the teacher is uncertain (high energy)
+    confident_share: share of the training images that count as confident
+    uncertain_share: share of them that count as uncertain
+    energy_temperature: T_E of the energy itself
+
     Source: "Maximizing discrimination capability of knowledge distillation with energy function", arXiv:2311.14334.
     The paper's text gives confident images the higher temperature (the default here); the released code does the
     opposite (t_confident 2, t_uncertain 6), and finds its quantiles on augmented images.

@@ -25,6 +25,8 @@ class fitnet(nn.Module):  # noqa: N801 - the catalogue's names are those of the 
     WideResNet are signed) trains with the student. One stage of training from the beginning, as in arXiv:1910.10699, not
     the two stages of the first paper.
 
+    stage: the stage whose map the student has to match: the first, middle or last after the stem
+
     Source: "FitNets: Hints for Thin Deep Nets", arXiv:1412.6550, equation 3; weight 100: arXiv:1910.10699.
     """
 

@@ -41,6 +41,12 @@ class high_energy(nn.Module):  # noqa: N801 - the catalogue's names are those of
     Every augmented view passes through the student all the same, so `share` changes the loss and not the time. The
     published code mixes chosen images among themselves; here a policy mixes with any image.
 
+    base: the method that is applied to the rows that are kept
+    share: share of the training images whose augmented views are kept
+    keep: keep images that the teacher is uncertain of (high energy), or those it is confident of
+    energy_temperature: T_E of the energy
+    temperature, alpha, beta, gamma, warmup, t_confident, t_uncertain: the base's setting of that name; null: the base's default
+
     Source: "Maximizing discrimination capability of knowledge distillation with energy function", arXiv:2311.14334.
     """
 

@@ -49,6 +49,13 @@ class hsakd(nn.Module):  # noqa: N801 - the catalogue's names are those of the s
     `blocks` residual blocks a stage for every family; and its joint teacher is trained from scratch, while this one goes
     on from the given weights.
 
+    temperature: softens both distributions, those of the networks and those of the branches
+    branch_weight: weight of the branches' divergences beside that of the networks' own logits
+    main_on_turned: whether the networks' own logits are compared on turned views, too
+    teacher_mode: the teacher stays as it is (frozen), or a copy of it is trained with its branches (joint)
+    blocks: residual blocks of each stage of a branch
+    head_epochs: epochs of the stage that trains the teacher's branches
+
     Source: "Hierarchical Self-supervised Augmented Knowledge Distillation", arXiv:2107.13715, section 3.
     Temperature 3 and unit weights: its code.
     """

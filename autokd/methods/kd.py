@@ -17,6 +17,8 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: Positive 
 
     student_logits, teacher_logits: [N, C], any float dtype. Returns a scalar: the mean over rows, in nats.
 
+    temperature: softens both distributions: the higher, the more the small probabilities count
+
     Source: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531, section 2.
     """
     return divergence(student_logits, teacher_logits, temperature).mean()

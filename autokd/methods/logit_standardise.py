@@ -35,6 +35,9 @@ class logit_standardise(nn.Module):  # noqa: N801 - the catalogue's names are th
 
     student_logits, teacher_logits: [N, C]; further signals as the base reads them. Returns a scalar.
 
+    base: the method that compares the standardised logits
+    temperature, alpha, beta, gamma, warmup, t_confident, t_uncertain: the base's setting of that name; null: the base's default
+
     Source: "Logit Standardization in Knowledge Distillation", arXiv:2403.01427, algorithm 1.
     """
 

@@ -45,6 +45,11 @@ def mlkd(
     counts in the KL and as columns of the batch matrix, only the share of classes with the smallest total probability as
     columns of the class matrix; what is masked counts as zero. 1 switches the masks off. Returns a scalar.
 
+    temperature: the middle one of the five
+    batch_weight: weight of the agreement on which images are alike
+    class_weight: weight of the agreement on which classes are alike
+    unsure: share of the plain rows, and of the classes, that count: the least sure ones; 1: all
+
     Source: "Multi-level Logit Distillation", CVPR 2023, sections 3.2 to 3.4.
     The released code averages before it masks and reads plain views where augmented ones are meant; this is the definition
     it aims at. Its weights 0.1 and 0.9 stand at the sum of both kinds of view, hence twice that here.

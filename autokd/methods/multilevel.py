@@ -43,6 +43,13 @@ class multilevel(nn.Module):  # noqa: N801 - the catalogue's names are those of 
 
     Only the title's claims are public, neither code nor formulas. Decided here: all of the above.
 
+    factor: by how much the student's images are lowered in resolution
+    temperature: softens both distributions of the output level
+    feature_weight: weight of the feature level
+    relation_weight: weight of the relation level
+    output_weight: weight of the output level
+    relation: what the relation level compares: attention maps, or similarity matrices of the batch
+
     Source: a counterpart, not a reproduction, of multi-level distillation for low resolution (Knowledge-Based Systems, 2022).
     """
 

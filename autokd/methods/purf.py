@@ -60,6 +60,13 @@ class purf(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
     No code and no formulas are public. Decided here: the filter, that the least active channels are the smoothed ones
     (the abstract says that channels are activated unevenly), and that logits are left alone.
 
+    base: the feature method that reads the smoothed teacher
+    reach: neighbours of a channel on each side
+    share: share of the channels that are smoothed: the least active ones
+    blend: how far a channel moves to its smoothed self; 0: not at all
+    kernel: neighbours count equally (mean), or by a Gaussian of their order (gauss)
+    neighbours: channels next in number (index), or most alike in what they show (alike)
+
     Source: the abstract of "Partly Unified Recalibrated Feature map" (a counterpart, not a reproduction).
     """
 

@@ -50,6 +50,14 @@ class res_rkd(nn.Module):  # noqa: N801 - the catalogue's names are those of the
 
     No code and no formulas are public. Decided here: all of the above, with the discriminator on features rather than on inputs.
 
+    factor: by how much the student's images are lowered in resolution
+    temperature: softens both distributions
+    distil_weight: weight of the divergence and of the distance between pooled vectors
+    pair_weight: weight of the distances within the batch
+    mmd_weight: weight of the maximum mean discrepancy between the two sets of vectors
+    adversarial_weight: weight of the game with a discriminator
+    adversary: the discriminator learns in turn with the student (alternate), or by a reversed gradient (reversal)
+
     Source: a counterpart, not a reproduction, of "Resolution-Aware Knowledge Distillation for Efficient Inference", TIP 2021.
     """
 

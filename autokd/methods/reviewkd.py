@@ -32,6 +32,9 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
     `warmup`: epochs over which the loss rises, min(1, (epoch + 1) / warmup), since the published count begins at 1. All
     modules train with the student. Returns a scalar.
 
+    warmup: epochs over which the loss rises to its full strength; 0: at once
+    width: channels of the maps in which the levels are fused, at the most
+
     Source: "Distilling Knowledge via Knowledge Review", arXiv:2104.09044, section 3.
     Maps before their ReLU, the grids' weights and the warm-up are those of the authors' CIFAR code; its weights are 5 for
     WideResNets and 0.6 to 8 elsewhere.

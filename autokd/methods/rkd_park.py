@@ -32,6 +32,9 @@ def rkd_park(
 
     Memory: B^3 floats for each network.
 
+    distance_weight: weight of the relative distances between images
+    angle_weight: weight of the angles between triplets of images
+
     Source: "Relational Knowledge Distillation", arXiv:1904.05068, equations 5 to 10.
     Weights 25 and 50: those that the code of arXiv:1910.10699 gives it.
     """

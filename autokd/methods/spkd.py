@@ -26,6 +26,8 @@ def spkd(
     before pooling, all maps after the stem (summed), or the pooled vectors. All rows of the batch take part, so plain and
     augmented views of an image are compared too. Returns a scalar.
 
+    layer: whose maps are compared: the last before pooling, all after the stem, or the pooled vectors
+
     Source: "Similarity-Preserving Knowledge Distillation", arXiv:1907.09682, section 3.
     Weight 3000: the code of arXiv:1910.10699.
     """

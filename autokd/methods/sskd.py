@@ -48,6 +48,16 @@ class sskd(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
 
     The published code turns each image first and crops every turn on its own; here one crop is turned.
 
+    normal_weight: weight of the divergence on upright views
+    turned_weight: weight of the divergence on turned views
+    similarity_weight: weight of the similarity matrix
+    temperature: softens both distributions on upright views
+    turned_temperature: the same on turned views
+    similarity_temperature: the same for rows of the similarity matrix
+    turned_kept: share of turned views that are kept though the teacher errs on their class
+    similarity_kept: share of them that are kept though it errs on their upright view
+    head_epochs: epochs of the stage that trains the teacher's head
+
     Source: "Knowledge Distillation Meets Self-Supervision", arXiv:2006.07114, section 3.
     The weights 0.1, 0.9, 2.7 and 10 and the kept shares are those of its code.
     """

@@ -88,6 +88,9 @@ def wrn(classes: int, channels: int, depth: int, width: int, *, dropout: Fractio
     """Wide ResNet: 16 stem filters, stages of 16, 32 and 64 times `width`; `dropout` between a block's convolutions.
 
     [B, channels, H, W] -> [B, classes], any H and W from 4 on.
+
+    dropout: probability that a value between a block's two convolutions is dropped in training
+
     Source: "Wide Residual Networks", arXiv:1605.07146, section 2.
     """
     return WideResNet(classes, channels, (depth - 4) // 6, width, dropout)

@@ -200,7 +200,7 @@ def validation_images(config: Mapping[str, Any]) -> int | None:
     if data.get("split_file") or not data.get("validation"):
         return None
     try:
-        count = describe(str(data.get("name")), root=data.get("root"), options=data.get("options") or {}).train_images
+        card = describe(str(data.get("name")), root=data.get("root"), options=data.get("options") or {})
     except (AutokdError, OSError, ValueError):  # another machine, without the data
         return None
-    return round(count * float(data["validation"])) if count else None
+    return card.validated_on(float(data["validation"]))

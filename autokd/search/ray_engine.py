@@ -43,6 +43,7 @@ if cpus() <= 16:  # its first workers, one a core, import what takes longest whi
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import utils as ray_utils  # noqa: E402
 from ray.tune.execution import tune_controller  # noqa: E402
 from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
@@ -51,7 +52,7 @@ from ray.tune.stopper import Stopper  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
-from autokd.errors import AutokdError  # noqa: E402
+from autokd.errors import AutokdError, readable  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
@@ -113,7 +114,7 @@ class RayEngine:
                 quiet |= {"num_cpus": cpus(), "object_store_memory": _STORE_BYTES, "_temp_dir": str(ray_folder())}
                 _see_to_a_token()
             try:
-                with _deaf_children():
+                with _deaf_children(), _readable_words():
                     ray.init(address=address or "local", **quiet)
             except Exception as fault:  # a start that takes too long is told as a bare Exception
                 raise _not_started(fault, address) from fault
@@ -540,6 +541,20 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _readable_words() -> Iterator[None]:
+    """Ray records the words this process was started with, and fails over a file's name among them that is not UTF-8."""
+    theirs = getattr(ray_utils, "get_entrypoint_name", None)
+    if theirs is None:
+        yield
+        return
+    setattr(ray_utils, "get_entrypoint_name", lambda: readable(theirs()))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(ray_utils, "get_entrypoint_name", theirs)  # noqa: B010
 
 
 def _not_started(fault: Exception, address: str | None) -> AutokdError:

@@ -1,7 +1,7 @@
 """A run: one search, the folder that holds all there is to know of it, and the way on after a stop.
 
 runs/<name>-<date>-<short id>/
-    space.yaml  environment.json  ledger.jsonl  trials.parquet/  study.journal  ray/
+    space.yaml  environment.json  data.json  ledger.jsonl  trials.parquet/  study.journal  ray/
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, readable
 from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
 from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
@@ -34,6 +34,7 @@ from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
 
 if TYPE_CHECKING:
+    from autokd.data.check import DataReport
     from autokd.search.feasible import Feasible
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "fit",
     "known_teachers",
     "observers_of",
+    "read_data",
     "resume",
     "search",
     "secretless",
@@ -51,6 +53,8 @@ __all__ = [
 ]
 
 SPACE = "space.yaml"
+DATA = "data.json"  # what reading the data set found before the search
+_SILENCE = 5.0  # seconds between two words on how far the reading is
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -174,9 +178,12 @@ def search(
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     space = _loaded(space, overrides)
+    _possible(Path(runs))
     tell = _Teller(observers_of(on_event, observer)).phase
     granted(tell, Path(runs), ray=engine == "ray" and space.resources.address is None)
+    report = None
     if feasible is None:
+        report = read_data(space, tell)
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
     folder = _new_folder(Path(runs), name or space.name)
@@ -185,6 +192,7 @@ def search(
         _write(folder / SPACE, space.to_yaml())
         for file, text in getattr(space, "files", {}).items():
             _write(folder / file, text)
+        _note_data(folder, report)
         observers = observers_of(on_event, observer)
         made = carry_out(folder, space, feasible, engine, observers, past=[], overrides=overrides, at_end=at_end)
     return _confirmed(made, space, feasible, engine, observers_of(on_event, observer))
@@ -227,7 +235,10 @@ def resume(
         if on_past is not None:
             with uncollected():
                 on_past(space, past)
-        feasible = feasible or fit(space, past, _Teller(observers).phase)
+        if feasible is None:
+            tell = _Teller(observers).phase
+            _note_data(folder, read_data(space, tell))
+            feasible = fit(space, past, tell)
         more: dict[str, Any] = {"overrides": overrides, "retry_failed": retry_failed, "at_end": at_end}
         made = carry_out(folder, space, feasible, engine, observers, past=past, **more)
     return _confirmed(made, space, feasible, engine, observers)
@@ -278,6 +289,33 @@ def fit(
     return feasible(
         space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=notes
     )
+
+
+def read_data(space: Any, tell: Callable[[str], None] = lambda text: None) -> DataReport:
+    """Read all of the space's data before anything is trained on it. Raises AutokdError or Faults, naming all that is wrong."""
+    from autokd.data.check import check_data
+
+    tell("reading the images")
+    said = time.monotonic()
+
+    def heard(part: str, done: int, count: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > _SILENCE:
+            said = time.monotonic()
+            tell(f"reading the images: {done:,} of {count:,} of the {part} part")
+
+    report = check_data(space.data, tell=heard)
+    if (trouble := report.trouble()) is not None:
+        raise trouble
+    for line in report.lines():
+        tell(line)
+    return report
+
+
+def _note_data(folder: Path, report: DataReport | None) -> None:
+    """What reading the data found, beside the run; what was skipped stands in it."""
+    if report is not None:
+        _write(folder / DATA, json.dumps(report.to_dict(), indent=1) + "\n")
 
 
 def carry_out(
@@ -735,10 +773,17 @@ def _home(folder: Path, space: Any) -> Path:
     return Path(getattr(space, "runs", None) or folder.parent)
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def _possible(runs: Path) -> None:
+    """Raises AutokdError where no run can lie at such a path."""
     if re.match(r"[A-Za-z0-9]{2,}:/", str(runs)):  # Path makes one slash of two
         fix = "keep runs in a folder, and copy them afterwards: autokd copy RUN s3://bucket/runs (docs/cluster.md)"
         raise AutokdError("a run is worked on in a folder, not in object storage", where=str(runs), fix=fix)
+    if readable(place := os.path.abspath(runs)) != place:
+        fix = "name another folder with --runs"
+        raise AutokdError("the path of the runs is not UTF-8, and Ray takes no other", where=place, fix=fix)
+
+
+def _new_folder(runs: Path, name: str) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:

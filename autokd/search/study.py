@@ -142,6 +142,7 @@ class Study:
     screened: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     images: int | None = None  # of the training part as published, where that is known
+    held: int | None = None  # of them for validation, where the data set itself says which
 
     def trials(self) -> dict[str, TrialConfig]:
         """Every arm with every seed, seed after seed, so that a study that is cut off has whole seeds first."""
@@ -157,7 +158,9 @@ class Study:
     @property
     def validation_images(self) -> int | None:
         data = next(iter(self.arms.values())).data
-        return None if self.images is None or data.split_file else round(self.images * data.validation)
+        if self.images is None or data.split_file:
+            return None
+        return self.held if self.held is not None else round(self.images * data.validation)
 
     def views(self, arm: str) -> int | None:
         """How many views one training of this arm processes, about; None where the size of the data is not known."""
@@ -239,14 +242,15 @@ def plan_study(
     teacher_seeds: int = 1,
     square: bool = True,
     images: int | None = None,
+    held: int | None = None,
 ) -> Study:
     """Decide the arms. Everything not named is the space's published values; its data, recipe and length are kept.
 
     teacher, student: by their names in the space; the first of its pairs, and of those one whose teacher is not known to have
     seen augmented views. policy: the one that (b) to (e) are about; the space's JDA, or the data set's. train_teachers: train
     both teachers of (b) for so many epochs. teacher_seeds: how often each teacher that is trained here is trained. square:
-    whether the images can be turned by right angles. images: of the training part, for the words of the report. Raises
-    AutokdError for what the space does not have.
+    whether the images can be turned by right angles. images: of the training part, for the words of the report; held: of them
+    for validation, where the data set says which. Raises AutokdError for what the space does not have.
     """
     shape = FORMS.get(form)
     if shape is None:
@@ -295,6 +299,7 @@ def plan_study(
         screened=planner.screened(found),
         notes=tuple(planner.notes()),
         images=images,
+        held=held,
     )
 
 

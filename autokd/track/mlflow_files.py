@@ -19,7 +19,7 @@ __all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_fil
 
 RUN_TAG, TRIAL_TAG = "autokd.run", "autokd.trial"
 FILES = (
-    "report.html", "report", "front.csv", "confirm.json", "space.yaml", "trials.parquet", "environment.json",
+    "report.html", "report", "front.csv", "confirm.json", "space.yaml", "trials.parquet", "environment.json", "data.json",
 )  # fmt: skip
 
 

@@ -134,6 +134,8 @@ class Workshop:
                 split_seed=config.split_seed,
                 split_file=config.split_file,
                 fraction=config.fraction,
+                faulty=config.faulty,
+                faulty_limit=config.faulty_limit,
             )
             card, train, validation = training.card, training.train, training.validation
             self._data[key] = Loaded(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from autokd.data.held_out import open_test
+from autokd.data.sets.folder import folder
 from autokd.data.training import describe, open_training
 from autokd.errors import AutokdError
 
@@ -150,3 +154,129 @@ def test_options_say_what_a_folder_that_is_not_there_will_be_and_are_held_to_it_
         Image.new("RGB", (8, 8)).save(tmp_path / "now" / "train" / name / "one.png")
     with pytest.raises(AutokdError, match="there are 2 classes, and options.classes says 5"):
         expect("folder", root=str(tmp_path / "now"), options=options)
+
+
+def labels_of(images):
+    return {images.classes[label]: int(count) for label, count in enumerate(np.bincount(images.labels))}
+
+
+@pytest.mark.parametrize(("train", "val", "test"), [("Train", "Val", "Test"), ("training", "dev", "TESTING")])
+def test_parts_are_known_in_any_case_and_a_validation_folder_is_the_validation_split(tmp_path, write_folder, train, val, test):
+    write_folder(tmp_path / train, {"cat": 3, "dog": 4})
+    held = write_folder(tmp_path / val, {"cat": 1, "dog": 2}, seed=1)
+    write_folder(tmp_path / test, {"dog": 2}, seed=2)
+    (tmp_path / "masks" / "cat").mkdir(parents=True)
+    training = open_training("folder", root=str(tmp_path), validation=0.5)
+    assert labels_of(training.train) == {"cat": 3, "dog": 4} and labels_of(training.validation) == {"cat": 1, "dog": 2}
+    assert {p.tobytes() for p in training.validation.pixels} == as_bytes(held.values())
+    assert training.train.index.tolist() == list(range(7)) and training.validation.index.tolist() == [7, 8, 9]
+    assert (training.card.train_images, training.card.validation_images) == (10, 3)
+    assert (training.card.trained_on(0.5), training.card.validated_on(0.5), training.card.trained_on(0.5, 0.5)) == (7, 3, 4)
+    assert open_test("folder", root=str(tmp_path)).labels.tolist() == [1, 1]
+    few = open_training("folder", root=str(tmp_path), validation=0.5, fraction=0.6)
+    assert (len(few.train), few.validation.fingerprint()) == (4, training.validation.fingerprint())
+    assert len(open_training("folder", root=str(tmp_path), validation=0).train) == 10  # nothing is to be held out
+    joined = open_training("folder", root=str(tmp_path), validation=0.2, options={"join_validation": True})
+    assert (len(joined.train), len(joined.validation), joined.card.validation_images) == (8, 2, None)
+
+
+def test_a_split_file_says_more_than_a_validation_folder(tmp_path, write_folder):
+    write_folder(tmp_path / "train", {"cat": 2, "dog": 2})
+    write_folder(tmp_path / "val", {"cat": 1, "dog": 1}, seed=1)
+    (tmp_path / "split.json").write_text('{"train": [0, 2, 4], "validation": [1, 5]}')
+    training = open_training("folder", root=str(tmp_path), split_file=tmp_path / "split.json", options={"test": 0.0})
+    assert training.train.index.tolist() == [0, 2, 4] and training.validation.index.tolist() == [1, 5]
+
+
+def test_without_a_test_folder_the_test_images_are_cut_from_the_training_folder_alone(tmp_path, write_folder):
+    train = write_folder(tmp_path / "train", {"cat": 10, "dog": 10})
+    held = write_folder(tmp_path / "val", {"cat": 3, "dog": 3}, seed=1)
+    training, test = open_training("folder", root=str(tmp_path)), open_test("folder", root=str(tmp_path))
+    assert (len(training.train), len(training.validation), len(test)) == (16, 6, 4)
+    assert {p.tobytes() for p in training.validation.pixels} == as_bytes(held.values())
+    assert {p.tobytes() for p in (*training.train.pixels, *test.pixels)} == as_bytes(train.values())
+
+
+def test_folders_that_look_like_parts_are_questioned_and_may_be_named(tmp_path, write_folder):
+    write_folder(tmp_path / "Test", {"cat": 2, "dog": 2})
+    write_folder(tmp_path / "photos", {"cat": 4, "dog": 4}, seed=1)
+    with pytest.raises(AutokdError, match="'Test' looks like a part of the data and not like a class") as caught:
+        describe("folder", root=str(tmp_path))
+    assert "options.train_folder" in caught.value.fix and "data.root" in caught.value.fix
+    named = {"train_folder": "photos"}
+    assert describe("folder", root=str(tmp_path), options=named).train_images == 8
+    assert len(open_test("folder", root=str(tmp_path), options=named)) == 4
+    classes = {"train_folder": ".", "test": 0.0}  # they are classes all the same
+    training = open_training("folder", root=str(tmp_path), options=classes, validation=0)
+    assert labels_of(training.train) == {"Test": 4, "photos": 8}
+    with pytest.raises(AutokdError, match="no folder 'tset' for the test part"):
+        describe("folder", root=str(tmp_path), options={**named, "test_folder": "tset"})
+    write_folder(tmp_path / "val", {"cat": 1, "dog": 1}, seed=2)
+    write_folder(tmp_path / "Valid", {"cat": 1, "dog": 1}, seed=3)
+    with pytest.raises(AutokdError, match="'Valid' and 'val' both look like the validation part"):
+        describe("folder", root=str(tmp_path), options=named)
+    imagenet = {**named, "test_folder": "val", "validation_folder": "Valid"}
+    card = describe("folder", root=str(tmp_path), options=imagenet)
+    assert (card.train_images, card.validation_images) == (10, 2)
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path, write_folder):
+    write_folder(tmp_path, {"train": 5, "truck": 5})  # as in CIFAR-100
+    assert open_training("folder", root=str(tmp_path)).train.classes == ("train", "truck")
+
+
+def test_folders_of_parts_within_the_classes_are_told(tmp_path, write_folder):
+    for name in ("cat", "dog"):
+        write_folder(tmp_path / name, {"train": 4, "test": 2})
+    (finding,) = folder("train", root=str(tmp_path)).reading.findings
+    assert finding.what.startswith("cat/test and cat/train look like parts, and are read as one") and not finding.stop
+    assert "train/<class>/" in finding.fix
+
+
+def test_every_class_that_is_empty_or_unknown_is_named_at_once(tmp_path, write_folder):
+    write_folder(tmp_path / "train", {"a": 3, "b": 0, "c": 0, "d": 3})
+    (tmp_path / "train" / "b" / "notes.txt").write_text("x")
+    with pytest.raises(AutokdError, match="the classes 'b', 'c' have no images") as caught:
+        describe("folder", root=str(tmp_path))
+    assert "passed over in it: 1 no images by their suffix" in caught.value.fix
+    for name in ("b", "c"):
+        shutil.rmtree(tmp_path / "train" / name)
+    write_folder(tmp_path / "test", {"a": 1, "x": 1, "y": 2})
+    with pytest.raises(AutokdError, match="no training image has the classes 'x', 'y'"):
+        open_test("folder", root=str(tmp_path))
+    write_folder(tmp_path / "val", {"z": 1})
+    with pytest.raises(AutokdError, match="no training image has the class 'z'") as caught:
+        open_training("folder", root=str(tmp_path))
+    assert caught.value.where == str(tmp_path / "val")
+
+
+def test_names_that_are_not_utf8_are_classes_and_files_like_others(tmp_path, write_folder):
+    write_folder(tmp_path, {"cat": 10, "cafe": 10})
+    os.rename(tmp_path / "cafe", os.fsencode(tmp_path) + b"/caf\xe9")
+    os.rename(tmp_path / "cat" / "000.png", os.fsencode(tmp_path) + b"/cat/\xff.png")
+    training = open_training("folder", root=str(tmp_path))
+    assert training.train.classes == ("caf\\xe9", "cat") and training.card.train_images == 16
+    (tmp_path / "caf\\xe9").mkdir()  # four letters and a backslash
+    Image.new("L", (8, 8)).save(tmp_path / "caf\\xe9" / "1.png")
+    with pytest.raises(AutokdError, match="two classes are called"):
+        open_training("folder", root=str(tmp_path))
+
+
+def test_a_new_rule_of_decoding_reuses_no_older_pixels(tmp_path, write_folder, monkeypatch, cache):
+    write_folder(tmp_path, {"cat": 10, "dog": 10})
+    names = set()
+    for rules, options in ((1, {}), (2, {}), (2, {"white": 4095.0}), (2, {"black": 1.0})):
+        monkeypatch.setattr("autokd.data.decoded.RULES", rules)
+        folder("train", root=str(tmp_path), **options)
+        names.add(frozenset(path.name for path in (cache / "data").glob("folder-train-*") if path.is_dir()))
+    assert sorted(map(len, names)) == [1, 2, 3, 4]
+
+
+def test_the_first_image_that_can_be_read_tells_what_a_set_is(tmp_path, write_folder):
+    write_folder(tmp_path, {"cat": 10, "dog": 10})
+    (tmp_path / "cat" / "000.png").write_bytes(b"")
+    assert describe("folder", root=str(tmp_path)).height == 8
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(AutokdError, match="it is empty"):
+        describe("folder", root=str(tmp_path))

@@ -54,9 +54,12 @@ def test_what_is_not_there_is_told(tmp_path: Path):
 def test_a_word_that_is_a_folder_means_all_images_in_it(tmp_path: Path, write_folder):
     write_folder(tmp_path / "photos", {"b": 1, "a": 2})
     (tmp_path / "photos" / "notes.txt").write_text("no image")
-    found = image_files([tmp_path / "photos", "else.png"])
+    found, passed = image_files([tmp_path / "photos", "else.png"])
+    assert [(one.why, one.count, one.suffixes) for one in passed] == [("no images by their suffix", 1, ((".txt", 1),))]
     assert [path.name for path in found] == ["000.png", "001.png", "000.png", "else.png"]
     assert [path.parent.name for path in found[:3]] == ["a", "a", "b"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AutokdError, match="no images in this folder"):
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
+    with pytest.raises(AutokdError, match="no images in this folder") as caught:
         image_files([tmp_path / "empty"])
+    assert "passed over: 1 no images by their suffix; images end in" in caught.value.fix and ".avif" in caught.value.fix

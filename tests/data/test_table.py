@@ -11,6 +11,8 @@ from PIL import Image
 
 import autokd.data.decode
 from autokd.data.held_out import open_test
+from autokd.data.reading import FaultyImages
+from autokd.data.sets.table import table
 from autokd.data.training import describe, open_training
 from autokd.errors import AutokdError
 
@@ -165,7 +167,7 @@ def test_describing_a_big_table_is_cheap(tmp_path, png, monkeypatch):
 
     decoded = []
     real = autokd.data.decode.decode
-    monkeypatch.setattr("autokd.data.sets.table.decode", lambda *a, **k: decoded.append(1) or real(*a, **k))
+    monkeypatch.setattr("autokd.data.decode.decode", lambda *a, **k: decoded.append(1) or real(*a, **k))
     with open("/proc/self/io") as file:
         before = int(file.readline().split()[1])  # rchar: bytes this process asked to read
     card = describe("table", root=str(path), options={"test": 0.25})
@@ -183,3 +185,79 @@ def test_tiny_imagenet_as_it_lies_in_the_shared_data(shared_data):
     assert training.train.pixels.shape == (1800, 3, 32, 32)
     assert training.train.classes[1] == "black stork"
     assert len(open_test("table", root=str(root), options={"test_file": "val.parquet", "size": 32})) == 500
+
+
+def test_the_files_of_the_parts_are_known_in_any_case_and_as_shards(tmp_path, random_pixels, png):
+    pixels = random_pixels(12, 8, 8)
+    flowers(tmp_path / "Train.PARQUET", pixels[:6], png, list("aabbcc"))
+    flowers(tmp_path / "validation-00000-of-00002.parquet", pixels[6:8], png, ["a", "b"])
+    flowers(tmp_path / "validation-00001-of-00002.parquet", pixels[8:10], png, ["c", "a"])
+    flowers(tmp_path / "TEST.parquet", pixels[10:], png, ["a", "c"])
+    flowers(tmp_path / "extra.parquet", pixels[:2], png, ["a", "c"])
+    training = open_training("table", root=str(tmp_path), validation=0.5)
+    assert np.array_equal(training.train.pixels, pixels[:6].transpose(0, 3, 1, 2))
+    assert np.array_equal(training.validation.pixels, pixels[6:10].transpose(0, 3, 1, 2))
+    assert training.validation.labels.tolist() == [0, 1, 2, 0] and training.validation.index.tolist() == [6, 7, 8, 9]
+    assert (training.card.train_images, training.card.validation_images) == (10, 4)
+    assert open_test("table", root=str(tmp_path)).labels.tolist() == [0, 2]
+    reading = table("train", root=str(tmp_path)).reading
+    assert reading.where(7) == f"{tmp_path / 'validation-00000-of-00002.parquet'}: row 1"
+    assert [(one.why, one.examples) for one in reading.passed_over] == [
+        ("outside the folders that are read", (str(tmp_path / "extra.parquet"),))
+    ]
+    joined = open_training("table", root=str(tmp_path), validation=0.2, options={"join_validation": True})
+    assert (len(joined.train), len(joined.validation), joined.card.validation_images) == (8, 2, None)
+    imagenet = {"test_file": "extra.parquet"}
+    assert len(open_test("table", root=str(tmp_path), options=imagenet)) == 2
+    flowers(tmp_path / "valid.parquet", pixels[:2], png, ["a", "c"])
+    flowers(tmp_path / "val.parquet", pixels[:2], png, ["a", "c"])
+    with pytest.raises(AutokdError, match="'val.parquet' and 'valid.parquet' both look like the validation part"):
+        open_training("table", root=str(tmp_path))
+    named = {"validation_file": "val.parquet", "train_file": "valid.parquet"}
+    assert len(open_training("table", root=str(tmp_path), options=named).validation) == 2
+
+
+def test_a_validation_file_beside_a_share_that_is_cut_for_the_test(tmp_path, random_pixels, png):
+    pixels = random_pixels(30, 8, 8)
+    flowers(tmp_path / "train.parquet", pixels[:20], png, [n % 2 for n in range(20)])
+    flowers(tmp_path / "val.parquet", pixels[20:], png, [n % 2 for n in range(10)])
+    training, held = open_training("table", root=str(tmp_path)), open_test("table", root=str(tmp_path))
+    assert np.array_equal(training.validation.pixels, pixels[20:].transpose(0, 3, 1, 2))
+    seen = {p.tobytes() for p in (*training.train.pixels, *held.pixels)}
+    assert (len(training.train), len(held)) == (16, 4)
+    assert seen == {np.ascontiguousarray(p.transpose(2, 0, 1)).tobytes() for p in pixels[:20]}
+
+
+def test_every_row_without_a_label_or_of_another_class_is_named(tmp_path, random_pixels, png):
+    flowers(tmp_path / "train.parquet", random_pixels(6, 8, 8), png, ["a", None, "b", None, "a", None])
+    with pytest.raises(AutokdError, match="3 rows have no label: 1, 3, 5"):
+        open_training("table", root=str(tmp_path))
+    flowers(tmp_path / "train.parquet", random_pixels(6, 8, 8), png, list("aabbab"))
+    flowers(tmp_path / "test.parquet", random_pixels(5, 8, 8), png, ["a", "q", None, "z", "q"])
+    told = r"row 2 has no label; 3 rows have labels that are none of the classes \('q', 'z'\): 1, 3, 4"
+    with pytest.raises(AutokdError, match=told):
+        open_test("table", root=str(tmp_path))
+
+
+def test_every_broken_row_is_named_with_its_file(tmp_path, random_pixels, png):
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(random_pixels(4, 8, 8)):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "1.png").write_bytes(b"")
+    paths = ["images/0.png", "images/1.png", "images/gone.png", None, "images/3.png"]
+    pq.write_table(pa.table({"image": paths, "label": list("abaab")}), tmp_path / "train.parquet")
+    options = {"test": 0.0}
+    with pytest.raises(FaultyImages) as caught:
+        open_training("table", root=str(tmp_path), validation=0, options=options)
+    place = tmp_path / "train.parquet"
+    assert [(one.file, one.reason.split(": ")[0]) for one in caught.value.faulty] == [
+        (f"{place}: row 1", "the image cannot be read"),
+        (f"{place}: row 2", "there is no such image file"),
+        (f"{place}: row 3", "there is no image"),
+    ]
+    assert str(tmp_path / "images" / "gone.png") in caught.value.faulty[1].reason
+    training = open_training("table", root=str(tmp_path), validation=0, options=options, faulty="skip")
+    assert training.train.index.tolist() == [0, 4] and training.train.labels.tolist() == [0, 1]
+    Image.fromarray(random_pixels(1, 8, 8)[0]).save(tmp_path / "images" / "1.png")  # mended: another file is missing still
+    again = open_training("table", root=str(tmp_path), validation=0, options=options, faulty="skip")
+    assert again.train.index.tolist() == [0, 1, 4]

@@ -61,6 +61,29 @@ def test_a_set_with_a_split_word(tmp_path, monkeypatch):
     assert set(open_test("torchvision", root=str(tmp_path), options=options).pixels[:, 0].flatten()) == {20}
 
 
+class Torn(Pets):
+    """Its second image cannot be opened, so that its label is not known either; the test part has no image of the last class."""
+
+    def __getitem__(self, row):
+        image, label = super().__getitem__(row)
+        if row == 1:
+            raise OSError("image file is truncated")
+        return image, label * (self.shade == 10)
+
+
+def test_an_image_that_its_own_reader_cannot_open_is_named_or_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "OxfordIIITPet", Torn)
+    how = {"root": str(tmp_path), "options": {"dataset": "OxfordIIITPet", "size": 8}}
+    assert describe("torchvision", **how).classes == 2
+    with pytest.raises(AutokdError, match="the image cannot be read: image file is truncated") as caught:
+        open_training("torchvision", validation=0, **how)
+    assert caught.value.where == "OxfordIIITPet train: row 1"
+    training = open_training("torchvision", validation=0, faulty="skip", **how)
+    assert training.train.index.tolist() == [0, 2, 3] and training.train.labels.tolist() == [0, 0, 1]
+    held = open_test("torchvision", faulty="skip", **how)
+    assert held.classes == training.train.classes == ("0", "1") and held.labels.tolist() == [0, 0, 0]
+
+
 def test_what_cannot_be_is_told(tmp_path):
     with pytest.raises(AutokdError, match="needs the option 'dataset'"):
         describe("torchvision", root=str(tmp_path))

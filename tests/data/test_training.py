@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from autokd.data.held_out import open_test
+from autokd.data.reading import FaultyImages
 from autokd.data.training import describe, open_training
 from autokd.errors import AutokdError, Faults
 
@@ -73,3 +75,63 @@ def test_a_set_that_says_nothing_of_itself_is_read(tmp_path, monkeypatch):
     assert (card.padding, card.flip, card.source, card.mean) == (2, True, "made up", ())
     training = open_training("bare", validation=0)
     assert training.card.mean == pytest.approx(bare("train").pixels.mean(axis=(0, 2, 3)) / 255)
+
+
+def broken(folder, *names):
+    for name in names:
+        (folder / name).write_bytes(b"")
+
+
+def test_a_skipped_image_moves_no_other_one_and_comes_back_to_its_place(tmp_path, write_folder):
+    """Sides of the split, positions and pixels of all others are what they are where every image can be read."""
+    write_folder(tmp_path, {"cat": 60, "dog": 60})
+    how = {"root": str(tmp_path), "validation": 0.25, "faulty": "skip", "faulty_limit": 0.1}
+    whole = open_training("folder", **how)
+    before = {(side, int(i)): p.tobytes() for side in ("train", "validation")
+              for i, p in zip(getattr(whole, side).index, getattr(whole, side).pixels)}  # fmt: skip
+    kept = {name: (tmp_path / name).read_bytes() for name in ("cat/003.png", "cat/040.png", "dog/017.png")}
+    broken(tmp_path, *kept)
+    with pytest.raises(FaultyImages) as caught:
+        open_training("folder", **{**how, "faulty": "stop"})
+    parts = {one.file for one in caught.value.faulty}
+    try:
+        parts |= {one.file for one in open_test("folder", root=str(tmp_path), faulty="skip").reading.faulty}
+    except FaultyImages:
+        raise AssertionError("three images are fewer than five") from None
+    assert parts == {str(tmp_path / name) for name in kept}
+    less = open_training("folder", **how)
+    after = {(side, int(i)): p.tobytes() for side in ("train", "validation")
+             for i, p in zip(getattr(less, side).index, getattr(less, side).pixels)}  # fmt: skip
+    assert len(after) == len(before) - len(caught.value.faulty) and after.items() <= before.items()
+    assert less.card.train_images == len(after) == describe("folder", root=str(tmp_path)).train_images
+    for name, data in kept.items():
+        (tmp_path / name).write_bytes(data)
+    again = open_training("folder", **how)
+    assert again.train.fingerprint() == whole.train.fingerprint()
+
+
+def test_a_split_file_means_the_same_rows_where_some_are_skipped(tmp_path, write_folder):
+    write_folder(tmp_path, {"cat": 4, "dog": 4})
+    broken(tmp_path, "cat/001.png")
+    (tmp_path / "split.json").write_text('{"train": [0, 1, 2, 5, 6], "validation": [3, 7]}')
+    training = open_training(
+        "folder", root=str(tmp_path), options={"test": 0.0}, split_file=tmp_path / "split.json", faulty="skip"
+    )
+    assert training.train.index.tolist() == [0, 2, 5, 6] and training.validation.index.tolist() == [3, 7]
+    assert training.train.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_no_more_are_skipped_than_the_limit_or_five(tmp_path, write_folder):
+    write_folder(tmp_path / "train", {"cat": 40, "dog": 40})
+    write_folder(tmp_path / "test", {"cat": 2, "dog": 2}, seed=1)
+    broken(tmp_path / "train" / "cat", *(f"{number:03}.png" for number in range(5)))
+    how = {"root": str(tmp_path), "faulty": "skip"}
+    assert open_training("folder", **how).card.train_images == 75
+    with pytest.raises(FaultyImages, match="5 of 80 images of the training part cannot be read") as caught:
+        open_training("folder", faulty_limit=0, **how)
+    assert "data.faulty_limit is 0" in caught.value.fix
+    broken(tmp_path / "train" / "dog", "000.png")
+    with pytest.raises(FaultyImages, match="6 of 80") as caught:
+        open_training("folder", **how)
+    assert "data.faulty_limit is 0.01, and they are 0.075 of the part" in caught.value.fix
+    assert open_training("folder", faulty_limit=0.075, **how).card.train_images == 74

@@ -25,6 +25,11 @@ def attention(
 
     `share`: of the image's pixels. `strength` brings each op nearer to doing nothing, which it does at 0. Needs a teacher, so
     it goes with no method that has none; its maps are computed once for a teacher and a data set.
+
+    share: share of the image's pixels that is cropped to, covered or kept
+    ops: one of the three for each view (all), or the one named
+    strength: how far an op goes: 1 as it is, 0 nothing
+
     Source: METHODS section 18, a counterpart of "Attention-Based Data Augmentation for KD with Few Data" (2022).
     """
     names = ("crop", "drop", "keep") if ops == "all" else (ops,)

@@ -12,6 +12,9 @@ SEARCH = {"cutmix": {"alpha": {"choose": [0.2, 0.5, 1.0, 2.0]}, "probability": {
 def cutmix(*, alpha: Positive = 1.0, probability: Fraction = 1.0) -> Policy:
     """A box of another image pasted in, the label shared by area; the share is drawn from Beta(alpha, alpha).
 
+    alpha: of the Beta distribution that the share is drawn from: low, shares are near 0 or 1; 1: all alike
+    probability: share of the views that are mixed
+
     Source: "CutMix", arXiv:1905.04899, section 3.
     """
     return Policy("cutmix", (Step("cutmix", alpha, probability=probability),), kind="mix")

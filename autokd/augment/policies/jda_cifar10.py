@@ -36,6 +36,10 @@ def jda_cifar10(*, probability: Fraction = 0.5, strength: Positive = 1.0) -> Pol
     """Fourteen ops in a fixed order, each firing on its own with `probability`.
 
     `strength` scales magnitudes: their distance from what changes nothing.
+
+    probability: of each op, on its own
+    strength: scales each magnitude's distance from what changes nothing; 1: as published
+
     Source: METHODS section 2, the CIFAR-10 list of the ACCV 2022 study (public code liwei-group/CCD, data/datasets.py).
     """
     return chain("jda_cifar10", _LEVELS, probability=probability, strength=strength)

@@ -36,6 +36,10 @@ def jda_cifar100(*, probability: Fraction = 0.3, strength: Positive = 1.0) -> Po
     """Fourteen ops, of which two change nothing, in a fixed order, each firing on its own with `probability`.
 
     `strength` scales magnitudes: their distance from what changes nothing.
+
+    probability: of each op, on its own
+    strength: scales each magnitude's distance from what changes nothing; 1: as published
+
     Source: METHODS section 2, the CIFAR-100 list of the ACCV 2022 study (public code liwei-group/CCD, data/datasets.py).
     """
     return chain("jda_cifar100", _LEVELS, probability=probability, strength=strength)

@@ -47,6 +47,10 @@ def jda_imagenet(*, probability: Fraction = 0.2, strength: Positive = 1.0) -> Po
     """25 entries with repeats in a fixed order, each firing on its own with `probability`.
 
     `strength` scales magnitudes: their distance from what changes nothing.
+
+    probability: of each op, on its own
+    strength: scales each magnitude's distance from what changes nothing; 1: as published
+
     Source: METHODS section 2, the ImageNet list of the ACCV 2022 study (public code liwei-group/CCD, data/datasets.py).
     """
     return chain("jda_imagenet", _LEVELS, probability=probability, strength=strength)

@@ -14,6 +14,9 @@ SEARCH = {"randaugment": {"operations": {"int": [1, 3]}, "level": {"choose": [3,
 def randaugment(*, operations: Count = 2, level: Natural = 9) -> Policy:
     """`operations` of fourteen ops, picked with replacement, at `level` of 30.
 
+    operations: how many ops a view gets, one after another
+    level: how strong they are, of 30
+
     Source: "RandAugment", arXiv:1909.13719; magnitudes of torchvision.transforms.RandAugment, 31 bins.
     """
     if level > 30:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from autokd.data.cache import remembered, stamp
+from autokd.data.cache import stamp
 from autokd.data.columns import Columns, encode
-from autokd.data.decode import decode_into
+from autokd.data.decoded import images_of, looking
 from autokd.data.images import Images
 from autokd.errors import AutokdError
 from autokd.files import locked
@@ -67,17 +67,14 @@ def parquet_images(
     labels, names, _ = encode(table.values(named), told or classes, str(paths[0]))
     if len(names) != len(classes):
         raise AutokdError(f"column {named!r} has {len(names)} classes, {name} has {len(classes)}", where=str(paths[0]))
-    colour = "grey" if shape[0] == 1 else "rgb"
-    pixels, _ = remembered(
-        f"{name}-{part}",
-        {"files": stamp(paths), "image": column, "colour": colour},
-        lambda path: decode_into(path, table.images(column), table.rows, colour=colour),
-    )
-    if pixels.shape[1:] != shape:
+    how = looking("grey" if shape[0] == 1 else "rgb")
+    made_of = {"files": stamp(paths), "image": column}
+    images = images_of(f"{name}-{part}", made_of, how, lambda: table.images(column), labels, names, table.where)
+    if images.pixels.shape[1:] != shape:
         raise AutokdError(
-            f"its images are {list(pixels.shape[1:])}, those of {name} {list(shape)}", where=str(paths[0])
+            f"its images are {list(images.pixels.shape[1:])}, those of {name} {list(shape)}", where=str(paths[0])
         )
-    return Images(pixels, labels, names, np.arange(len(labels), dtype=np.int64))
+    return images
 
 
 def fetch(kind: str, name: str, root: str, looked: str, download: bool) -> None:

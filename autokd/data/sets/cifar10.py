@@ -19,6 +19,7 @@ TRAIN_IMAGES = 50000
 DOWNLOAD = True
 SOURCE = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+EXAMPLE = "data: {name: cifar10, root: path/to/data}"
 
 _FOLDER = "cifar-10-batches-py"
 _LOOKED = f"{_FOLDER}/, cifar10/train.parquet, train.parquet"
@@ -32,6 +33,11 @@ def cifar10(
     Read from Parquet (root/cifar10/train.parquet or root/train.parquet, or the files named by train_file and test_file, which
     may hold fewer images), else from the published pickles (root/cifar-10-batches-py), which are downloaded when neither is
     there and `download` is true. Raises AutokdError where that fails.
+
+    root: the folder that its files lie below
+    train_file: a Parquet or Arrow file of the training part in root, which may hold fewer images; null: train.parquet
+    test_file: one of the test part; null: test.parquet
+    download: whether it may be downloaded where it is not there
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html
     """
@@ -49,6 +55,13 @@ def cifar10(
 def describe(*, root: str = "data", train_file: str | None = None, **_: Any) -> dict[str, Any]:
     paths = parquet_paths("cifar10", "train", root, train_file)
     return {"train_images": Columns(paths).rows} if paths else {}
+
+
+def here(
+    part: str, *, root: str = "data", train_file: str | None = None, test_file: str | None = None, **_: Any
+) -> bool:
+    """Whether a part can be read without a download."""
+    return bool(parquet_paths("cifar10", part, root, train_file if part == "train" else test_file) or _pickles(root))
 
 
 def _pickles(root: str) -> Path | None:

@@ -18,6 +18,7 @@ PADDING, FLIP = 4, True
 TRAIN_IMAGES = 50000
 DOWNLOAD = True
 SOURCE = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+EXAMPLE = "data: {name: cifar100, root: path/to/data}"
 
 _FOLDER = "cifar-100-python"
 _LOOKED = f"{_FOLDER}/, cifar100/train.parquet, train.parquet"
@@ -38,6 +39,12 @@ def cifar100(
     else from the published pickles (root/cifar-100-python), which are downloaded when neither is there and `download` is
     true. Raises AutokdError where that fails.
 
+    root: the folder that its files lie below
+    label: the hundred fine classes, or the twenty coarse ones
+    train_file: a Parquet or Arrow file of the training part in root, which may hold fewer images; null: train.parquet
+    test_file: one of the test part; null: test.parquet
+    download: whether it may be downloaded where it is not there
+
     Source: https://www.cs.toronto.edu/~kriz/cifar.html
     """
     names = _FINE if label == "fine" else _COARSE
@@ -56,6 +63,13 @@ def describe(*, root: str = "data", label: str = "fine", train_file: str | None 
     paths = parquet_paths("cifar100", "train", root, train_file)
     told: dict[str, Any] = {"train_images": Columns(paths).rows} if paths else {}
     return {**told, "classes": 100 if label == "fine" else 20}
+
+
+def here(
+    part: str, *, root: str = "data", train_file: str | None = None, test_file: str | None = None, **_: Any
+) -> bool:
+    """Whether a part can be read without a download."""
+    return bool(parquet_paths("cifar100", part, root, train_file if part == "train" else test_file) or _pickles(root))
 
 
 def _pickles(root: str) -> Path | None:

@@ -20,13 +20,17 @@ PADDING, FLIP = 1, False
 TRAIN_IMAGES = 1438
 DOWNLOAD = False
 SOURCE = "scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits, test part, 1,797 images of 8 x 8"
+EXAMPLE = "data: {name: digits}"
 
 
 def digits(part: str, *, root: str = "data") -> Images:
     """Handwritten digits 0 to 9, grey, 8 x 8. part: train (1,438 images) or test (359).
 
     Ink from 0 to 16 becomes 0 to 255. The set is published as one part; a fifth of it, stratified and always the same, is
-    the test part here (so writers stand on both sides). `root` is not used: nothing is read but scikit-learn's own copy.
+    the test part here (so writers stand on both sides).
+
+    root: not used; nothing is read but scikit-learn's own copy
+
     Raises AutokdError without scikit-learn.
 
     Source: E. Alpaydin and C. Kaynak, UCI Optical Recognition of Handwritten Digits; sklearn.datasets.load_digits.

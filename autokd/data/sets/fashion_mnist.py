@@ -23,6 +23,7 @@ TRAIN_IMAGES = 60000
 DOWNLOAD = True
 SOURCE = "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms, arXiv:1708.07747"
 NAMES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+EXAMPLE = "data: {name: fashion_mnist, root: path/to/data}"
 
 _LOOKED = "FashionMNIST/raw/, fashion_mnist/train.parquet, train.parquet"
 
@@ -35,6 +36,11 @@ def fashion_mnist(
     Read from Parquet (root/fashion_mnist/train.parquet or root/train.parquet, or the files named by train_file and
     test_file), else from the published files (root/FashionMNIST/raw, packed or not), which are downloaded when neither is
     there and `download` is true. Raises AutokdError where that fails.
+
+    root: the folder that its files lie below
+    train_file: a Parquet or Arrow file of the training part in root, which may hold fewer images; null: train.parquet
+    test_file: one of the test part; null: test.parquet
+    download: whether it may be downloaded where it is not there
 
     Source: https://github.com/zalandoresearch/fashion-mnist
     """
@@ -55,6 +61,13 @@ def fashion_mnist(
 def describe(*, root: str = "data", train_file: str | None = None, **_: Any) -> dict[str, Any]:
     paths = parquet_paths("fashion_mnist", "train", root, train_file)
     return {"train_images": Columns(paths).rows} if paths else {}
+
+
+def here(
+    part: str, *, root: str = "data", train_file: str | None = None, test_file: str | None = None, **_: Any
+) -> bool:
+    """Whether a part can be read without a download."""
+    return bool(parquet_paths("fashion_mnist", part, root, train_file if part == "train" else test_file) or _raw(root))
 
 
 def _raw(root: str) -> Path | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from autokd.data.cache import remembered, seen
-from autokd.data.decode import decode, decode_into
+from autokd.data.cache import remembered
+from autokd.data.decode import Encoded, decode_first, decode_into
+from autokd.data.decoded import assemble, key_of, known, looking
 from autokd.data.images import Images
-from autokd.data.sets.folder import appearance
+from autokd.data.sets.folder import appearance, looks
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import locked
 from autokd.machine import expanded
@@ -21,6 +23,7 @@ __all__ = ["torchvision"]
 
 DOWNLOAD = True
 SOURCE = "torchvision.datasets"
+EXAMPLE = "data: {name: torchvision, options: {dataset: SVHN}}"
 
 _PARTS = {
     "train": ("train", "trainval"),
@@ -36,6 +39,8 @@ def torchvision(
     size: Count | None = None,
     fit: Literal["crop", "stretch"] = "crop",
     colour: Literal["rgb", "grey"] = "rgb",
+    black: float | None = None,
+    white: float | None = None,
     padding: Natural | None = None,
     flip: bool = True,
     geometry: Literal["auto", "crop", "resized_crop"] = "auto",
@@ -43,59 +48,80 @@ def torchvision(
 ) -> Images:
     """SVHN, STL10, Food101, GTSRB and the like: a class of torchvision.datasets with a training and a test part.
 
-    part: train or test. dataset: the name of the class; it is opened below `root`, and downloads when `download` is true
-    and it is not there. size, fit, colour, padding and geometry are those of the set `folder`. Once decoded, it is known by name,
-    root and settings, and torchvision is not asked again.
+    part: train or test. Once decoded, it is known by name, root and settings, and torchvision is not asked again.
+
+    dataset: the name of the class in torchvision.datasets
+    root: the folder below which torchvision looks for its files
+    size: every image becomes size x size, by Pillow's bicubic; null: images are of one size already
+    fit: to bring an image to `size`, scale its shorter side and keep the middle (crop), or scale both sides (stretch)
+    colour: read three colours, or grey levels alone
+    black: the value of 16-bit, 32-bit and float images that is black; null: 0
+    white: the value of such images that is white, as 4095 for 12 bits; null: 65535 of 16 bits, 1 of floats
+    padding: pixels of zeros around an image before its random crop; null: an eighth of the size
+    flip: whether images are mirrored in training
+    geometry: the plain view is a crop after padding, or a resized_crop of changing scale; auto: the latter from 96 pixels on
+    download: whether it may be downloaded where it is not there
+
     Raises AutokdError where there is no such class, it has no such parts, or it cannot be had.
 
     Source: https://docs.pytorch.org/vision/stable/datasets.html
     """
+    how = looking(colour, size, fit, black, white)
 
     def make(path: Path) -> dict[str, Any]:
         found = _open(dataset, part, root, download)
         labels: list[int] = []
+        facts = decode_into(path, _images(found, f"{dataset} {part}", labels), len(found), **how)
+        return {**facts, "labels": labels, "classes": _classes(found, labels), "named": _named(found)}
 
-        def images():
-            for row in range(len(found)):
-                image, label = found[row]
-                labels.append(int(label))
-                yield f"{dataset} {part}: row {row}", image
-
-        facts = decode_into(path, images(), len(found), size=size, fit=fit, colour=colour)
-        return {**facts, "labels": labels, "classes": _classes(found, labels)}
-
-    pixels, facts = remembered(f"{dataset}-{part}", _made_of(root, size, fit, colour), make)
+    pixels, facts = remembered(f"{dataset}-{part}", key_of(_made_of(root), how), make)
+    classes = facts["classes"]
+    if part == "test" and not facts["named"]:  # numbers: the training part says how many there are, where it has more
+        training = known(f"{dataset}-train", _made_of(root), how) or {}
+        classes = max(classes, training.get("classes", []), key=len)
     labels = np.asarray(facts["labels"], dtype=np.int64)
-    return Images(pixels, labels, tuple(facts["classes"]), np.arange(len(labels), dtype=np.int64))
+    return assemble(pixels, facts, labels, tuple(classes), lambda row: f"{dataset} {part}: row {row}")
 
 
-def describe(
-    *,
-    dataset: str,
-    root: str = "data",
-    size: int | None = None,
-    fit: str = "crop",
-    colour: str = "rgb",
-    download: bool = True,
-    **look: Any,
-) -> dict[str, Any]:
-    known = seen(f"{dataset}-train", _made_of(root, size, fit, colour))
-    if known is not None:
-        shape, classes = tuple(known["shape"][1:]), known["classes"]
-        return {"classes": len(classes), "train_images": known["shape"][0], **appearance(shape, known, **look)}
+def describe(*, dataset: str, root: str = "data", download: bool = True, **look: Any) -> dict[str, Any]:
+    how = looks(look)
+    told = known(f"{dataset}-train", _made_of(root), how)
+    if told is not None:
+        shape, classes = tuple(told["shape"][1:]), told["classes"]
+        return {"classes": len(classes), "train_images": told["shape"][0], **appearance(shape, told, **look)}
     found = _open(dataset, "train", root, download)
-    told = getattr(found, "classes", None) or _classes(found, [int(found[row][1]) for row in range(len(found))])
-    shape = decode(found[0][0], where=dataset, size=size, fit=fit, colour=colour).shape
-    return {"classes": len(told), "train_images": len(found), **appearance(shape, {}, **look)}
+    labels: list[int] = []
+    shape = decode_first(_images(found, f"{dataset} train", labels), **how).shape
+    if not _named(found):
+        labels.clear()
+        for _ in _images(found, f"{dataset} train", labels):
+            pass
+    return {"classes": len(_classes(found, labels)), "train_images": len(found), **appearance(shape, {}, **look)}
 
 
-def _made_of(root: str, size: int | None, fit: str, colour: str) -> dict[str, Any]:
-    return {"root": str(expanded(root).absolute()), "size": size, "fit": fit, "colour": colour}
+def _images(found: Any, name: str, labels: list[int]) -> Iterator[Encoded]:
+    """The images, one after another; their labels are put into `labels`, -1 where an image cannot be had and says none."""
+    for row in range(len(found)):
+        try:
+            image, label = found[row]
+        except Exception as fault:  # whatever its own reader raises
+            image, label = AutokdError(f"the image cannot be read: {fault}", where=f"{name}: row {row}"), -1
+        labels.append(int(label))
+        yield f"{name}: row {row}", image
+
+
+def _made_of(root: str) -> dict[str, Any]:
+    return {"root": str(expanded(root).absolute())}
+
+
+def _named(found: Any) -> bool:
+    return bool(getattr(found, "classes", None))
 
 
 def _classes(found: Any, labels: list[int]) -> list[str]:
-    named = getattr(found, "classes", None)
-    return [str(name) for name in named] if named else [str(number) for number in range(max(labels) + 1)]
+    if _named(found):
+        return [str(name) for name in found.classes]
+    return [str(number) for number in range(max(labels, default=-1) + 1)]
 
 
 def _open(dataset: str, part: str, root: str, download: bool) -> Any:
