@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from autokd.cli.hosts import taken
 from autokd.errors import AutokdError
 from autokd.files import cache_root
 from autokd.machine import cpus, home, memory, prepare, usable
@@ -192,13 +192,8 @@ def open_files(limits: tuple[int, int] | None, least: int = 4096) -> Check:
 
 
 def free_port(port: int) -> Check:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            found = f"port {port} of autokd ui is taken"
-            return Check("port", "warn", found, "autokd ui --port N, or end what listens there")
+    if told := taken(port):
+        return Check("port", "warn", f"{told}, and autokd ui would use it", "autokd ui --port N")
     return Check("port", "ok", f"{port} is free for autokd ui")
 
 

@@ -5,13 +5,14 @@ Its server refuses other names, since a page from elsewhere could read and delet
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 from collections.abc import Sequence
 
 from autokd.errors import AutokdError
 
-__all__ = ["ANY", "LOOPBACK", "hint", "settings"]
+__all__ = ["ANY", "LOOPBACK", "check", "hint", "settings", "taken"]
 
 LOOPBACK = ("127.0.0.1", "localhost")
 ANY = "0.0.0.0"
@@ -41,6 +42,28 @@ def settings(host: str, port: int, names: Sequence[str]) -> dict[str, str]:
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join([*hosts, *shared]),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
     }
+
+
+def check(host: str) -> None:
+    """Raises AutokdError for what is neither an IPv4 address of this machine nor its name."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except (OSError, UnicodeError):
+        raise AutokdError(f"{host!r} is no address of this machine", fix="127.0.0.1, or 0.0.0.0 for all of them") from None
+
+
+def taken(port: int, host: str = "127.0.0.1") -> str:
+    """Why a server cannot listen on this port; empty where it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as fault:
+            if fault.errno == errno.EADDRINUSE:
+                return f"port {port} is in use"
+            return f"port {port} cannot be listened on: {(fault.strerror or str(fault)).lower()}"
+    return ""
 
 
 def hint(host: str, names: Sequence[str]) -> str:

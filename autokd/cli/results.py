@@ -17,7 +17,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.finals import print_finals
-from autokd.cli.hosts import ANY, LOOPBACK, hint, settings
+from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount, duration, percent
@@ -317,9 +317,9 @@ def ui(
         raise AutokdError(
             f"no MLflow store in {runs}", fix="start a search first, or name the folder of the runs: --runs DIR"
         )
-    _check_host(host)
-    if not _free(port, host):
-        raise AutokdError(f"port {port} is in use", fix="another one: --port N")
+    check(host)
+    if told := taken(port, host):
+        raise AutokdError(told, fix="another one: --port N")
     address = f"http://{'127.0.0.1' if host == ANY else host}:{port}"
     if host not in LOOPBACK:
         warning = f"warning: whoever reaches {host}:{port} can read and delete every trial: no password stands before it"
@@ -358,29 +358,6 @@ def ui(
         last = said.read().strip().splitlines()[-5:]
     if code:
         raise AutokdError(f"MLflow ended with code {code}", fix="\n  ".join(last) or "it said nothing")
-
-
-def _check_host(host: str) -> None:
-    """An IPv4 address of this machine, or its name."""
-    import socket
-
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except (OSError, UnicodeError):
-        raise AutokdError(f"{host!r} is no address of this machine", fix="127.0.0.1, or 0.0.0.0 for all of them") from None
-
-
-def _free(port: int, host: str = "127.0.0.1") -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0) -> bool:

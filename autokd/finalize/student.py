@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 from autokd.finalize.facts import FILE, KEY, Facts, from_text
 from autokd.machine import expanded
 
@@ -64,6 +64,10 @@ def open_student(path: str | Path, *, threads: int | None = None, own_code: bool
         raise AutokdError(
             f"no student ends in {path.suffix or 'nothing'!r}", where=str(path), fix=f"one of: {' '.join(ENDINGS)}"
         )
+    try:
+        path.open("rb").close()
+    except OSError as fault:  # a library would make damage of it
+        raise AutokdError(f"the file cannot be read: {refused(fault) or fault}", where=str(path)) from None
     return readers[path.suffix](path)
 
 

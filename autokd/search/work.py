@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed
+from autokd.errors import AutokdError, TrialFailed, refused
 from autokd.files import in_file_name, whole, write_text
 from autokd.search.kept import ERRORS, PLACE
 
@@ -304,8 +304,9 @@ def read_answers(path: Path, images: int) -> Any:
         if bits.dtype != np.uint8 or bits.shape != (-(-images // 8),):
             raise ValueError(f"{bits.dtype} {bits.shape}")
     except (OSError, ValueError, EOFError) as fault:
-        fix = f"delete the folder {path.parents[1]} and confirm again"
-        raise AutokdError("a training's answers cannot be read", where=str(path), fix=fix) from fault
+        denied = refused(fault) if not isinstance(fault, FileNotFoundError) else None
+        fix = "" if denied else f"delete the folder {path.parents[1]} and confirm again"
+        raise AutokdError(f"a training's answers cannot be read: {denied or fault}", where=str(path), fix=fix) from fault
     return np.unpackbits(bits, count=images).astype(bool)
 
 

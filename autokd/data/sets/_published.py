@@ -13,7 +13,7 @@ from autokd.data.cache import stamp
 from autokd.data.columns import Columns, encode
 from autokd.data.decoded import images_of, looking
 from autokd.data.images import Images
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 from autokd.files import locked
 from autokd.machine import expanded
 
@@ -128,6 +128,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise AutokdError("this file of the set is missing", where=str(path)) from None
     except Exception as fault:  # a broken pickle raises almost anything
+        if told := refused(fault):
+            raise AutokdError(f"it cannot be read: {told}", where=str(path)) from None
         raise AutokdError(f"not a CIFAR pickle: {fault}", where=str(path), fix="download the set again") from None
     if not isinstance(told, dict):
         raise AutokdError("not a CIFAR pickle", where=str(path), fix="download the set again")

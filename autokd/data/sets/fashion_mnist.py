@@ -11,7 +11,7 @@ import numpy as np
 from autokd.data.columns import Columns
 from autokd.data.images import Images
 from autokd.data.sets._published import fetch, parquet_images, parquet_paths
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 from autokd.machine import expanded
 
 __all__ = ["fashion_mnist"]
@@ -84,7 +84,9 @@ def _idx(path: Path, rank: int) -> np.ndarray:
     except FileNotFoundError:
         raise AutokdError("this file of the set is missing", where=str(path)) from None
     except (OSError, EOFError) as fault:
-        raise AutokdError(f"it cannot be read: {fault}", where=str(path), fix="download the set again") from None
+        denied = refused(fault)
+        again = "" if denied else "download the set again"
+        raise AutokdError(f"it cannot be read: {denied or fault}", where=str(path), fix=again) from None
     start = 4 + 4 * rank
     shape = tuple(int(side) for side in np.frombuffer(told[4:start], ">i4")) if len(told) >= start else ()
     if told[:4] != bytes((0, 0, 8, rank)) or len(told) - start != int(np.prod(shape)):
