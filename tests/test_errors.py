@@ -63,7 +63,8 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged_and_no_other_way_out_
     with pytest.raises(AutokdError) as told:
         readers(path)[kind]()
     (fault,) = getattr(told.value, "faults", [told.value])
-    assert fault.what.lower().endswith("cannot be read: permission denied") and not fault.fix and fault.where.startswith(str(path))
+    assert fault.what.lower().endswith("cannot be read: permission denied")
+    assert not fault.fix and fault.where.startswith(str(path))
     monkeypatch.undo()
     if kind not in ("space", "weights"):  # whose content is looked at elsewhere, or is a space of a kind
         path = tmp_path / "other"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json
-from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
+from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
 from autokd.errors import AutokdError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
 
-SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
 Hours = Annotated[
     float | None, typer.Option("--hours", min=0, help="Longest wall time; the same as --set search.hours=N.")
@@ -47,10 +46,12 @@ def search(
     short = {"search.trials": trials, "search.hours": hours, "search.seed": seed, "resources.address": address}
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
+    file = space_of(space, quiet=quiet)
+
     def begin(watch: Any) -> Run:
         from autokd.config.search_space import load_space
 
-        loaded = load_space(space, overrides=overrides)
+        loaded = load_space(file, overrides=overrides)
         if confirm and loaded.confirm is None:
             from dataclasses import replace
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run
+from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
 from autokd.errors import AutokdError
 from autokd.report.words import amount
 
@@ -75,12 +75,13 @@ def study(
         raise AutokdError("a study begins from a space, or goes on from a run", fix="SPACE.yaml, or --resume RUN")
     from autokd.search import study as planning
 
-    if resume is not None:
+    if space is None:
         folder: Path | None = find_run(resume, runs)
         plan, grid = planning.kept_study(folder)  # type: ignore[arg-type]
     else:
         folder = None
-        loaded = _loaded(space, [*(changes or []), *([f"search.epochs={epochs:g}"] if epochs is not None else [])])
+        length = [f"search.epochs={epochs:g}"] if epochs is not None else []
+        loaded = _loaded(space_of(space, quiet=quiet), [*(changes or []), *length])
         from autokd.data.training import describe
 
         card = describe(loaded.data.name, root=loaded.data.root, options=loaded.data.options)
@@ -159,10 +160,10 @@ def _carry_out(
         _interrupted(str(folder))
 
 
-def _loaded(space: Path | None, overrides: list[str]) -> SearchSpace:
+def _loaded(space: Path, overrides: list[str]) -> SearchSpace:
     from autokd.config.search_space import load_space
 
-    return load_space(str(space), overrides=overrides)
+    return load_space(space, overrides=overrides)
 
 
 def _letters(words: str) -> list[str]:
