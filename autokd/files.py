@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from autokd.machine import aside, expanded, home, writable
 
-__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "uncollected", "vouched", "whole", "write_text"]
+__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "sha256_of", "uncollected", "vouched", "whole",
+           "write_text"]
 
 
 def cache_root() -> Path:
@@ -101,8 +102,13 @@ def vouched(path: Path) -> bool:
         return True
     if not isinstance(told, dict) or "sha256" not in told:
         return True
+    return bool(told["sha256"] == sha256_of(path))
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
-        return bool(told["sha256"] == hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

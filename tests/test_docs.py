@@ -104,3 +104,16 @@ def test_every_command_of_the_cluster_page_is_read_by_the_command_line(cluster_p
         name, *rest = words.replace("…", "auto").replace('"', "").split()
         command = get_command(app).commands[name]
         command.make_context(name, rest, resilient_parsing=False)
+
+
+def test_everything_that_is_kept_in_the_cache_folder_is_on_the_page_of_what_is_kept():
+    page = (ROOT / "docs" / "caches.md").read_text(encoding="utf-8")
+    parts = set()
+    for path in (ROOT / "autokd").rglob("*.py"):
+        for place, part in re.findall(r"(cache_root\(\)|cache_dir) / \"([\w.]+)\"", path.read_text(encoding="utf-8")):
+            parts.add(part if place == "cache_root()" else f"signals/{part}")
+    assert parts >= {"data", "costs.json", "latencies.json", "signals/stages", "signals/attention", "signals/pace"}
+    for part in parts:
+        assert f"`{part}" in page, f"{part} is kept, and docs/caches.md does not say what its key covers"
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| what |")]
+    assert len(rows) >= 12 and all(row.count("|") == 5 and all(cell.strip() for cell in row.split("|")[1:5]) for row in rows)

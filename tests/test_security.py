@@ -19,6 +19,7 @@ from autokd.files import in_file_name
 from autokd.search.run import search as start
 from autokd.search.run import secretless, without_secrets
 from autokd.train.teachers import teacher_path
+from autokd.train.workshop import Workshop
 
 FILES = sorted(Path(autokd.__file__).parent.rglob("*.py"))
 
@@ -156,7 +157,7 @@ def test_what_a_search_and_its_end_write_holds_no_secret_of_the_command_line(tmp
 @pytest.mark.parametrize("name", ["../../out", "/etc/out", "a/b", "..", ".hidden", "a\x00b", "a\nb", "a\\b"])
 def test_the_name_of_a_teacher_cannot_leave_the_folder_of_teachers(tmp_path, name: str):
     teacher = TeacherConfig(name, "resnet8", training=TeacherTraining(epochs=1))
-    path = teacher_path(DataConfig("digits"), teacher, tmp_path / "teachers")
+    path = teacher_path(Workshop(), DataConfig("digits"), teacher, tmp_path / "teachers")
     assert path.resolve().parent == tmp_path / "teachers" and not path.name.startswith(".")
     assert not set(path.name) & set("/\\\x00\n")
 

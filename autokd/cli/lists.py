@@ -10,6 +10,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table, wrapped
 from autokd.cli.options import Json, Quiet
+from autokd.cli.terminal import shown
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount
 
@@ -147,7 +148,10 @@ def _settings(entry: Entry) -> list[dict[str, Any]]:
 
 def _searched(section: str, entry: Entry) -> str:
     """A method or policy in a space: with ranges where it has some."""
-    told = f"{{choose: {{{entry.name}: search}}}}" if entry.search else entry.name
+    from autokd.config.tree import method_settings
+
+    own = method_settings(entry)[0] if section == "method" else entry.settings  # some of a method's are the recipe's
+    told = f"{{choose: {{{entry.name}: search}}}}" if any(one.name in entry.search for one in own) else entry.name
     return f"space: {{{section}: {told}}}"
 
 
@@ -178,7 +182,7 @@ def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None 
         lines.append(("source", entry.source))
     width, room = min(console().width, 120), max([8, *(len(key) for key, _ in lines)])
     head, *rest = wrap(f"{entry.name}  {entry.summary}", width, subsequent_indent="  ")
-    typer.echo(typer.style(entry.name, bold=True) + head.removeprefix(entry.name))
+    typer.echo(shown(typer.style(entry.name, bold=True) + head.removeprefix(entry.name)))
     for line in rest:
         echo(line)
     for key, text in lines:

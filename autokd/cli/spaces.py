@@ -67,6 +67,7 @@ def examine(
     """
     from autokd.data.training import expect
     from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.sources import check_teachers
 
     try:
         card = expect(space.data.name, root=space.data.root, options=space.data.options)
@@ -75,6 +76,11 @@ def examine(
     costs, teachers = costs_of(space, card)
     wrong = report.trouble()
     troubles: list[AutokdError] = [] if wrong is None else [wrong]
+    weights: tuple[str, ...] = ()
+    try:
+        weights = check_teachers(space, card, files=True)
+    except AutokdError as fault:
+        troubles.append(fault)
     fits: dict[str, list[str]] = {name: [] for name in space.students}
     latencies: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -136,7 +142,7 @@ def examine(
         ],
         "machine": latencies["machine"] if latencies else None,
         "work": _work(space, _train_images(space, card, report)),
-        "notes": [*space.notes, *notes],
+        "notes": [*space.notes, *weights, *notes],
     }
     return facts, _together(troubles)
 

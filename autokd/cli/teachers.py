@@ -12,7 +12,7 @@ from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.examples import epilog
 from autokd.cli.options import Device, Json, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
-from autokd.errors import AutokdError, did_you_mean
+from autokd.errors import AutokdError, Faults, did_you_mean
 from autokd.report.words import amount, duration, percent
 
 __all__ = ["app"]
@@ -29,10 +29,11 @@ def train(
     runs: Runs = Path("runs"),
     changes: Set = None,
     device: Device = None,
+    again: Annotated[bool, typer.Option("--again", help="Train them anew, whatever is kept.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train every teacher of a space that says how; a teacher that was trained before is kept."""
+    """Train every teacher of a space that says how; one that was trained before on the same data is measured and kept."""
     loaded, chosen = _teachers(space, teacher, changes, not (as_json or quiet))
     asked = {name: config for name, config in chosen.items() if config.training is not None}
     if not asked:
@@ -59,7 +60,7 @@ def train(
             say(f"{name}: {report.epochs:.3g} of {whole:g} epochs, val {percent(report.val_top1)}")
             return True
 
-        path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop)
+        path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)
         made.append({"teacher": name, "checkpoint": path, **_facts(path)})
     if as_json:
         print_json(made)
@@ -86,19 +87,27 @@ def check(
         echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
     from dataclasses import replace
 
-    from autokd.train.teachers import teacher_path
+    from autokd.search.work import guessing
+    from autokd.train.teachers import check_recorded, teacher_path
     from autokd.train.workshop import Workshop
 
     workshop = Workshop(device)
     made: list[dict[str, Any]] = []
+    faults: list[AutokdError] = []
     for name, config in chosen.items():
         if config.training is not None and config.checkpoint is None:
-            path = teacher_path(loaded.data, config, runs / "teachers")
+            path = teacher_path(workshop, loaded.data, config, runs / "teachers")
             if not path.exists():
                 made.append({"teacher": name, "model": config.model, "note": "not trained yet: autokd teacher train"})
                 continue
-            config = replace(config, checkpoint=str(path), training=None)
+            try:
+                check_recorded(workshop, loaded.data, config, path)
+            except AutokdError as fault:
+                faults.append(fault)
+            config = replace(config, checkpoint=str(path.resolve()), training=None)
         score = workshop.verify(loaded.data, config)
+        for sentence in guessing(name, score):
+            workshop.tell(sentence)
         network = workshop.teacher(loaded.data, config).model
         params = sum(parameter.numel() for parameter in network.parameters())
         note = "saw the validation images" if config.saw_validation else ""
@@ -108,7 +117,14 @@ def check(
             "params": params,
             "saw_validation": config.saw_validation,
         }
-        made.append({"teacher": name, "model": config.model, **facts, "checkpoint": config.checkpoint, "note": note})
+        more = {"checkpoint": config.checkpoint, "note": note, "told": workshop.news()}
+        made.append({"teacher": name, "model": config.model, **facts, **more})
+    _show(made, as_json=as_json, quiet=quiet)
+    if faults:
+        raise faults[0] if len(faults) == 1 else Faults(faults)
+
+
+def _show(made: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(made)
         return
@@ -118,6 +134,8 @@ def check(
         return
     rows = [(i["teacher"], i["model"], percent(i.get("val_top1")), amount(i.get("params")), i["note"]) for i in made]
     print_table(("teacher", "model", "val top-1", "params", "note"), rows)
+    for sentence in (one for item in made for one in item.get("told", ())):
+        echo(sentence)
 
 
 def _teachers(

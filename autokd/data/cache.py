@@ -1,6 +1,7 @@
 """Decoded pixels, kept between processes.
 
-An entry is a folder named by a hash of what it was made from (files with size and time of change, and every setting). It is
+An entry is a folder named by a hash of what it was made from (files with size and time of change, every setting, and the Pillow
+that decoded them). It is
 written aside and renamed into place, so that a reader sees all of it or nothing; a lock lets one process decode while the
 others wait. Entries may be deleted at any time.
 """
@@ -16,7 +17,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import lru_cache
 from hashlib import blake2b
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +60,14 @@ def remembered(
     made_of: dict[str, Any],
     make: Callable[[Path], dict[str, Any]],
     outside: Callable[[], list[Path]] | None = None,
+    *,
+    outlives: bool = False,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The pixels of an entry, uint8 [N, C, H, W], and its facts; made first where it is not there.
 
     make(path) writes the pixels to a .npy file and returns the facts ({shape, mean, std}). outside() then lists files the
-    pixels also came from that `made_of` does not cover; when one of them changes, the entry is made again.
+    pixels also came from that `made_of` does not cover; when one of them changes, the entry is made again. outlives: where such
+    files are gone altogether, the entry stays.
     The pixels are memory-mapped, copied where they are written to.
     """
     folder = cache_folder() / _key(name, made_of)
@@ -82,15 +88,21 @@ def remembered(
         with locked(folder.with_suffix(".lock")):
             found = _load(folder)  # another process may have made it meanwhile
             if found is None:
-                _make(folder, make, outside)
+                _make(folder, make, outside, outlives)
                 found = _load(folder)
     if found is None:
         raise OSError(f"{folder} was written and cannot be read")
     return found
 
 
+@lru_cache(maxsize=1)
+def _decoder() -> str:
+    """Pillow brings the libraries that decode and scales itself; its third number is of repairs."""
+    return ".".join(metadata.version("pillow").split(".")[:2])
+
+
 def _key(name: str, made_of: dict[str, Any]) -> str:
-    told = json.dumps({"version": _VERSION, "name": name, **made_of}, sort_keys=True)
+    told = json.dumps({"version": _VERSION, "name": name, "pillow": _decoder(), **made_of}, sort_keys=True)
     return f"{name}-{blake2b(told.encode(), digest_size=10).hexdigest()}"
 
 
@@ -100,9 +112,10 @@ def _facts(folder: Path) -> dict[str, Any] | None:
         whole = (folder / "pixels.npy").stat().st_size == facts["bytes"]
         listed = folder / "outside.json"
         if whole and "outside" in facts:
-            files = [Path(path) for path in json.loads(listed.read_text(encoding="utf-8"))]
-            whole = stamp(files) == facts["outside"]
-    except (OSError, ValueError, KeyError):
+            there = json.loads(listed.read_text(encoding="utf-8"))
+            files = [(path, told) for path, told in there.items() if not facts.get("outlives") or os.path.exists(path)]
+            whole = all(stamp([Path(path)]) == told for path, told in files)
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
     return facts if whole else None
 
@@ -118,7 +131,9 @@ def _load(folder: Path) -> tuple[np.ndarray, dict[str, Any]] | None:
     return (pixels.view(np.ndarray), facts) if list(pixels.shape) == facts["shape"] else None
 
 
-def _make(folder: Path, make: Callable[[Path], dict[str, Any]], outside: Callable[[], list[Path]] | None) -> None:
+def _make(
+    folder: Path, make: Callable[[Path], dict[str, Any]], outside: Callable[[], list[Path]] | None, outlives: bool
+) -> None:
     for left in folder.parent.glob(".making-*"):  # by a process that was killed
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > 24 * 3600:
@@ -128,8 +143,9 @@ def _make(folder: Path, make: Callable[[Path], dict[str, Any]], outside: Callabl
         facts = make(aside / "pixels.npy")
         files = outside() if outside else []
         if files:
-            facts["outside"] = stamp(files)
-            (aside / "outside.json").write_text(json.dumps([os.path.abspath(path) for path in files]), encoding="utf-8")
+            facts |= {"outside": len(files), "outlives": outlives}
+            told = {os.path.abspath(path): stamp([path]) for path in files}
+            (aside / "outside.json").write_text(json.dumps(told), encoding="utf-8")
         facts["bytes"] = (aside / "pixels.npy").stat().st_size
         (aside / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         for path in aside.iterdir():

@@ -15,14 +15,14 @@ import numpy as np
 from autokd.data._sets import admit, expected_card, is_here, open_part
 from autokd.data.decode import progress
 from autokd.data.images import Images
-from autokd.data.reading import Faulty, FaultyImages, Finding, Look, PassedOver, Seen
+from autokd.data.reading import Faulty, FaultyImages, Finding, PassedOver, Reading, Seen
 from autokd.data.training import rows_of
 from autokd.errors import AutokdError, Faults, readable
 
 __all__ = ["Asked", "DataReport", "PartReport", "check_data"]
 
 _IMBALANCE = 20  # of the largest to the smallest class; above it, top-1 says little of the small ones
-_NARROW = 32  # grey levels between the darkest and the lightest pixel of a whole set
+_NARROW = 64  # grey levels between the darkest and the lightest pixel of a whole set, as where 14 bits lie in 16
 _SMALL = 50  # validation images; with fewer, one of them is more than two points
 _NAMES = 8
 
@@ -106,7 +106,7 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """The report in one or two lines."""
-        if self.training is None:
+        if self.training is None or not self.classes:
             return []
         sizes = [count for _, count in self.classes]
         told = f"data: {self.train:,} images to train on, {self.validation:,} to validate"
@@ -142,8 +142,9 @@ def check_data(
         note = f"the {parts} images are not here yet: a search downloads them, and looks at them first"
         report = replace(report, notes=(note,))
     if images is not None:
-        report = _split(asked, report, images, findings)
-        findings += [*_classes(images), *_looks(images)]
+        reading = images.reading or _looked_at(images)
+        report = _split(asked, report, images, reading, findings)
+        findings += [*_classes(images, reading), *_looks(images, reading)]
         if held is not None:
             findings += _tested(images, held)
     findings.sort(key=lambda one: not one.stop)
@@ -193,7 +194,15 @@ def _stop(fault: AutokdError) -> Finding:
     return Finding(fault.what, fault.fix, fault.where, stop=True)
 
 
-def _split(asked: Asked, report: DataReport, images: Images, findings: list[Finding]) -> DataReport:
+def _looked_at(images: Images) -> Reading:
+    """What a set that tells nothing of its reading would tell: its pixels are in memory."""
+    seen = Seen()
+    for row, pixels in enumerate(images.pixels):
+        seen.add(row, pixels)
+    return Reading(images.labels, lambda row: f"image {row}", look=seen.look())
+
+
+def _split(asked: Asked, report: DataReport, images: Images, reading: Reading, findings: list[Finding]) -> DataReport:
     """The report with the classes and the two splits, and what is wrong with these."""
     counts = np.bincount(images.labels, minlength=len(images.classes))
     classes = tuple((readable(name), int(count)) for name, count in zip(images.classes, counts, strict=True))
@@ -209,15 +218,14 @@ def _split(asked: Asked, report: DataReport, images: Images, findings: list[Find
     except AutokdError as fault:
         findings.append(_stop(fault))
         return report
-    own = images.reading is not None and images.reading.validation is not None
-    own = own and asked.validation > 0 and asked.split_file is None
+    own = reading.validation is not None and asked.validation > 0 and asked.split_file is None
     trained, validated = (np.bincount(images.labels[rows], minlength=len(classes)) for rows in (train, held))
     if len(held) and np.count_nonzero(counts) > 1:
         findings += _sides(classes, trained, validated, asked.fraction)
     if 0 < len(held) < _SMALL:
         what = f"validation has {_count(len(held), 'image')}: one of them is {100 / len(held):.3g} points of accuracy"
         findings.append(Finding(what, "small differences between students are chance"))
-    findings += _crossing(images, train, held)
+    findings += _crossing(images, reading, train, held)
     return replace(report, train=len(train), validation=len(held), own_validation=own)
 
 
@@ -267,15 +275,14 @@ def _they(classes: Sequence[Any]) -> str:
     return "it is" if len(classes) == 1 else "they are"
 
 
-def _classes(images: Images) -> list[Finding]:
+def _classes(images: Images, reading: Reading) -> list[Finding]:
     """What is odd about the classes and their sizes."""
     sizes = {name: int(count) for name, count in zip(images.classes, np.bincount(images.labels, minlength=len(images.classes)))}
     used = {name: count for name, count in sizes.items() if count}
-    hint = images.reading.hint if images.reading is not None else ""
     if len(used) < 2:
         what = f"all training images are of one class, {next(iter(used))!r}: every student is right there"
-        return [Finding(what, hint or "give each class a folder, or a label, of its own", stop=True)]
-    found = _missing(images, [name for name, count in sizes.items() if not count])
+        return [Finding(what, reading.hint or "give each class a folder, or a label, of its own", stop=True)]
+    found = _missing(images, reading, [name for name, count in sizes.items() if not count])
     large, small = max(used, key=lambda name: used[name]), min(used, key=lambda name: used[name])
     if used[large] > _IMBALANCE * used[small]:
         what = f"{large!r} has {used[large]:,} images and {small!r} {used[small]:,}: top-1 hardly counts {small!r}"
@@ -283,10 +290,9 @@ def _classes(images: Images) -> list[Finding]:
     return found
 
 
-def _missing(images: Images, names: Sequence[str]) -> list[Finding]:
+def _missing(images: Images, reading: Reading, names: Sequence[str]) -> list[Finding]:
     """Classes without a training image: because none of theirs can be read, or because there is none."""
-    labels = images.labels if images.reading is None else images.reading.labels
-    there = {images.classes[label] for label in np.unique(labels) if label >= 0}
+    there = {images.classes[label] for label in np.unique(reading.labels) if label >= 0}
     broken, absent = [name for name in names if name in there], [name for name in names if name not in there]
     found = []
     if broken:
@@ -300,12 +306,12 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_NAMES])) + (f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else "")
 
 
-def _looks(images: Images) -> list[Finding]:
+def _looks(images: Images, reading: Reading) -> list[Finding]:
     """What is odd about the pixels of the training part."""
-    look, total = _look_of(images), len(images)
-    name = images.reading.where if images.reading is not None else _numbered
+    look, name, total, found = reading.look, reading.where, len(images), []
+    if look is None:
+        return []
     constant = look.counts["constant"]
-    found = []
     if 2 * constant > total or look.low == look.high:
         what = f"{constant:,} of {total:,} training images have one value in all their pixels (as {name(look.constant[0])})"
         return [Finding(what, "look at the files; options black and white say how their values are read", stop=True)]
@@ -318,7 +324,7 @@ def _looks(images: Images) -> list[Finding]:
     if look.high - look.low < _NARROW:
         what = f"all pixels lie between {look.low} and {look.high} of 255: hardly anything can be seen"
         found.append(Finding(what, "look at the files; options black and white say how their values are read"))
-    labels = images.labels if images.reading is None else images.reading.labels
+    labels = reading.labels
     twice = [(row, first) for row, first in look.copies if labels[row] != labels[first]]
     if twice:
         row, first = twice[0]
@@ -328,29 +334,16 @@ def _looks(images: Images) -> list[Finding]:
     return found
 
 
-def _crossing(images: Images, train: np.ndarray, held: np.ndarray) -> list[Finding]:
+def _crossing(images: Images, reading: Reading, train: np.ndarray, held: np.ndarray) -> list[Finding]:
     """Images of the validation split that train, too."""
-    side = dict.fromkeys(images.index[train].tolist(), "train") | dict.fromkeys(images.index[held].tolist(), "held")
-    pairs = [(row, first) for row, first in _look_of(images).copies if {side.get(row), side.get(first)} == {"train", "held"}]
+    place = images.index if images.reading is not None else np.arange(len(images))
+    side = dict.fromkeys(place[train].tolist(), "train") | dict.fromkeys(place[held].tolist(), "held")
+    copies, name = reading.look.copies if reading.look is not None else (), reading.where
+    pairs = [(row, first) for row, first in copies if {side.get(row), side.get(first)} == {"train", "held"}]
     if not pairs:
         return []
-    name = images.reading.where if images.reading is not None else _numbered
     some = f"{_count(len(pairs), 'image')}, as {name(pairs[0][0])} and {name(pairs[0][1])}"
     return [Finding(f"the same pixels in training and in validation: {some}", "take the copies out: scores look better by them")]
-
-
-def _numbered(row: int) -> str:
-    return f"image {row}"
-
-
-def _look_of(images: Images) -> Look:
-    """What the reading told of the pixels, or what a look at them tells."""
-    if images.reading is not None and images.reading.look is not None:
-        return images.reading.look
-    seen = Seen()
-    for row, pixels in zip(images.index.tolist(), images.pixels, strict=True):
-        seen.add(row, pixels)
-    return seen.look()
 
 
 def _tested(images: Images, held: Images) -> list[Finding]:

@@ -22,7 +22,7 @@ from autokd.data.reading import Faulty, FaultyImages, Seen
 from autokd.errors import AutokdError, Faults
 from autokd.machine import cpus
 
-__all__ = ["RULES", "Encoded", "decode", "decode_first", "decode_into", "extensions", "progress"]
+__all__ = ["RULES", "Encoded", "decode", "decode_first", "decode_into", "decode_named", "extensions", "progress"]
 
 RULES = 2  # of what decoding means; raised when the same file comes to other pixels, so that no older ones are used
 Encoded = tuple[str, Any]  # where it stands (for messages), and its bytes, file or Pillow image, or the fault of having none
@@ -53,31 +53,12 @@ def progress(tell: Callable[[int, int], None] | None) -> Iterator[None]:
         _PROGRESS.reset(token)
 
 
-def decode(
-    encoded: Any,
-    *,
-    colour: str = "rgb",
-    size: int | None = None,
-    fit: str = "crop",
-    black: float | None = None,
-    white: float | None = None,
-    where: str = "",
-) -> np.ndarray:
-    """One image, uint8 [C, H, W]. encoded: its bytes, the path of its file, a Pillow image, or an AutokdError, which is raised.
-
-    colour: `rgb` or `grey` (the luma of Pillow's mode L). Transparency is dropped, the first frame of an animation counts, and
-    a photograph is turned as its EXIF orientation says.
-    black, white: the values of a grey image of 16 or 32 bits or of floats that become 0 and 255; what lies beyond is cut off.
-    Where they are not given, 16 bits keep their high byte and floats lie in 0..1; an image whose values end below a sixteenth
-    of that, or whose kind has no such range, is refused, as nobody can know what is white in it.
-    size: None keeps the image as it is. With fit `crop` the shorter side is scaled to `size` and the middle cut out; with
-    `stretch` both sides are scaled to it. Scaling is Pillow's bicubic (which averages over pixels where it shrinks).
-    Raises AutokdError at `where` when it cannot be read.
-    """
-    return _decoded(encoded, colour=colour, size=size, fit=fit, black=black, white=white, where=where)[0]
+def decode(encoded: Any, *, where: str = "", **how: Any) -> np.ndarray:
+    """One image, uint8 [C, H, W]: `decode_named` without the kind of its file."""
+    return decode_named(encoded, where=where, **how)[0]
 
 
-def _decoded(
+def decode_named(
     encoded: Any,
     *,
     colour: str = "rgb",
@@ -87,7 +68,18 @@ def _decoded(
     white: float | None = None,
     where: str = "",
 ) -> tuple[np.ndarray, str]:
-    """As `decode`, and the kind of file that Pillow found it to be."""
+    """One image, uint8 [C, H, W], and the kind of file that Pillow found it to be.
+
+    encoded: its bytes, the path of its file, a Pillow image, or an AutokdError, which is raised.
+    colour: `rgb` or `grey` (the luma of Pillow's mode L). Transparency is dropped, the first frame of an animation counts, and
+    a photograph is turned as its EXIF orientation says.
+    black, white: the values of a grey image of 16 or 32 bits or of floats that become 0 and 255; what lies beyond is cut off.
+    Where they are not given, 16 bits keep their high byte and floats lie in 0..1; an image whose values end below a sixteenth
+    of that, or whose kind has no such range, is refused, as nobody can know what is white in it.
+    size: None keeps the image as it is. With fit `crop` the shorter side is scaled to `size` and the middle cut out; with
+    `stretch` both sides are scaled to it. Scaling is Pillow's bicubic (which averages over pixels where it shrinks).
+    Raises AutokdError at `where` when it cannot be read.
+    """
     from PIL import Image, ImageOps
 
     image, kind, deep = _opened(encoded, where)
@@ -206,7 +198,7 @@ def decode_first(images: Iterable[Encoded], **how: Any) -> np.ndarray:
 def decode_into(path: Path, images: Iterable[Encoded], count: int, **how: Any) -> dict[str, Any]:
     """Decode `count` images into a .npy file, uint8 [good, C, H, W], and say what they are.
 
-    how: colour, size, fit, black and white of `decode`. An image that cannot be read takes no row; it stands in `faulty`.
+    how: colour, size, fit, black and white of `decode_named`. An image that cannot be read takes no row; it stands in `faulty`.
     Returns {shape, mean, std, faulty, kinds, look}: mean and std a channel, of pixels scaled to 0..1; faulty: [position, where,
     why] of each; kinds: how many of each kind of file; look: what is odd about the pixels (autokd.data.reading.Look).
     Raises AutokdError where images differ in size, and FaultyImages where none can be read.
@@ -220,7 +212,7 @@ def decode_into(path: Path, images: Iterable[Encoded], count: int, **how: Any) -
 
     def one(item: Encoded) -> tuple[np.ndarray, str] | AutokdError:
         try:
-            return _decoded(item[1], where=item[0], **how)
+            return decode_named(item[1], where=item[0], **how)
         except AutokdError as fault:
             return fault
 

@@ -23,7 +23,7 @@ def looking(
     black: float | None = None,
     white: float | None = None,
 ) -> dict[str, Any]:
-    """The settings of `decode` as one value: all that decides pixels beside the files."""
+    """The settings of `decode_named` as one value: all that decides pixels beside the files."""
     return {"colour": colour, "size": size, "fit": fit, "black": black, "white": white}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -52,12 +53,12 @@ class Images:
         return Images(self.pixels[rows], self.labels[rows], self.classes, self.index[rows])
 
     def fingerprint(self) -> str:
-        """32 hexadecimal digits of shape, pixels, labels and index. Computed once."""
+        """32 hexadecimal digits of shape, pixels, labels, index and the names of the classes in their order. Computed once."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        digest = blake2b(repr(self.pixels.shape).encode(), digest_size=16)
+        digest = blake2b(json.dumps([list(self.pixels.shape), list(self.classes)]).encode(), digest_size=16)
         for array, kind in ((self.pixels, "u1"), (self.labels, "<i8"), (self.index, "<i8")):
             digest.update(np.ascontiguousarray(array, dtype=kind).data)
         return digest.hexdigest()

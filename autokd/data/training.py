@@ -15,6 +15,7 @@ from autokd.data._sets import card, expected_card, open_part
 from autokd.data.cache import remembered, stamp
 from autokd.data.images import Card, Images
 from autokd.data.splits import split
+from autokd.errors import AutokdError
 
 __all__ = ["Training", "describe", "expect", "open_training", "rows_of"]
 
@@ -94,6 +95,9 @@ def rows_of(images: Images, *, validation: float, **how: Any) -> tuple[np.ndarra
     row = np.full(len(reading.labels), -1, dtype=np.int64)
     row[images.index] = np.arange(len(images))
     train, held = (found[found >= 0] for found in (row[side] for side in sides))
+    for name, side, found in (("train", sides[0], train), ("validate", sides[1], held)):
+        if len(side) and not len(found):
+            raise AutokdError(f"none of the {len(side)} images to {name} on can be read", fix="mend them, or take them out")
     return train, held
 
 

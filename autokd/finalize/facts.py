@@ -45,7 +45,7 @@ class Facts:
 
     @property
     def looks(self) -> dict[str, Any]:
-        """How an image file is read, beside its size and colours: further arguments of `decode`."""
+        """How an image file is read, beside its size and colours: further arguments of `decode_named`."""
         return {"fit": self.fit, "black": self.black, "white": self.white}
 
 

@@ -23,7 +23,7 @@ from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, everything, train_seeds
 from autokd.search.granted import granted
-from autokd.track.ledger import FolderLock
+from autokd.track.ledger import FILE, FolderLock, all_events
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -75,6 +75,7 @@ def finalize(
     bench = everything(workshop) if asked.train_on == ALL else workshop
     configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
     _check_data({trial: config.data for trial, config in configs.items()})
+    _verify_teachers(workshop, list(configs.values()), folder)
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
@@ -121,6 +122,17 @@ def _alone(folder: Path) -> Iterator[None]:
         what = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
         fix = f"finished trainings are kept; make room, then go on: autokd finalize {folder}"
         raise AutokdError(f"the disk is full: {what}", where=str(folder), fix=fix) from fault
+
+
+def _verify_teachers(workshop: Workshop, configs: Sequence[TrialConfig], folder: Path) -> None:
+    """Before anything is trained: the students are to learn from what the search learned from. Raises AutokdError."""
+    from autokd.search.teachers import verify
+
+    taught = {config.teacher.name: config for config in configs if config.teacher is not None}
+    past = all_events(folder / FILE) if taught else []
+    for config in taught.values():
+        if config.teacher is not None:
+            verify(workshop, config.data, config.teacher, past)
 
 
 def _outside(

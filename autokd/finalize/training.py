@@ -1,7 +1,8 @@
 """The trainings of a finalist, one a seed; on a CPU side by side, a core each, in processes of their own.
 
-A training is kept by the hash of all it depends on: what was trained before is not trained again, and one that was cut off goes
-on. `python -m autokd.finalize.training` is such a process: it reads an order from its standard input and answers in JSON lines.
+A training is kept by the hash of all it depends on (its configuration, the images and class names, the teacher's weights, the
+code of its network): what was trained before is not trained again, and one that was cut off goes on. `python -m
+autokd.finalize.training` is such a process: it reads an order from its standard input and answers in JSON lines.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,7 @@ def train_seeds(
     if processes is None:
         processes = cpus() if bench.device.type == "cpu" else 1
     processes = min(processes, len(seeds))
+    made_of = _made_of(bench, config)
     lock = threading.Lock()
     children: set[subprocess.Popen[str]] = set()
 
@@ -71,13 +74,13 @@ def train_seeds(
     def one(seed: int) -> Trained | dict[str, Any]:
         chosen, voice = config.with_(seed=seed), partial(say, seed)
         try:
-            known = _known(chosen, train_on, place)
+            known = _known(chosen, train_on, place, made_of)
             if known is not None:
                 voice("was trained before")
                 return known
             if processes > 1:
-                return _train_apart(bench, chosen, train_on, place, voice, children)
-            return train(bench, chosen, train_on, place, voice)
+                return _train_apart(bench, chosen, train_on, place, voice, made_of, children)
+            return train(bench, chosen, train_on, place, voice, made_of)
         except TrialFailed as failure:
             voice(f"failed: {failure.reason}")
             return {"seed": seed, "reason": failure.reason}
@@ -102,12 +105,33 @@ def train_seeds(
     return trained, failed
 
 
-def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell: Callable[[str], None]) -> Trained:
-    """One training, from what lies on the disk of it. Raises TrialFailed where it diverges."""
+def _made_of(bench: Workshop, config: TrialConfig) -> str:
+    """What the weights depend on beside the configuration: the content of what that names."""
+    from autokd.models.identity import identity
+
+    network = identity(config.student.name, config.student.options, bench.model(config.data, config.student, seed=0))
+    parts = [*bench.fingerprints(config.data), bench.data(config.data).fingerprint, network]
+    if config.teacher is not None:
+        teacher = bench.teacher(config.data, config.teacher)
+        parts.append(teacher.fingerprint)
+        teacher.rest()  # the trainings ask one of their own
+    told = json.dumps(parts)
+    return blake2b(told.encode(), digest_size=6).hexdigest()
+
+
+def train(
+    bench: Workshop,
+    config: TrialConfig,
+    train_on: str,
+    place: Path,
+    tell: Callable[[str], None],
+    made_of: str | None = None,
+) -> Trained:
+    """One training, from what lies on the disk of it. made_of: as `_made_of` tells it. Raises TrialFailed where it diverges."""
     from autokd.models.checkpoint import save_weights
     from autokd.train.trial import forget, train_in_parts
 
-    path, facts_path, unfinished = _files(config, train_on, place)
+    path, facts_path, unfinished = _files(config, train_on, place, made_of or _made_of(bench, config))
     trial = bench.trial(config)
     report = train_in_parts(
         trial, unfinished, _LOOKS, lambda r: tell(f"at {r.epochs:.3g} epochs: validation {100 * r.val_top1:.2f} %")
@@ -127,15 +151,15 @@ def train(bench: Workshop, config: TrialConfig, train_on: str, place: Path, tell
     return Trained(config.seed, path, facts)
 
 
-def _files(config: TrialConfig, train_on: str, place: Path) -> tuple[Path, Path, Path]:
-    """Where the weights, the facts and an unfinished training of this configuration lie."""
-    stem = f"{config.key}-{'all' if train_on == ALL else 'train'}"
+def _files(config: TrialConfig, train_on: str, place: Path, made_of: str) -> tuple[Path, Path, Path]:
+    """Where the weights, the facts and an unfinished training of this configuration lie. made_of: as `_made_of` tells it."""
+    stem = f"{config.key}-{made_of}-{'all' if train_on == ALL else 'train'}"
     return place / f"{stem}.safetensors", place / f"{stem}.json", place / f"{stem}.partial"
 
 
-def _known(config: TrialConfig, train_on: str, place: Path) -> Trained | None:
+def _known(config: TrialConfig, train_on: str, place: Path, made_of: str) -> Trained | None:
     """None also where a file of it is not as it was written: it is trained again."""
-    path, facts, _ = _files(config, train_on, place)
+    path, facts, _ = _files(config, train_on, place, made_of)
     try:
         if path.exists() and facts.exists() and vouched(path):
             told = json.loads(facts.read_text(encoding="utf-8"))
@@ -151,6 +175,7 @@ def _train_apart(
     train_on: str,
     place: Path,
     tell: Callable[[str], None],
+    made_of: str,
     children: set[subprocess.Popen[str]],
 ) -> Trained:
     """`train` in a process of its own, with one thread. children: holds that process while it runs."""
@@ -159,6 +184,7 @@ def _train_apart(
         "config": config.to_dict(),
         "train_on": train_on,
         "place": str(place.resolve()),
+        "made_of": made_of,
     }
     root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
@@ -194,7 +220,7 @@ def _train_apart(
             raise
         finally:
             children.discard(child)
-    known = _known(config, train_on, place)
+    known = _known(config, train_on, place, made_of)
     if known is None:
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
         raise AutokdError(
@@ -251,7 +277,7 @@ def main() -> None:
         if order["train_on"] == ALL:
             bench = everything(bench)
         config = TrialConfig.from_dict(order["config"])
-        train(bench, config, order["train_on"], Path(order["place"]), lambda text: answer(say=text))
+        train(bench, config, order["train_on"], Path(order["place"]), lambda text: answer(say=text), order["made_of"])
     except TrialFailed as failure:
         answer(failed=failure.reason)
     except AutokdError as fault:

@@ -12,7 +12,6 @@ import json
 import math
 import pickle
 import zipfile
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -27,14 +26,12 @@ from autokd.errors import AutokdError
 from autokd.files import intact_zip
 from autokd.machine import expanded
 from autokd.models import _safetensors
+from autokd.models._wrappings import alias, some, unwrap
 from autokd.models.features import inner
 from autokd.models.zoo import resolve
 
-_WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
 _ACCURACIES = ("best_acc", "best_prec1", "best_top1", "accuracy", "acc", "val_top1", "top1")
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
-_BACKBONE = "backbone."
-_HELPERS = ("auxiliary_classifier.", "proj_head.")  # heads that HSAKD and SSKD train beside their backbone
+_ENDINGS = (".pth", ".pt", ".th", ".ckpt", ".bin", ".safetensors", ".tar")
 _SHOWN = 6
 
 
@@ -50,39 +47,71 @@ class Loaded:
     sha256: str
     recorded_accuracy: float | None
     wrapper: str | None  # key under which the weights lay
+    passed_over: tuple[str, ...]  # keys of other weights: the raw ones beside averaged ones
     prefixes: tuple[str, ...]  # stripped
     renamed: tuple[tuple[str, str], ...]  # (in the file, in the network)
     filled: tuple[str, ...]  # counters of batch norm that old files lack
-    left_out: tuple[str, ...]  # weights of helper heads
+    left_out: tuple[str, ...]  # what is no part of the network: helper heads, counters, a loss
     metadata: dict[str, str]
     warnings: tuple[str, ...]
 
+    @property
+    def told(self) -> str:
+        """What was done to fit the file to the network, in words; empty where nothing was."""
+        words = []
+        if self.passed_over:
+            words.append(f"taken from {self.wrapper}, not from {', '.join(self.passed_over)}")
+        elif self.wrapper is not None:
+            words.append(f"taken from {self.wrapper}")
+        if self.prefixes:
+            words.append(f"prefix {''.join(self.prefixes)} taken off")
+        if self.renamed:
+            words.append("renamed " + ", ".join(f"{found} to {wanted}" for found, wanted in self.renamed))
+        if self.left_out:
+            words.append(f"left out {some(self.left_out)}")
+        return "; ".join([*words, *self.warnings])
+
 
 def load_weights(model: nn.Module, path: str | Path) -> Loaded:
-    """Fill `model` with the weights in a file: .pth, .pt, .th (a state dict, bare or wrapped) or .safetensors.
+    """Fill `model` with the weights in a file: .pth, .pt, .th, .ckpt (a state dict, bare or wrapped) or .safetensors.
 
-    Unwraps `model`, `state_dict`, `net` or `model_state_dict`; strips `module.`, `_orig_mod.` and `backbone.`; takes
-    `classifier.0.*` and `classifier.*` for each other; fills missing `num_batches_tracked`. Then every name and shape
-    must agree. Raises AutokdError, and leaves the network as it was, for whatever does not fit.
+    Unwraps `model`, `state_dict`, `net` or `model_state_dict`, or averaged weights beside them; strips the prefix that a
+    wrapper (DataParallel, torch.compile, Lightning, AveragedModel, an EMA) puts before every name; leaves counters of
+    profilers and averages out; takes `classifier.0.*` and `classifier.*` for each other; fills missing `num_batches_tracked`.
+    Then every name and shape must agree, and real numbers must be real numbers: quantised weights are refused. Raises
+    AutokdError, and leaves the network as it was, for whatever does not fit.
     """
     path = expanded(path)
     data = _bytes(path)
     digest = sha256(data).hexdigest()
     content, metadata = _open(path, data)
-    weights, wrapper = _unwrap(path, content)
     model = inner(model)
     own = model.state_dict()
-    weights, prefixes, left_out = _strip(weights, own)
-    weights, renamed = _alias(weights, own)
+    found = unwrap(str(path), content, own)
+    weights, renamed = alias(found.weights, own)
     filled = tuple(key for key in own if key.endswith("num_batches_tracked") and key not in weights)
     weights |= {key: own[key] for key in filled}
+    _refuse_quantised(path, weights, own, found.strangers)
     _compare(path, model, weights, own)
+    _check_values(path, weights, own)
     _check_variant(path, model, metadata)
     warnings = _warnings(model, renamed, metadata)
     on_meta = any(value.is_meta for value in own.values())
     model.load_state_dict(weights, strict=True, assign=on_meta)
-    accuracy = _accuracy(content if wrapper else {}, metadata)
-    return Loaded(str(path), digest, accuracy, wrapper, prefixes, renamed, filled, left_out, metadata, warnings)
+    accuracy = _accuracy(content if found.wrapper else {}, metadata)
+    return Loaded(
+        str(path),
+        digest,
+        accuracy,
+        found.wrapper,
+        found.passed_over,
+        found.prefixes,
+        renamed,
+        filled,
+        found.left_out,
+        metadata,
+        warnings,
+    )
 
 
 def save_weights(
@@ -122,7 +151,7 @@ def _words(model: nn.Module, accuracy: float | None, metadata: dict[str, str] | 
 
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix in (".pth", ".pt", ".th", ".safetensors", ".tar"))
+        inside = sorted(p.name for p in path.iterdir() if p.suffix in _ENDINGS)
         raise AutokdError(
             "this is a folder, not a checkpoint",
             where=str(path),
@@ -169,9 +198,9 @@ def _open(path: Path, data: bytes) -> tuple[Any, dict[str, str]]:
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
-        if "weights only load failed" in str(error).lower() or "unsupported" in str(error).lower():
+        if culprit := _culprit(str(error)):
             raise AutokdError(
-                f"the checkpoint holds more than weights{_culprit(str(error))}; to load it would run code out of it",
+                f"the checkpoint holds more than weights ({culprit}); to load it would run code out of it",
                 where=where,
                 fix="where its code is at hand: torch.save(model.state_dict(), file), or safetensors.torch.save_file",
             ) from error
@@ -203,7 +232,7 @@ def _harmless() -> list[Any]:
 def _culprit(said: str) -> str:
     for mark in ("Unsupported global: GLOBAL ", "Unsupported class ", "Trying to load unsupported GLOBAL "):
         if mark in said:
-            return f" ({said.split(mark, 1)[1].split()[0].rstrip('.,')})"
+            return said.split(mark, 1)[1].split()[0].rstrip(".,")
     return ""
 
 
@@ -217,65 +246,6 @@ def _is_torchscript(data: bytes) -> bool:
         return False
 
 
-def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], str | None]:
-    if _is_state(content):
-        return dict(content), None
-    if isinstance(content, dict):
-        for key in _WRAPPERS:
-            if _is_state(content.get(key)):
-                return dict(content[key]), key
-        keys = ", ".join(map(str, list(content)[:12]))
-        raise AutokdError(
-            f"no weights under {', '.join(_WRAPPERS)}; the file holds: {keys or 'nothing'}",
-            where=str(path),
-            fix="save the state dict alone, or under one of those names",
-        )
-    kind = f"a {type(content).__name__}"
-    raise AutokdError(f"the file holds {kind}, not a state dict", where=str(path), fix="save model.state_dict()")
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
-    )
-
-
-def _strip(
-    weights: dict[str, Tensor], own: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
-    stripped: list[str] = []
-    left_out: list[str] = []
-    again = True
-    while again:
-        again = False
-        for prefix in _PREFIXES:
-            if all(key.startswith(prefix) for key in weights) and not any(key.startswith(prefix) for key in own):
-                weights = {key[len(prefix) :]: value for key, value in weights.items()}
-                stripped.append(prefix)
-                again = True
-        inside = {key for key in weights if key.startswith(_BACKBONE)}
-        if inside and not any(key.startswith(_BACKBONE) for key in own):
-            helpers = {key for key in weights if key.startswith(_HELPERS)}
-            left_out += sorted(helpers)
-            kept = {key: value for key, value in weights.items() if key not in helpers}
-            weights = {key.removeprefix(_BACKBONE): value for key, value in kept.items()}
-            stripped.append(_BACKBONE)
-            again = True
-    return weights, tuple(stripped), tuple(left_out)
-
-
-def _alias(weights: dict[str, Tensor], own: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[tuple[str, str], ...]]:
-    renamed = []
-    for short, long in (("classifier.weight", "classifier.0.weight"), ("classifier.bias", "classifier.0.bias")):
-        for found, wanted in ((short, long), (long, short)):
-            if wanted in own and wanted not in weights and found in weights and found not in own:
-                weights = {wanted if key == found else key: value for key, value in weights.items()}
-                renamed.append((found, wanted))
-    return weights, tuple(renamed)
-
-
 def _compare(path: Path, model: nn.Module, weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     missing = [key for key in own if key not in weights]
     unexpected = [key for key in weights if key not in own]
@@ -283,12 +253,12 @@ def _compare(path: Path, model: nn.Module, weights: dict[str, Tensor], own: dict
     if missing or unexpected or shapes:
         lines = []
         if missing:
-            lines.append(f"missing {_some(missing)}")
+            lines.append(f"missing {some(missing)}")
         if unexpected:
-            lines.append(f"unexpected {_some(unexpected)}")
+            lines.append(f"unexpected {some(unexpected)}")
         if shapes:
             lines.append(
-                "of another shape " + _some([f"{k} {_sides(weights[k])}, not {_sides(own[k])}" for k in shapes])
+                "of another shape " + some([f"{k} {_sides(weights[k])}, not {_sides(own[k])}" for k in shapes])
             )
         fix = "check the model's name and options against the code that trained the checkpoint"
         if (
@@ -300,21 +270,56 @@ def _compare(path: Path, model: nn.Module, weights: dict[str, Tensor], own: dict
             if len({tuple(weights[k].shape[:1]) for k in shapes}) == 1 and len(shapes) <= 2:
                 fix = f"only the classifier differs: the checkpoint knows {weights[shapes[0]].shape[0]} classes"
         raise AutokdError(f"the weights do not fit {_called(model)}: {'; '.join(lines)}", where=str(path), fix=fix)
-    broken = [
-        key for key, value in weights.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())
+
+
+_QUANTISED = ("_packed_params", ".qweight", ".qzeros", ".SCB", ".zero_point")  # torch, GPTQ and AWQ, bitsandbytes
+
+
+def _refuse_quantised(path: Path, weights: dict[str, Tensor], own: dict[str, Tensor], strangers: tuple[str, ...]) -> None:
+    """Integers would be read as real numbers: int8 weights without their scale, as zeros and ones."""
+    whole = [
+        f"{key} ({str(value.dtype).removeprefix('torch.')})"
+        for key, value in weights.items()
+        if value.is_quantized or (key in own and own[key].is_floating_point() and not value.is_floating_point())
     ]
-    if broken:
+    signs = [key for key in (*strangers, *weights) if key not in own and any(mark in key for mark in _QUANTISED)]
+    if whole or signs:
         raise AutokdError(
-            f"the checkpoint holds numbers that are not finite: {_some(broken)}",
+            f"the checkpoint holds quantised weights, or integers where the network has real numbers: {some(whole or signs)}",
             where=str(path),
-            fix="its training diverged; take an earlier one",
+            fix="give the checkpoint from before it was quantised, or one of real numbers (each tensor times its scale)",
+        )
+    if strangers:
+        raise AutokdError(
+            f"values among the weights are no tensors: {some(strangers)}", where=str(path), fix="save model.state_dict() alone"
         )
 
 
-def _some(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"({len(keys)}): {', '.join(keys[:_SHOWN])}{more}"
+def _check_values(path: Path, weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    numbers = {key: value for key, value in weights.items() if value.is_floating_point()}
+    broken = [key for key, value in numbers.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise AutokdError(
+            f"the checkpoint holds numbers that are not finite: {some(broken)}",
+            where=str(path),
+            fix="its training diverged; take an earlier one",
+        )
+    matrices = [value for value in numbers.values() if value.dim() > 1 and value.numel()]
+    if matrices and not any(bool(value.any()) for value in matrices):
+        raise AutokdError(
+            "every weight of the checkpoint is zero", where=str(path), fix="take another one: nothing was trained in this one"
+        )
+    counts = [
+        key
+        for key, value in weights.items()
+        if not own[key].is_floating_point() and (value.is_complex() or bool((value != value.to(own[key].dtype)).any()))
+    ]
+    if counts:
+        raise AutokdError(
+            f"the network has integers where the checkpoint holds other numbers: {some(counts)}",
+            where=str(path),
+            fix="check the model's name and options against the code that trained the checkpoint",
+        )
 
 
 def _sides(tensor: Tensor) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 
 from autokd.errors import AutokdError, did_you_mean
 from autokd.machine import expanded
+from autokd.models.published import Published, fitting, library, unknown
 from autokd.models.zoo import Resolved, is_file
 
 _LEDGER = "ledger.jsonl"  # what makes a folder a run
@@ -53,42 +54,16 @@ def as_json(options: dict[str, Any] | None) -> str:
 def _torchvision(
     found: Resolved, classes: int, channels: int, options: dict[str, Any], weights: str | None
 ) -> nn.Module:
-    models = _library("torchvision.models", found)
+    models = library("torchvision.models", found)
     known = models.list_models()
     if found.attribute.lower() not in known:
-        raise AutokdError(
-            f"torchvision has no network {found.attribute!r}{did_you_mean(found.attribute, known)}",
-            fix="torchvision.models.list_models() lists them",
-        )
-    settings: dict[str, Any] = {"weights": None, "num_classes": classes, **options}
+        raise unknown(found, "torchvision", known)
     if weights:
-        published = _published(models, found, weights)
-        trained_for = len(published.meta.get("categories", ()))
-        if trained_for and trained_for != classes:
-            raise AutokdError(
-                f"{found.name}: the weights {weights} know {trained_for} classes, the data has {classes}",
-                fix="fine-tune the network first and give its checkpoint",
-            )
-        if channels != 3:
-            raise AutokdError(
-                f"{found.name}: the weights {weights} read 3 channels, the data has {channels}",
-                fix="fine-tune the network first and give its checkpoint",
-            )
-        settings["weights"] = published
-    model = _call(found, models.get_model, found.attribute, **settings)
+        told = fitting(found.name, weights, classes=classes, channels=channels)
+        settings = {"num_classes": classes, **options}
+        return _fetched(found, weights, told, models.get_model, found.attribute, weights=told.weights, **settings)
+    model = _call(found, models.get_model, found.attribute, weights=None, num_classes=classes, **options)
     return _with_channels(found, model, channels)
-
-
-def _published(models: Any, found: Resolved, weights: str) -> Any:
-    """torchvision's entry for IMAGENET1K_V1, DEFAULT or the like; the enumeration's name may stand before a dot."""
-    offers = models.get_model_weights(found.attribute)
-    word = weights.rpartition(".")[2]
-    if word not in offers.__members__:
-        raise AutokdError(
-            f"{found.name} has no published weights {weights!r}{did_you_mean(word, offers.__members__)}",
-            fix=f"there are: {', '.join(offers.__members__) or 'none'}",
-        )
-    return offers[word]
 
 
 def _with_channels(found: Resolved, model: nn.Module, channels: int) -> nn.Module:
@@ -126,24 +101,39 @@ def _timm(
     options: dict[str, Any],
     weights: str | None,
 ) -> nn.Module:
-    timm = _library("timm", found)
-    bare = found.attribute.partition(".")[0]
-    if not timm.is_model(bare):
-        raise AutokdError(
-            f"timm has no network {found.attribute!r}{did_you_mean(bare, timm.list_models())}",
-            fix="timm.list_models() lists them",
-        )
-    wanted = f"{bare}.{weights}" if weights and weights not in ("default", "true") else found.attribute
-    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
-    facts = timm.get_pretrained_cfg(wanted, allow_unregistered=True)
+    timm = library("timm", found)
+    network = found.attribute.partition(".")[0]
+    if not timm.is_model(network):
+        raise unknown(found, "timm", timm.list_models())
+    told = fitting(found.name, weights, classes=classes, channels=channels) if weights else None
+    wanted = told.weights if told is not None else found.attribute
+    try:
+        facts = timm.get_pretrained_cfg(wanted, allow_unregistered=True)
+    except RuntimeError as error:  # a tag that it does not have
+        raise _failed(found, error) from error
+    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels, **options}
     if facts is not None and facts.fixed_input_size:
         settings["img_size"] = size
-    if weights and facts is not None and facts.num_classes != classes:
+    if weights and told is not None:
+        return _fetched(found, weights, told, timm.create_model, wanted, pretrained=True, **settings)
+    return _call(found, timm.create_model, wanted, pretrained=False, **settings)
+
+
+def _fetched(
+    found: Resolved, called: str, told: Published, function: Callable[..., Any], name: str, **settings: Any
+) -> Any:
+    """Build a network with its published weights, which the library downloads where it does not have them yet."""
+    try:
+        return _call(found, function, name, **settings)
+    except AutokdError as fault:
+        if not isinstance(fault.__cause__, OSError):  # of urllib, requests, httpx and huggingface_hub alike
+            raise
+        said = " ".join(str(fault.__cause__).split())[:200]
         raise AutokdError(
-            f"{found.name}: the weights {weights} know {facts.num_classes} classes, the data has {classes}",
-            fix="fine-tune the network first and give its checkpoint",
-        )
-    return _call(found, timm.create_model, wanted, pretrained=bool(weights), **{**settings, **options})
+            f"the weights {called} of {found.name} could not be downloaded: {said}",
+            where=told.source,
+            fix="connect to the network, or download them elsewhere and name the file: checkpoint: FILE in place of weights",
+        ) from fault
 
 
 def _own(
@@ -240,16 +230,6 @@ def _refuse_of_a_run(found: Resolved, path: Path) -> None:
             where=str(path),
             fix="where you trust it, copy it to a place of your own and name it there",
         )
-
-
-def _library(name: str, found: Resolved) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        package = name.partition(".")[0]
-        raise AutokdError(
-            f"{found.name} needs {package}, which is not installed", fix=f"pip install {package}"
-        ) from error
 
 
 def _call(found: Resolved, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:

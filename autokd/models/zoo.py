@@ -75,6 +75,7 @@ def resolve(name: str, options: dict[str, Any] | None = None) -> Resolved:
         if not place or not attribute:
             raise AutokdError(f"{name!r} is not a model's name", fix=f"write {FOREIGN}")
         if place in LIBRARIES:
+            _refuse_ours(name, options or {})
             return Resolved(place, name, attribute=attribute)
         if not attribute.isidentifier():
             raise AutokdError(f"{attribute!r} in {name!r} cannot be the name of a callable", fix=f"write {FOREIGN}")
@@ -143,6 +144,25 @@ def _check_options(found: Resolved, options: dict[str, Any]) -> None:
         trouble = complain(setting, value)
         if trouble:
             raise AutokdError(f"{found.name}: {trouble}", fix=str(setting))
+
+
+_NAMED = "a teacher names its published weights by `weights: NAME` and a file by `checkpoint: FILE`; students start at random"
+_OURS = {  # settings of torchvision and timm that follow from other parts of a space
+    **dict.fromkeys(("pretrained", "weights", "weights_backbone", "pretrained_backbone", "checkpoint_path"), _NAMED),
+    **dict.fromkeys(("pretrained_cfg", "pretrained_cfg_overlay"), _NAMED),
+    "num_classes": "it is the number of classes of the data set",
+    "in_chans": "it is the number of channels of the data set",
+    "img_size": "it is the size of the data set's images",
+    "features_only": "a network answers with its logits",
+    "cache_dir": "the variables HF_HOME and TORCH_HOME say where downloaded weights are kept",
+}
+
+
+def _refuse_ours(name: str, options: dict[str, Any]) -> None:
+    ours = [key for key in options if key in _OURS]
+    if ours:
+        told = f"{name}: autokd itself sets {' and '.join(map(repr, ours))}, which cannot be given as options"
+        raise AutokdError(told, fix="; ".join(dict.fromkeys(_OURS[key] for key in ours)))
 
 
 def _ways_out(families: Iterable[Entry] = ()) -> str:

@@ -26,8 +26,9 @@ from autokd.files import full_disk, write_text
 from autokd.search.brain import Brain
 from autokd.search.granted import granted
 from autokd.search.plan import Plan, limit_of
-from autokd.search.run import SPACE, carry_out, environment, fit, known_teachers, observers_of
+from autokd.search.run import SPACE, carry_out, environment, fit, observers_of
 from autokd.search.study import published
+from autokd.search.teachers import known_teachers, recorded_teachers
 from autokd.search.work import CHECKPOINTS, DiskFull, read_answers
 from autokd.search.work import full_disk as ended_by
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
@@ -335,6 +336,7 @@ class _Confirmation(SearchSpace):
     folder: Path = Path()
     runs: Path = Path()
     resolved: dict[str, TeacherConfig] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
     races: list[Race] = field(default_factory=list, compare=False)
     what: str = "confirmation"
 
@@ -349,6 +351,7 @@ class _Random(SearchSpace):
     """The same space, drawn from at random, without the points that a search tries first."""
 
     runs: Path = Path()
+    recorded: dict[str, Any] = field(default_factory=dict)
     what: str = "random search"
 
     def starts(self, pairs: Any) -> list[dict[str, Any]]:
@@ -404,6 +407,7 @@ def confirm(
             folder=place,
             runs=folder.parent,
             resolved=teachers,
+            recorded=dict(recorded_teachers(events)),
         )
         limits: dict[str, float | None] = {
             key: limit_of(getattr(space.search, key), settings.share) if reserve else None
@@ -525,7 +529,7 @@ def _search_at_random(
     limits: dict[str, Any] = {"trials": None, "hours": None, "gpu_hours": None, "images": images}
     limits |= {"sampler": "random", "start": []}
     made = _Random(**{**_fields(space), "teachers": {**space.teachers, **teachers}, "confirm": None, "start": ()},
-                   runs=folder.parent)  # fmt: skip
+                   runs=folder.parent, recorded=dict(recorded_teachers(events)))  # fmt: skip
     made = replace(made, search=space.search.model_copy(update=limits))
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / SPACE, made.to_yaml())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -284,10 +285,11 @@ def _counted(name: str, options: dict[str, Any], **image: Any) -> Counted:
 
 
 def _code() -> str:
-    """A hash of the files that decide a cost."""
+    """A hash of what decides a cost: these files, and the library that counts."""
     root = Path(__file__).resolve().parents[1]
     files = sorted([*(root / "models").glob("*.py"), *(root / "cost").glob("*.py")])
-    return blake2b(b"".join(path.name.encode() + path.read_bytes() for path in files), digest_size=8).hexdigest()
+    parts = [metadata.version("torch").encode(), *(path.name.encode() + path.read_bytes() for path in files)]
+    return blake2b(b"".join(parts), digest_size=8).hexdigest()
 
 
 def _cheaper(student: Any, teacher: Any | None) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autokd.search.brain import STOP, Brain
-from autokd.search.work import Job, bench_of, full_disk, order_of, prepare_teacher
+from autokd.search.work import Job, bench_of, forget_benches, full_disk, order_of, prepare_teacher
 
 __all__ = ["InlineEngine"]
 
@@ -21,7 +21,8 @@ class InlineEngine:
         self.gpus = 0.0
 
     def open(self, resources: Any) -> float:
-        """Nothing to start. Returns the GPUs of one trial."""
+        """Nothing to start; what an earlier search of this process loaded is loaded anew. Returns the GPUs of one trial."""
+        forget_benches()
         return 0.0
 
     def settle(self, space: Any, probes: Callable[[], Sequence[Any]], phase: Callable[[str], None]) -> list[str]:

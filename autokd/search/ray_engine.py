@@ -60,6 +60,7 @@ from autokd.search.granted import ray_folder  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
+from autokd.search.teachers import trained_before  # noqa: E402
 from autokd.search.work import (  # noqa: E402
     CHECKPOINTS,
     Job,
@@ -206,10 +207,18 @@ class RayEngine:
         task = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus / self.workers, max_retries=_RETRIES)(teacher_on_ray)
         folder = str(Path(folder).resolve())
         self._nodes.reach(folder)
-        near = [name for name, one in teachers.items() if self._local and not self.gpus and one["training"] is None]
-        far = [name for name in teachers if name not in near]
-        waiting = {task.remote(self._settings(), data, teachers[name], folder): name for name in far}
-        made = {name: self._measured(data, teachers[name], folder) for name in near}
+
+        def there(name: str) -> bool:
+            return self._local and not self.gpus and (teachers[name]["training"] is None or trained_before(name, folder))
+
+        def begun(name: str) -> Any:
+            return task.remote(self._settings(), data, teachers[name], folder)
+
+        near = [name for name in teachers if there(name)]
+        waiting = {begun(name): name for name in teachers if name not in near}
+        found = {name: self._measured(data, teachers[name], folder) for name in near}
+        made = {name: facts for name, facts in found.items() if facts is not None}
+        waiting |= {begun(name): name for name in near if name not in made}  # trained before, and not so
         self.teaching = bool(waiting)
         while waiting:
             if self.cancelled:
@@ -226,7 +235,7 @@ class RayEngine:
         self.teaching = False
         return {name: made[name] for name in teachers}
 
-    def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
+    def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any] | None:
         if self.cancelled:
             raise KeyboardInterrupt
         self._measuring = True

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError, readable
-from autokd.files import cache_root, full_disk, uncollected, vouched, write_text
+from autokd.files import cache_root, full_disk, uncollected, write_text
 from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
 from autokd.search.granted import granted
@@ -43,7 +43,6 @@ __all__ = [
     "bench_settings",
     "carry_out",
     "fit",
-    "known_teachers",
     "observers_of",
     "read_data",
     "resume",
@@ -281,13 +280,15 @@ def fit(
     """
     from autokd.data.training import describe
     from autokd.search.feasible import costs_of, feasible, timed
+    from autokd.search.sources import check_teachers
 
     card = describe(space.data.name, root=space.data.root, options=space.data.options)
+    weights = check_teachers(space, card)
     told = timed(space, *costs_of(space, card), card, past=past, tell=tell)
     costs, teachers, latencies, notes = told
     cheaper = space.cheaper_than_teacher
     return feasible(
-        space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=notes
+        space.pairs(), space.budgets, costs, teachers, cheaper=cheaper, latencies=latencies, notes=(*weights, *notes)
     )
 
 
@@ -332,11 +333,12 @@ def carry_out(
 ) -> Run:
     """One session of a search, from the events of earlier ones to its close.
 
-    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; and
-    `what`, a word for what is no search of its own.
+    A space may have `brain`, what decides in the place of Brain; `runs`, the folder of runs where `folder` lies deeper; `what`, a
+    word for what is no search of its own; and `recorded`, what the run it is a part of has recorded of teachers.
     """
     from autokd.search.brain import Brain
     from autokd.search.plan import plan_of, with_length
+    from autokd.search.teachers import known_teachers, recorded_teachers
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
@@ -398,7 +400,8 @@ def carry_out(
         if not brain.finished:
             heard = _Heard(brain, engine)
             with Watch(_watched(folder, space), heard), _interruptible(brain, engine, tell) as arm:
-                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard)
+                recorded = {**getattr(space, "recorded", {}), **recorded_teachers(past)}
+                _session(folder, space, feasible, engine, brain, recorder, tell, arm, heard, recorded)
         status, reason = brain.close(cancelled=engine.cancelled)
     except Exception as fault:
         if begun:
@@ -466,11 +469,11 @@ def _session(
     tell: _Teller,
     arm: Callable[[], None],
     heard: _Heard,
+    recorded: Mapping[str, Any],
 ) -> None:
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from autokd.search.share import probes
-    from autokd.search.work import known_teacher, teacher_from
 
     tell.phase("starting Ray" if type(engine).__name__ == "RayEngine" else "starting")
     gpus = engine.open(space.resources)
@@ -484,22 +487,7 @@ def _session(
             "search.gpu_hours alone ends this search, and its trials use no GPU",
             fix="set search.trials, search.hours or search.images",
         )
-    used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
-    missing = [name for name in space.teachers if name in used and name not in brain.teachers]
-    data, teachers = asdict(space.data), str(_home(folder, space) / "teachers")
-    wanted = {name: asdict(space.teachers[name]) for name in missing}
-    made = {name: facts for name in missing if (facts := known_teacher(data, wanted[name], teachers)) is not None}
-    for name in made:
-        missing.remove(name)
-    if missing:
-        training = [name for name in missing if space.teachers[name].training is not None]
-        tell.phase(f"training {', '.join(training)}" if training else f"loading {', '.join(missing)}")
-        made |= engine.teachers(data, {name: wanted[name] for name in missing}, teachers)
-    for name, facts in made.items():
-        cost = feasible.teachers.get(name)
-        told = {key: getattr(cost, key) for key in COSTS if hasattr(cost, key)}
-        recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
-        brain.teachers[name] = teacher_from(facts["config"])
+    _prepare_teachers(recorded, str(_home(folder, space) / "teachers"), space, engine, brain, recorder, tell)
     decisions = engine.settle(space, lambda: probes(space, feasible, brain.teachers), tell.phase)
     tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
     brain.plan = replace(brain.plan, gpus=engine.gpus)
@@ -514,17 +502,40 @@ def _session(
         heard.tick(tell)
 
 
-def known_teachers(past: list[dict[str, Any]]) -> dict[str, Any]:
-    """Teachers of earlier sessions whose weights still lie where they lay, as they were written."""
+def _prepare_teachers(
+    recorded: Mapping[str, Any], teachers: str, space: Any, engine: Any, brain: Any, recorder: Recorder, tell: _Teller
+) -> None:
+    """Train or load every teacher that a pair needs, and measure it; one that the run has had before must answer as it did.
+
+    recorded: what earlier sessions have recorded of teachers. teachers: the folder of trained ones.
+    """
+    from dataclasses import asdict
+
+    from autokd.search.teachers import compare, trained_before
     from autokd.search.work import teacher_from
 
-    found = {}
-    for event in past:
-        if event["event"] == "teacher":
-            checkpoint = event["config"].get("checkpoint")
-            if checkpoint is None or (Path(checkpoint).exists() and vouched(Path(checkpoint))):
-                found[event["teacher"]] = teacher_from(event["config"])
-    return found
+    feasible = brain.feasible
+    used = {teacher for pairs in feasible.pairs.values() for teacher, _ in pairs if teacher is not None}
+    wanted = {name: brain.teachers.get(name, space.teachers[name]) for name in space.teachers if name in used}
+    new = [name for name, one in wanted.items() if one.training is not None and not trained_before(name, teachers)]
+    rest = [name for name in wanted if name not in new]
+    doing = [f"{what} {', '.join(some)}" for what, some in (("training", new), ("measuring", rest)) if some]
+    if doing:
+        tell.phase(" and ".join(doing))
+    made = engine.teachers(asdict(space.data), {name: asdict(one) for name, one in wanted.items()}, teachers)
+    for name, facts in made.items():
+        decisions = facts.pop("decisions", [])
+        if name in recorded:
+            trained_here = space.teachers[name].training is not None
+            sentence = compare(name, recorded[name], facts, trained_here=trained_here)
+            decisions += [sentence] if sentence else []
+        tell.on_event({"event": "phase", "text": "", "decisions": decisions, "time": time.time()})
+        if name in brain.teachers:
+            continue
+        cost = feasible.teachers.get(name)
+        told = {key: getattr(cost, key) for key in COSTS if hasattr(cost, key)}
+        recorder.emit({"event": "teacher", "teacher": name, **facts, **told})
+        brain.teachers[name] = teacher_from(facts["config"])
 
 
 class _Teller:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
-from autokd.search.run import SPACE, bench_settings, known_teachers
+from autokd.search.run import SPACE, bench_settings
 from autokd.search.study import Study
+from autokd.search.teachers import known_teachers, verify
 from autokd.track.ledger import all_events
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def screen_study(
     """
     if kept := kept_screen(folder):
         return kept
-    teachers = known_teachers(all_events(Path(folder) / "ledger.jsonl"))
+    past = all_events(Path(folder) / "ledger.jsonl")
+    teachers = known_teachers(past)
     if study.teacher not in teachers or not study.screened:
         return []
     from autokd.config.search_space import load_space
@@ -103,6 +105,7 @@ def screen_study(
     settings = dict(bench) if bench is not None else bench_settings(load_space(Path(folder) / SPACE))
     workshop = Workshop(device=device, **settings)
     found = []
+    verify(workshop, study.arms[study.screened[0]].data, teachers[study.teacher], past)
     for arm in study.screened:
         config = study.arms[arm]
         tell(f"screening {config.policy.name}")

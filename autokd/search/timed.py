@@ -25,6 +25,7 @@ from autokd.cost.latency import Timing
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
 from autokd.machine import cpus
+from autokd.models.sources import code
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
 
@@ -51,7 +52,9 @@ class Asked:
     def key(self) -> str:
         """What the time depends on, but for the machine and the code."""
         what = {**asdict(self), "options": dict(self.options)}
-        return json.dumps({name: what[name] for name in what if name not in ("name", "where")}, sort_keys=True, default=repr)
+        if own := code(self.model):
+            what["code"] = own
+        return json.dumps({word: what[word] for word in what if word not in ("name", "where")}, sort_keys=True, default=repr)
 
 
 @dataclass(frozen=True)

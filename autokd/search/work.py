@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import hashlib
 import importlib
 import json
 import os
@@ -27,14 +26,16 @@ from typing import IO, TYPE_CHECKING, Any
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed, refused
-from autokd.files import in_file_name, whole, write_text
+from autokd.files import whole
 from autokd.search.kept import ERRORS, PLACE
+from autokd.train.recorded import versions
 
 if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
-__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "full_disk", "known_teacher", "order_of", "placed",
-           "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray", "write_answers"]
+__all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "forget_benches", "full_disk", "guessing", "measured",
+           "order_of", "placed", "prepare_teacher", "read_answers", "teacher_from", "teacher_here", "teacher_on_ray",
+           "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -70,6 +71,11 @@ def bench_of(settings: dict[str, Any]) -> Any:
 
 
 _BENCHES: dict[str, Any] = {}
+
+
+def forget_benches() -> None:
+    """Data, teachers and views are loaded anew when they are next asked for."""
+    _BENCHES.clear()
 
 
 class Job:
@@ -166,7 +172,8 @@ class Job:
             except Exception as fault:
                 if not _damaged(fault):
                     raise
-                self.notes.append(f"{self.folder.name}: its checkpoint {path.name} is damaged, and it goes on from before that")
+                why = fault.what if isinstance(fault, AutokdError) else "the checkpoint is damaged"
+                self.notes.append(f"{self.folder.name}: it goes on from before its checkpoint {path.name}: {why}")
                 shutil.rmtree(path, ignore_errors=True)
                 continue
             if self.next > len(self.marks):
@@ -313,48 +320,78 @@ def read_answers(path: Path, images: int) -> Any:
 def prepare_teacher(
     bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str
 ) -> dict[str, Any]:
-    """Train the teacher where that is asked for, and measure it on the validation split.
+    """Train the teacher where that is asked for and it does not lie there, and measure it on the validation split.
 
-    Returns `config` (the teacher as trials load it), checkpoint, trained, policy (on whose views it was trained), val_top1,
-    val_loss, ece, saw_validation, seconds.
-    Raises AutokdError where it is not to be had.
+    Returns `config` (the teacher as trials load it), checkpoint and its sha256, trained (whether now), policy (on whose views it
+    was trained), val_top1, val_loss, val_images, ece, saw_validation, seconds, data (the splits' fingerprints), versions, and
+    `decisions`, what a person should hear.
+    Raises AutokdError where it is not to be had, or lies there and does not answer as it did.
     """
+    told = _prepared(bench, data, teacher, folder, train=True)
+    assert told is not None
+    return told
+
+
+def _prepared(
+    bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str, *, train: bool
+) -> dict[str, Any] | None:
     start = time.perf_counter()
     values = TrialConfig.from_dict({"data": data, "student": {"name": ""}, "teacher": teacher})
     asked: DataConfig = values.data
     config = values.teacher
     assert config is not None
     workshop = bench_of(bench)
-    trained = config.training is not None and config.checkpoint is None and config.weights is None
-    policy = config.training.policy if config.training is not None and trained else None
-    if trained:
-        from autokd.train.teachers import train_teacher
+    policy: str | None = None
+    reports: list[Any] = []
 
+    def heard(report: Any) -> bool:
+        reports.append(report)
+        return True
+
+    if config.training is not None and config.checkpoint is None and config.weights is None:
+        from autokd.train import teachers
+
+        policy = config.training.policy
+        if not train and not teachers.lies_there(workshop, asked, config, folder):
+            return None
         try:
             with _in_words(folder):
-                path = train_teacher(asked, config, Path(folder), workshop=workshop)
+                path = teachers.train_teacher(asked, config, Path(folder), report=heard, workshop=workshop)
         except TrialFailed as fault:
             raise AutokdError(
                 f"the teacher {config.name!r} could not be trained: {fault.reason}", fix="lower its learning rate"
             ) from fault
         config = replace(config, checkpoint=str(Path(path).resolve()), training=None)
-    score = workshop.verify(asked, config)
-    facts = {
+    facts = measured(workshop, asked, config)
+    news = workshop.news() if hasattr(workshop, "news") else []
+    doubts = guessing(config.name, workshop.verify(asked, config))
+    seconds = time.perf_counter() - start
+    return {**facts, "trained": bool(reports), "policy": policy, "seconds": seconds, "decisions": [*news, *doubts]}
+
+
+def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str, Any]:
+    """What is recorded of a teacher that can be loaded: where its weights lie, how good it is, and on what."""
+    score = workshop.verify(data, config)
+    return {
         "config": asdict(config),
         "checkpoint": config.checkpoint,
-        "trained": trained,
-        "policy": policy,
+        "sha256": _sha256(config.checkpoint),
         "val_top1": score.top1,
         "val_loss": score.loss,
+        "val_images": score.images,
         "ece": score.ece,
         "saw_validation": config.saw_validation,
-        "seconds": time.perf_counter() - start,
+        "data": workshop.fingerprints(data) if hasattr(workshop, "fingerprints") else None,
+        "versions": versions(),
     }
-    if trained:
-        note = _note_of(data, teacher, folder)
-        with _in_words(folder):
-            write_text(note, json.dumps({**facts, "sha256": _sha256(config.checkpoint)}, default=str))
-    return facts
+
+
+def guessing(name: str, score: Any) -> list[str]:
+    """A sentence where a teacher knows nothing, which is rarely meant."""
+    if score.classes and score.top1 <= 1.2 / score.classes:
+        told = f"the teacher {name!r} is right on {100 * score.top1:.2f} % of the validation images, as guessing would be"
+        return [f"{told}: look at the order of its classes, and at its mean and std"]
+    return []
 
 
 def placed(bench: dict[str, Any]) -> dict[str, Any]:
@@ -369,15 +406,18 @@ def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[st
     return prepare_teacher(placed(bench), data, teacher, folder)
 
 
-def teacher_here(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
-    """`prepare_teacher` in a process that goes on with other things: neither what it loaded nor its threads stay."""
+def teacher_here(
+    bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str
+) -> dict[str, Any] | None:
+    """`prepare_teacher` in a process that goes on with other things: neither what it loaded nor its threads stay, and nothing is
+    trained: None where the teacher has to be."""
     import torch
 
     before = torch.get_num_threads()
     try:
-        return prepare_teacher(bench, data, teacher, folder)
+        return _prepared(bench, data, teacher, folder, train=False)
     finally:
-        _BENCHES.clear()
+        forget_benches()
         torch.set_num_threads(before)
 
 
@@ -394,31 +434,8 @@ def _in_words(folder: str) -> Iterator[None]:
         raise AutokdError(f"the disk is full: {full.filename or full}", where=folder, fix=fix) from fault
 
 
-def known_teacher(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any] | None:
-    """What `prepare_teacher` told of a teacher that an earlier search trained in this folder, on the same data, where its
-    weights are still those that were measured; None where it has to be asked again."""
-    if teacher.get("training") is None:
-        return None
-    try:
-        told = json.loads(_note_of(data, teacher, folder).read_text(encoding="utf-8"))
-        if told.pop("sha256") != _sha256(told["checkpoint"]):
-            return None
-        return {**told, "trained": False, "seconds": 0.0}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _note_of(data: dict[str, Any], teacher: dict[str, Any], folder: str) -> Path:
-    asked = json.dumps([data, teacher], sort_keys=True, default=str)
-    return (
-        Path(folder)
-        / f"{in_file_name(teacher['name'])}-{hashlib.blake2b(asked.encode(), digest_size=5).hexdigest()}.measured.json"
-    )
-
-
-def _sha256(path: str | None) -> str:
-    with open(path or "", "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(path: str | None) -> str | None:
+    return files.sha256_of(path) if path is not None and Path(path).is_file() else None
 
 
 def teacher_from(values: dict[str, Any]) -> TeacherConfig:

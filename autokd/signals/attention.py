@@ -38,8 +38,7 @@ def attention_map(features: Tensor, height: int, width: int) -> Tensor:
 def attention_of(teacher: Teacher, pixels: Tensor, data: str, folder: Path | None) -> Attention:
     """The maps of the whole, uncropped images, [N, H, W] uint8 on their device, from the teacher's last feature map.
 
-    data: what else the maps depend on (the data set's fingerprint, the network's name and options). folder: where they are
-    kept; None: nowhere.
+    data: the data set's fingerprint. folder: where they are kept; None: nowhere.
     """
     told = json.dumps([_VERSION, teacher.fingerprint, list(teacher.mean), list(teacher.std), data])
     key = blake2b(told.encode(), digest_size=16).hexdigest()

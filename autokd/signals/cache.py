@@ -28,7 +28,7 @@ __all__ = ["CachedSignals", "MANY_CLASSES", "TOP"]
 
 MANY_CLASSES = 256  # above this number of classes the answers are kept sparsely
 TOP = 64  # so many of them
-_FORMAT = 1  # raise it when the same key would give other bytes
+_FORMAT = 2  # raise it when the same key would give other bytes
 _OPEN = 4  # views mapped at a time: plain and augmented, on both sides of the end of a pass
 _BRIEF = 1 / 32  # of a view: who reads less of it asks, and does not have all of it computed
 _CHECKED = 4  # rows of the first found file that the teacher is asked again
@@ -44,7 +44,6 @@ class CachedSignals:
     besides the data (`Views.key`). render(rows int64 [B], view, augmented) gives uint8 pixels [B, C, H, W].
     top: keep so many of the largest logits (0: all; None: all up to MANY_CLASSES classes, else TOP).
     pooled: keep the vectors that the classifier reads beside them, in files of their own.
-    model: what else the answers depend on that the weights do not tell (the network's name and options).
     Where nothing can be written it asks the teacher instead, after one warning. `tally` counts for whoever asks now.
     """
 
@@ -58,11 +57,10 @@ class CachedSignals:
         keys: tuple[str, str],
         render: Callable[[Tensor, int, bool], Tensor],
         top: int | None = None,
-        model: str = "",
         pooled: bool = False,
     ) -> None:
         self.store, self.teacher, self.rows, self.render = store, teacher, rows, render
-        self._parts = {"teacher": teacher.fingerprint, "model": model, "data": data}
+        self._parts = {"teacher": teacher.fingerprint, "data": data}
         self._keys, self._top, self.pooled = keys, top, pooled
         self._views: dict[tuple[int, bool], _View] = {}
         self._failed = False
@@ -254,7 +252,7 @@ class CachedSignals:
         return held
 
     def _agrees(self, held: Held, view: int, augmented: bool) -> bool:
-        """A few rows of a file that was found, against the teacher of this process: a key cannot know of changed code."""
+        """A few rows of a file that was found, against the teacher of this process: a key cannot know of all that code reads."""
         rows = torch.linspace(0, self.rows - 1, _CHECKED).long()
         found = {name: torch.from_numpy(values[rows.numpy()]) for name, values in held.columns.items()}
         now, pooled = self._answer(rows, view, augmented).cpu().tensor_split([self.classes], dim=1)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from autokd.augment.normalise import normalise
 from autokd.models.features import Features, forward_features
 
-__all__ = ["Teacher"]
+__all__ = ["Teacher", "weights_hash"]
 
 
 class Teacher:
-    """model in eval mode without gradients, in float32. `fingerprint` names its weights (computed from them if not given).
+    """model in eval mode without gradients, in float32. `fingerprint` names its weights and the network they belong to
+    (that of the weights alone if not given).
 
     make: builds the same network anew, so that it may `rest` while its kept answers serve.
     """
@@ -35,7 +36,7 @@ class Teacher:
         self._make = make
         self._model: nn.Module | None = self._settled(model)
         self.mean, self.std, self.name = tuple(mean), tuple(std), name
-        self.fingerprint = fingerprint or _weights_hash(self.model)
+        self.fingerprint = fingerprint or weights_hash(self.model)
 
     @property
     def model(self) -> nn.Module:
@@ -72,7 +73,8 @@ class Teacher:
         return images.contiguous(memory_format=torch.channels_last)
 
 
-def _weights_hash(model: nn.Module) -> str:
+def weights_hash(model: nn.Module) -> str:
+    """32 hexadecimal digits of every tensor of a network, by name."""
     digest = blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

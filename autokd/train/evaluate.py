@@ -19,6 +19,8 @@ class Score(tuple):
     """
 
     right: Tensor | None = None
+    images: int = 0  # how many were scored
+    classes: int = 0  # among how many
 
     top1 = property(lambda self: self[0])
     loss = property(lambda self: self[1])
@@ -61,7 +63,7 @@ def score(logits: Tensor, labels: Tensor) -> Score:
     top1 = right.double().mean().item()
     loss = nn.functional.cross_entropy(logits, labels).item()
     found = Score((top1, loss, expected_calibration_error(logits, labels)))
-    found.right = right
+    found.right, found.images, found.classes = right, len(labels), logits.shape[1]
     return found
 
 

@@ -28,8 +28,9 @@ from autokd.train.optimiser import SGD
 if TYPE_CHECKING:
     from autokd.train.workshop import Workshop
 
-__all__ = ["teacher_stage"]
+__all__ = ["stage_key", "teacher_stage"]
 
+_VERSION = 1  # of what this file and the methods' parts do; raised when the same key would come to other weights
 _IMAGES = 64  # a step; times the turns of each
 _MILESTONES = (0.5, 0.75)  # shares of the training after which the rate falls to a tenth
 
@@ -46,15 +47,7 @@ def teacher_stage(
     """
     loaded = workshop.data(config.data)
     views = workshop.views(config.data, PolicyConfig())
-    told = {
-        "version": 1,  # of what this file does
-        "stage": module.stage,
-        "teacher": teacher.fingerprint,
-        "normalised": [list(teacher.mean), list(teacher.std)],
-        "data": loaded.fingerprint,
-        "views": views.key(False),
-        "turns": module.turns,
-    }
+    told = stage_key(module, teacher, data=loaded.fingerprint, views=views.key(False))
     key = blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16).hexdigest()
     path = workshop.cache_dir / "stages" / f"{key}.pt" if workshop.cache_dir is not None else None
     with torch.random.fork_rng(devices=[]):
@@ -75,6 +68,20 @@ def teacher_stage(
     model = copy.deepcopy(teacher.model)
     model.load_state_dict(state["model"])
     return Teacher(model, teacher.mean, teacher.std, teacher.device, name=teacher.name, fingerprint=key)
+
+
+def stage_key(module: Any, teacher: Teacher, *, data: str, views: str) -> dict[str, Any]:
+    """All that the weights of a stage depend on."""
+    return {
+        "version": _VERSION,
+        "method": type(module).__name__,
+        "stage": module.stage,
+        "teacher": teacher.fingerprint,
+        "normalised": [list(teacher.mean), list(teacher.std)],
+        "data": data,
+        "views": views,
+        "turns": module.turns,
+    }
 
 
 def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teacher, views: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from autokd.files import intact_zip, whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
+from autokd.models.identity import identity
 from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
@@ -391,10 +392,16 @@ class Trial:
                 self.tuned = self.workshop.stage(self.config, module, teacher)
         return module.to(self.device)
 
+    @cached_property
+    def _network(self) -> str:
+        return identity(self.config.student.name, self.config.student.options, self.student)
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write all that is needed to go on into folder/trial.pt: aside, fsynced, then renamed into place."""
         state = {
             "key": self.config.key,
+            "data": self.loaded.fingerprint,
+            "network": self._network,
             "step": self.step,
             "seconds": self.seconds,
             "teacher_seconds": self.teacher_seconds,
@@ -415,7 +422,7 @@ class Trial:
 
     def load(self, folder: str | os.PathLike[str], *, epochs: float | None = None) -> None:
         """Go on from what `save` wrote. epochs: the length it was to have, where this trial is the same but longer. Raises
-        AutokdError where the file is damaged or of another configuration."""
+        AutokdError where the file is damaged, or of another configuration, other images or another network."""
         path = Path(folder) / "trial.pt"
         try:
             if not intact_zip(path):
@@ -426,11 +433,15 @@ class Trial:
         except Exception as error:
             if told := refused(error):
                 raise AutokdError(f"the checkpoint cannot be read: {told}", where=str(path)) from error
-            what = f"the checkpoint cannot be read: {' '.join(str(error).split())[:160]}"
+            what = f"the checkpoint is damaged: {' '.join(str(error).split())[:160]}"
             raise AutokdError(what, where=str(path), fix="delete it: the trial starts over") from error
         config = self.config if epochs is None else replace(self.config, epochs=epochs)
         if not isinstance(state, dict) or state.get("key") != config.key:
             raise AutokdError("the checkpoint belongs to another configuration", where=str(path))
+        if state.get("data", self.loaded.fingerprint) != self.loaded.fingerprint:
+            raise AutokdError("the checkpoint was trained on other images, labels or class names", where=str(path))
+        if state.get("network", self._network) != self._network:
+            raise AutokdError("the code of the checkpoint's network has changed", where=str(path))
         self.step, self.seconds, self.teacher_seconds = state["step"], state["seconds"], state["teacher_seconds"]
         self.asked = self._asked_before = list(state.get("asked", [0, 0]))
         self._losses.copy_(state["losses"])

@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,12 @@ from autokd.machine import cpus
 from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
+from autokd.models.identity import identity
+from autokd.models.published import published
+from autokd.models.sources import code
 from autokd.rooms import catalogue
 from autokd.signals.live import LiveSignals
-from autokd.signals.teacher import Teacher
+from autokd.signals.teacher import Teacher, weights_hash
 from autokd.train.allocation import keep_freed_memory
 from autokd.train.evaluate import Score, predict, score
 from autokd.train.pace import Pace, default_pace, find_pace
@@ -104,6 +108,7 @@ class Workshop:
             keep_freed_memory()
         self._data: dict[str, Loaded] = {}
         self._teachers: dict[str, Teacher] = {}
+        self._scores: dict[str, Score] = {}
         self._energies: dict[str, Tensor] = {}
         self._views: dict[str, Views] = {}
         self._stages: dict[str, dict[str, Any]] = {}
@@ -183,8 +188,7 @@ class Workshop:
 
         loaded, teacher = self.data(data), self.teacher(data, config)
         folder = self.cache_dir / "attention" if self.cache_dir is not None else None
-        told = [config.model, config.options, loaded.fingerprint]
-        return attention_of(teacher, loaded.pixels, json.dumps(told, sort_keys=True, default=str), folder)
+        return attention_of(teacher, loaded.pixels, loaded.fingerprint, folder)
 
     def model(self, data: DataConfig, student: StudentConfig | TeacherConfig, seed: int | None = None) -> nn.Module:
         loaded = self.data(data)
@@ -195,6 +199,7 @@ class Workshop:
             channels=loaded.channels,
             size=loaded.size,
             options=student.options,
+            weights=student.weights if isinstance(student, TeacherConfig) else None,
             seed=seed,
         )
 
@@ -208,38 +213,53 @@ class Workshop:
                     fix="give it a checkpoint, weights, or train it first (autokd teacher train)",
                 )
             loaded = self.data(data)
-            if config.weights is not None:
-                config = replace(config, options={**config.options, "weights": config.weights})
+            told = published(config.model, config.weights) if config.weights is not None else None
             weights = ""
 
             def make() -> nn.Module:
                 nonlocal weights
                 model = self.model(data, config)
                 if config.checkpoint is not None:
-                    found = load_weights(model, config.checkpoint).sha256
-                    if weights and found != weights:
+                    read = load_weights(model, config.checkpoint)
+                    self.tell(f"weights of {config.name}: {read.told}" if read.told else "")
+                    if weights and read.sha256 != weights:
                         fix = "start the search anew, with the weights that shall count"
                         where = str(config.checkpoint)
                         raise AutokdError(f"the weights of {config.name!r} changed during the search", where=where, fix=fix)
-                    weights = found
+                    weights = read.sha256
                 return model
 
+            network = make()
+            told_apart = [weights or weights_hash(network), identity(config.model, config.options, network)]
             self._teachers[key] = Teacher(
-                make(),
-                mean=tuple(config.mean or loaded.mean),
-                std=tuple(config.std or loaded.std),
+                network,
+                mean=tuple(config.mean or (told and told.mean) or loaded.mean),
+                std=tuple(config.std or (told and told.std) or loaded.std),
                 device=self.device,
                 name=config.name,
-                fingerprint=weights or None,
+                fingerprint=blake2b(json.dumps(told_apart).encode(), digest_size=16).hexdigest(),
                 make=make,
             )
         return self._teachers[key]
 
     def verify(self, data: DataConfig, config: TeacherConfig) -> Score:
-        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it."""
-        loaded, teacher = self.data(data), self.teacher(data, config)
-        logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
-        return score(logits, loaded.val_labels)
+        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it; once."""
+        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0))
+        if key not in self._scores:
+            loaded, teacher = self.data(data), self.teacher(data, config)
+            logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
+            self._scores[key] = score(logits, loaded.val_labels)
+        return self._scores[key]
+
+    def drop_teachers(self) -> None:
+        """Load them anew when they are next asked: a file was written."""
+        self._teachers.clear()
+        self._scores.clear()
+
+    def fingerprints(self, data: DataConfig) -> list[str]:
+        """Of the images that train (all of them, whatever `fraction`) and of those that validate."""
+        training = self.data(replace(data, fraction=1.0)).training
+        return [training.train.fingerprint(), training.validation.fingerprint()]
 
     def energies(self, data: DataConfig, config: TeacherConfig, temperature: float) -> Tensor:
         """The teacher's free energy of every training image as it is stored, [n], asked once: neither cropped nor augmented."""
@@ -274,7 +294,6 @@ class Workshop:
                 keys=(views.key(False), views.key(True)),
                 render=_renderer(views),
                 top=self.top_k,
-                model=json.dumps([config.teacher.model, config.teacher.options], sort_keys=True, default=str),
                 pooled=pooled,
             )
         if self.signals_mode == "auto":
@@ -282,10 +301,10 @@ class Workshop:
             if asked not in self._choices:
                 choice = choose(self._kept[key])
                 self._choices[asked] = choice.cached
-                self._decide(choice.sentence)
+                self.tell(choice.sentence)
             if not self._choices[asked]:
                 return LiveSignals(teacher)
-        self._decide(told_of_sparse(self._kept[key]) if first else "")
+        self.tell(told_of_sparse(self._kept[key]) if first else "")
         return self._kept[key]
 
     def stage(self, config: TrialConfig, module: nn.Module, teacher: Teacher) -> Teacher | None:
@@ -300,11 +319,11 @@ class Workshop:
         name = config.teacher.name
         for method, reads in _reads(config).items():
             if "teacher_features" in reads:  # feature maps are too large to be kept
-                self._decide(f"signals of {name}: live for {method}, which reads feature maps")
+                self.tell(f"signals of {name}: live for {method}, which reads feature maps")
                 return False
         passes = config.epochs * max(config.ratio, 1 - config.ratio)
         if self.signals_mode == "auto" and passes < LEAST_PASSES:
-            self._decide(f"signals of {name}: live for trials that read {passes:.2g} of a view")
+            self.tell(f"signals of {name}: live for trials that read {passes:.2g} of a view")
             return False
         return True
 
@@ -313,7 +332,8 @@ class Workshop:
         told, self._told = self.decisions[self._told :], len(self.decisions)
         return told
 
-    def _decide(self, sentence: str) -> None:
+    def tell(self, sentence: str) -> None:
+        """Note a sentence for a person, once."""
         if sentence and sentence not in self.decisions:
             self.decisions.append(sentence)
 
@@ -326,7 +346,7 @@ class Workshop:
         """How the student of this trial is trained fastest here; measured where nobody has yet, and the training is long."""
         loaded = self.data(config.data)
         shape = (config.recipe.batch, loaded.channels, loaded.size, loaded.size)
-        name = _key(config.student) + str(loaded.classes)
+        name = _key(config.student) + code(config.student.name) + str(loaded.classes)
         key = (name, shape, steps)
         if key not in self._paces:
             pace, told = find_pace(
@@ -338,7 +358,7 @@ class Workshop:
                 device=self.device,
                 folder=self.cache_dir / "pace" if self.cache_dir is not None else None,
             )
-            self._decide(told)
+            self.tell(told)
             self._paces[key] = pace
         return self._paces[key]
 

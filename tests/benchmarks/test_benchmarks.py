@@ -183,7 +183,7 @@ def test_a_help_page_is_timed_from_the_command_on():
     assert json.dumps(times)
 
 
-def process(*words: str, timeout: float = 900) -> str:
+def process(*words: str, timeout: float = 1700) -> str:
     root = _setting.Path(benchmarks.__path__[0]).parent
     made = subprocess.run([sys.executable, "-m", *words], cwd=root, capture_output=True, text=True, timeout=timeout)
     assert made.returncode == 0, f"{words}\n{made.stdout[-2000:]}\n{made.stderr[-4000:]}"
@@ -192,6 +192,7 @@ def process(*words: str, timeout: float = 900) -> str:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(1800)  # two minutes on two cores that are free
 def test_make_bench_comes_to_its_table_with_a_row_of_every_benchmark():
     """In the form that says only that they run. The modules that print no such row are run by the tests below."""
     told = process("benchmarks", "--shortest")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,65 @@ def test_an_unreadable_image_is_told_and_the_others_are_still_answered(
     assert f"autokd: {tmp_path / 'none.png'}: there is no such image file" in err
     found = json.loads(said(capsys, *words, "--json", code=2)[0])
     assert ["fault" in one for one in found] == [True, False, True]
+
+
+def test_every_image_in_a_folder_is_answered_whatever_its_suffix_and_the_rest_is_told(
+    students: Path, photos: Path, tmp_path: Path, capsys
+):
+    from PIL import Image, features
+
+    mixed = tmp_path / "mixed"
+    shutil.copytree(photos / "cat", mixed)
+    image = Image.open(mixed / "0.png")
+    endings = {"JPE": "JPEG", "jfif": "JPEG", "webp": "WEBP", **({"avif": "AVIF"} if features.check("avif") else {})}
+    for ending, kind in endings.items():
+        image.save(mixed / f"a.{ending}", kind)
+    (mixed / "loop").symlink_to("..")
+    (mixed / "notes.txt").write_text("no image")
+    os.rename(mixed / "1.png", os.fsencode(mixed) + b"/caf\xe9.png")
+    (mixed / "bad.png").write_bytes(b"")
+    words = ("predict", students / "student.onnx", mixed)
+    out, err = said(capsys, *words, code=2)
+    for name in ("0.png", "2.png", "caf\\xe9.png", *(f"a.{ending}" for ending in endings)):
+        assert f"{mixed}/{name} " in out
+    assert f"autokd: {mixed / 'bad.png'}: the image cannot be read: it is empty" in err
+    assert "autokd: passed over: 1 no images by their suffix (.txt 1)" in err and "1 links to folders" in err
+    found = json.loads(said(capsys, *words, "--json", code=2)[0])
+    assert len(found) == 4 + len(endings) and sum("fault" in one for one in found) == 1
+    (mixed / "bad.png").unlink()
+    assert len(said(capsys, *words, "-q")[0].splitlines()) == 3 + len(endings)  # what is passed over is no fault
+
+
+def test_deep_images_are_read_by_what_is_said_to_be_white(students: Path, photos: Path, tmp_path: Path, capsys):
+    """12 bits in 16: with --white 4095 the answers are those to the same image of 8 bits, and without it there are none."""
+    from PIL import Image
+
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey).save(path)
+        deep = tmp_path / "deep" / path.parent.name / f"{number}.png"
+        deep.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey.astype(np.uint16) << 4).save(deep)
+    plain = json.loads(said(capsys, "predict", students / "student.onnx", photos, "--json")[0])
+    words = ("predict", students / "student.onnx", tmp_path / "deep")
+    deep = json.loads(said(capsys, *words, "--white", 4095, "--json")[0])
+    assert [one["top"] for one in deep] == [one["top"] for one in plain]
+    assert "it would be black" in said(capsys, *words, code=2)[1]
+    words = ("evaluate", students / "student.onnx", "--data")
+    told = json.loads(said(capsys, *words, tmp_path / "deep", "--white", 4095, "--json")[0])
+    assert told["nll"] == json.loads(said(capsys, *words, photos, "--json")[0])["nll"]
+
+
+def test_evaluate_names_every_image_that_cannot_be_read_or_leaves_them_out(students: Path, photos: Path, capsys):
+    bad = [photos / "cat" / "1.png", photos / "eel" / "0.png"]
+    for path in bad:
+        path.write_bytes(b"no image")
+    words = ("evaluate", students / "student.onnx", "--data", photos)
+    _, err = said(capsys, *words, code=2)
+    assert "2 of 5 images cannot be read" in err and all(str(path) in err for path in bad)
+    told = json.loads(said(capsys, *words, "--skip-faulty", "--json")[0])
+    assert told["images"] == 3 and told["skipped"] == [str(path) for path in bad]
+    assert "2 left out, as they cannot be read" in said(capsys, *words, "--skip-faulty")[0]
 
 
 def test_data_of_other_classes_is_refused(students: Path, photos: Path, capsys):

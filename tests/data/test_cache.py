@@ -6,8 +6,10 @@ import os
 import time
 
 import numpy as np
+import PIL
 import pytest
 
+from autokd.data import cache as cache_room
 from autokd.data.cache import cache_folder, remembered, seen, stamp
 from autokd.errors import AutokdError
 
@@ -34,6 +36,20 @@ def test_it_is_made_once():
     assert make.calls == 1
     assert seen("set", {"a": 1})["shape"] == [2, 1, 2, 2]
     assert seen("set", {"a": 2}) is None
+
+
+def test_all_that_decoding_depends_on_has_an_entry_of_its_own(monkeypatch):
+    settings = {"files": "f", "size": 8, "fit": "crop", "colour": "rgb"}
+    make = Counting()
+    for name, changes in (("set", {}), ("other", {}), *(("set", {word: "another"}) for word in settings)):
+        remembered(name, {**settings, **changes}, make)
+    assert make.calls == 6
+    for name, value in (("_VERSION", 2), ("_decoder", lambda: "99.1")):
+        with monkeypatch.context() as patch:
+            patch.setattr(cache_room, name, value)
+            assert seen("set", settings) is None
+    assert seen("set", settings) is not None
+    assert cache_room._decoder() == ".".join(PIL.__version__.split(".")[:2])
 
 
 def test_it_lies_where_the_environment_says(cache, monkeypatch, tmp_path):

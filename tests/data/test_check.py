@@ -176,6 +176,22 @@ def test_faulty_files_of_both_parts_and_all_else_are_told_at_once(tmp_path: Path
     assert isinstance(check_data(asked(tmp_path, faulty="skip", faulty_limit=0)).trouble(), Faults)
 
 
+def test_a_validation_part_of_which_nothing_can_be_read_stops(tmp_path: Path, write_folder):
+    write_folder(tmp_path / "train", {"a": 60, "b": 60})
+    write_folder(tmp_path / "val", {"a": 2, "b": 2}, seed=1)
+    for path in (tmp_path / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    assert stops(check_data(asked(tmp_path, faulty="skip"))) == ["none of the 4 images to validate on can be read"]
+
+
+def test_nothing_is_left_where_no_image_can_be_read(tmp_path: Path, write_folder):
+    for path in write_folder(tmp_path, {"a": 60, "b": 60}):
+        path.write_bytes(b"")
+    report = check_data(asked(tmp_path, faulty="skip"))
+    assert report.lines() == [] and len(report.training.faulty) == 96 and len(report.test.faulty) == 24
+    assert "96 of 96 images cannot be read" in str(report.trouble())
+
+
 def test_what_cannot_be_opened_at_all_is_told_once(tmp_path: Path):
     trouble = check_data(asked(tmp_path / "none")).trouble()
     assert isinstance(trouble, AutokdError) and "no such folder" in trouble.what

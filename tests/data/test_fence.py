@@ -40,3 +40,13 @@ def test_training_never_names_the_test_part():
         if isinstance(argument, ast.Constant)
     ]
     assert asked == ["train"]
+
+
+def test_the_test_part_is_asked_for_in_two_places_and_one_of_them_tells_its_faults_alone():
+    names = {path.name for path in sorted((ROOT / "data").glob("*.py")) if '"test"' in path.read_text(encoding="utf-8")}
+    assert names == {"check.py", "held_out.py"}
+    from dataclasses import fields
+
+    from autokd.data.check import PartReport
+
+    assert {one.name for one in fields(PartReport)} == {"images", "faulty", "kinds", "passed_over"}  # and no label

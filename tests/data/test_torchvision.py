@@ -30,6 +30,10 @@ def test_a_set_with_a_train_flag(tmp_path):
     assert training.train.classes[0] == "o" and len(training.train.classes) == 10
     assert training.card.mean == pytest.approx([pixels[:5].mean() / 255])
     assert np.array_equal(open_test("torchvision", root=str(tmp_path), options=options).pixels, pixels[5:, None])
+    other = 255 - pixels[:5]
+    (raw / "train-images-idx3-ubyte").write_bytes(struct.pack(">4i", 0x803, 5, 28, 28) + other.tobytes())
+    replaced = open_training("torchvision", root=str(tmp_path), options=options, validation=0)
+    assert np.array_equal(replaced.train.pixels, other[:, None])  # a replaced file is read anew
     for file in raw.iterdir():
         file.unlink()
     assert len(open_training("torchvision", root=str(tmp_path), options=options, validation=0).train) == 5  # kept

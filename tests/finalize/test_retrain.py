@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autokd.config.trial import DataConfig, LossConfig, MethodConfig, PolicyConfig, StudentConfig, TrialConfig
+from autokd.config.trial import (
+    DataConfig,
+    LossConfig,
+    MethodConfig,
+    PolicyConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrialConfig,
+)
 from autokd.errors import AutokdError
+from autokd.finalize import training
 from autokd.finalize.retrain import FIRST_SEED, finalize
+from autokd.models.build import build
+from autokd.models.checkpoint import save_weights
 from autokd.track.ledger import FolderLock
 from autokd.track.recorder import Recorder
+from autokd.train import workshop as room
 from autokd.train.workshop import Workshop
 
 SPACE = """
@@ -217,6 +230,37 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(folder: Path, b
     assert not list(place.glob("*.partial"))
 
 
+def test_a_training_is_kept_by_the_content_of_what_its_configuration_names(tmp_path: Path, monkeypatch):
+    (tmp_path / "nets.py").write_text("from autokd.models.build import build\n\ndef net(classes): return build('resnet8x0.5', "
+                                      "classes=classes, channels=1)\n")  # fmt: skip
+    weights = tmp_path / "teacher.safetensors"
+    save_weights(build("resnet8", classes=10, channels=1, seed=0), weights)
+    config = replace(student_config(), student=StudentConfig(f"{tmp_path}/nets.py:net"),
+                     teacher=TeacherConfig("big", "resnet8", checkpoint=str(weights)))  # fmt: skip
+    names = [training._made_of(Workshop(), config), training._made_of(Workshop(), config)]
+    assert names[0] == names.pop()
+    truly = room.open_training
+
+    def other(change: Any) -> str:
+        def opened(*asked: Any, **how: Any) -> Any:
+            found = truly(*asked, **how)
+            return replace(found, train=change(found.train))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "open_training", opened)
+            return training._made_of(Workshop(), config)
+
+    names.append(other(lambda one: replace(one, pixels=255 - one.pixels)))
+    names.append(other(lambda one: replace(one, classes=tuple(reversed(one.classes)))))
+    names.append(other(lambda one: replace(one, labels=one.labels[::-1].copy())))
+    save_weights(build("resnet8", classes=10, channels=1, seed=1), weights)
+    names.append(training._made_of(Workshop(), config))
+    (tmp_path / "nets.py").write_text((tmp_path / "nets.py").read_text().replace("channels=1)", "channels=1).eval()"))
+    names.append(training._made_of(Workshop(), config))
+    assert len(set(names)) == 6
+    assert len({training._files(config, "train", tmp_path, name)[0] for name in names}) == 6
+
+
 @pytest.mark.slow
 def test_a_training_in_a_process_of_its_own_gives_the_same_weights(bench: Workshop, tmp_path: Path):
     from autokd.finalize.training import train_seeds
@@ -238,7 +282,6 @@ def test_trained_on_everything_no_validation_score_is_told(folder: Path, bench: 
 
 
 def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Workshop, monkeypatch):
-    import autokd.finalize.training as training
     from autokd.errors import TrialFailed
 
     truly = training.train

@@ -23,7 +23,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "_orig_mod.module.", "model.", "net."])
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict", "net", "model_state_dict"])
 def test_every_wrapping_is_undone(tmp_path, wrapper, prefix):
     source, target = small(0), small(1)
@@ -32,6 +32,113 @@ def test_every_wrapping_is_undone(tmp_path, wrapper, prefix):
     loaded = load_weights(target, tmp_path / "a.pth")
     assert same(source, target)
     assert loaded.wrapper == wrapper and "".join(loaded.prefixes) == prefix
+
+
+ONE = torch.zeros(1, dtype=torch.float64)
+
+
+def wrapped(source):
+    """What the tools of the field write of one network, and the names in it that are no part of that network."""
+    own = source.state_dict()
+    other = {key: torch.full_like(value, 2) for key, value in own.items()}
+
+    def under(prefix, state):
+        return {prefix + key: value for key, value in state.items()}
+
+    return {
+        "lightning": ({"epoch": 3, "state_dict": under("model.", own), "pytorch-lightning_version": "2.4.0"}, ()),
+        "lightning with a loss": (
+            {"state_dict": {**under("net.", own), "criterion.weight": torch.ones(4), "val_acc.tp": torch.ones(4)}},
+            ("criterion.weight", "val_acc.tp"),
+        ),
+        "compiled lightning": ({"state_dict": under("model._orig_mod.", own)}, ()),
+        "AveragedModel": ({"n_averaged": torch.tensor(5), **under("module.", own)}, ("n_averaged",)),
+        "thop": ({**own, "total_ops": ONE, "bn1.total_params": ONE}, ("total_ops", "bn1.total_params")),
+        "ema alone": ({"epoch": 1, "ema": own}, ()),
+        "timm": ({"state_dict": other, "state_dict_ema": own, "args": argparse.Namespace()}, ()),
+        "torchvision's recipes": (
+            {"model": other, "model_ema": {"n_averaged": torch.tensor(7), **under("module.", own)}}, ("n_averaged",)
+        ),
+        "ema-pytorch": (
+            {"initted": torch.tensor(True), "step": torch.tensor(9), **under("online_model.", other), **under("ema_model.", own)},
+            ("initted", "step", *under("online_model.", own)),
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", wrapped(small(0)))
+def test_what_the_tools_of_the_field_wrap_around_weights_is_seen_through_and_named(tmp_path, tool):
+    source, target = small(0), small(1)
+    content, outside = wrapped(source)[tool]
+    torch.save(content, tmp_path / "a.ckpt")
+    loaded = load_weights(target, tmp_path / "a.ckpt")
+    assert same(source, target)
+    assert loaded.left_out == outside
+    assert all(name in loaded.told for name in outside[:6]) and loaded.told
+    if tool == "timm":
+        assert loaded.told == "taken from state_dict_ema, not from state_dict"
+
+
+def test_two_networks_in_one_file_that_both_fit_are_named_and_none_is_taken(tmp_path):
+    own, untouched = small(0).state_dict(), small(1)
+    torch.save({f"{who}.{key}": value for who in ("student", "teacher") for key, value in own.items()}, tmp_path / "a.pt")
+    target = small(1)
+    with pytest.raises(AutokdError, match="2 networks that fit: under student, teacher"):
+        load_weights(target, tmp_path / "a.pt")
+    assert same(target, untouched)
+
+
+def quantised(source):
+    """Files in which integers stand for weights, and a name that the refusal has to give."""
+    own = source.state_dict()
+    scaled = torch.quantize_per_tensor(own["fc.weight"], 0.01, 0, torch.qint8)
+    packed = {key: value for key, value in own.items() if not key.startswith("fc.")}
+    return {
+        "int8": ({k: v.to(torch.int8) if v.is_floating_point() else v for k, v in own.items()}, "conv1.weight (int8)"),
+        "wrapped int32": ({"model": {**own, "fc.weight": own["fc.weight"].to(torch.int32)}}, "fc.weight (int32)"),
+        "qint8": ({**own, "fc.weight": scaled}, "fc.weight (qint8)"),
+        "packed": ({**packed, "fc._packed_params.dtype": torch.qint8, "fc.scale": ONE}, "fc._packed_params.dtype"),
+        "bitsandbytes": ({**own, "fc.weight": own["fc.weight"].to(torch.int8), "fc.weight.SCB": ONE}, "fc.weight (int8)"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["int8", "wrapped int32", "qint8", "packed", "bitsandbytes"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantised_weights_are_refused_by_name_and_never_read_as_zeros(tmp_path, kind):
+    content, named = quantised(small(0))[kind]
+    torch.save(content, tmp_path / "a.pt")
+    target, untouched = small(1), small(1)
+    with pytest.raises(AutokdError, match="quantised weights, or integers where the network has real numbers") as caught:
+        load_weights(target, tmp_path / "a.pt")
+    assert named in str(caught.value) and "before it was quantised" in caught.value.fix
+    assert same(target, untouched)
+
+
+def test_integers_of_a_safetensors_file_are_refused_likewise(tmp_path):
+    library = pytest.importorskip("safetensors.torch")
+    own = small(0).state_dict()
+    library.save_file({**own, "fc.weight": own["fc.weight"].to(torch.int8)}, tmp_path / "a.safetensors")
+    with pytest.raises(AutokdError, match=r"fc.weight \(int8\)"):
+        load_weights(small(1), tmp_path / "a.safetensors")
+    library.save_file({**own, "fc.weight": own["fc.weight"].to(torch.float8_e4m3fn)}, tmp_path / "b.safetensors")
+    target = small(1)
+    load_weights(target, tmp_path / "b.safetensors")  # real numbers, if few bits of them
+    assert torch.equal(target.fc.weight, own["fc.weight"].to(torch.float8_e4m3fn).float())
+
+
+def test_counters_saved_as_real_numbers_are_read_and_a_file_of_zeros_is_not(tmp_path):
+    own = small(0).state_dict()
+    counted = {key: value.float() + 3 if key.endswith("num_batches_tracked") else value for key, value in own.items()}
+    torch.save(counted, tmp_path / "a.pt")
+    target = small(1)
+    load_weights(target, tmp_path / "a.pt")
+    assert target.bn1.num_batches_tracked.item() == 3
+    torch.save({**counted, "bn1.num_batches_tracked": torch.tensor(0.5)}, tmp_path / "b.pt")
+    with pytest.raises(AutokdError, match=r"integers where the checkpoint holds other numbers: \(1\): bn1.num_batches_tracked"):
+        load_weights(target, tmp_path / "b.pt")
+    torch.save({key: torch.zeros_like(value) for key, value in own.items()}, tmp_path / "c.pt")
+    with pytest.raises(AutokdError, match="every weight of the checkpoint is zero"):
+        load_weights(target, tmp_path / "c.pt")
 
 
 @pytest.mark.parametrize("helper", ["auxiliary_classifier.fc1.weight", "proj_head.0.weight"])
@@ -209,7 +316,7 @@ def test_files_that_are_no_checkpoints_are_told_in_one_error(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(AutokdError) as caught:
             load_weights(small(1), tmp_path / name)
-        assert name in str(caught.value)
+        assert name in str(caught.value) and "more than weights" not in str(caught.value)
     with pytest.raises(AutokdError, match="is a folder(.|\n)*a.pth, empty.pth"):
         load_weights(small(1), tmp_path)
     with pytest.raises(AutokdError, match="no such checkpoint"):

@@ -83,4 +83,4 @@ class Bench:
         return Trial(config, self.slow, self.broken)
 
     def verify(self, data, teacher):
-        return SimpleNamespace(top1=0.97, loss=0.1, ece=0.02)
+        return SimpleNamespace(top1=0.97, loss=0.1, ece=0.02, images=1000, classes=10)

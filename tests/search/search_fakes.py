@@ -137,7 +137,7 @@ class Bench:
 
     def verify(self, data, teacher):
         assert teacher.checkpoint == "large.safetensors"
-        return SimpleNamespace(top1=0.9, loss=0.4, ece=0.05)
+        return SimpleNamespace(top1=0.9, loss=0.4, ece=0.05, images=1000, classes=10)
 
 
 def divided(budgets=BUDGETS):

@@ -133,7 +133,7 @@ class Picky(FakeTrial):
     def load(self, folder, epochs=None):
         text = (Path(folder) / "trial.json").read_text()
         faults = {
-            "flipped": AutokdError("the checkpoint cannot be read", where=str(folder)),
+            "flipped": AutokdError("the checkpoint is damaged", where=str(folder)),
             "memory": MemoryError(),
             "gpu": RuntimeError("CUDA error: an illegal memory access"),
             "disk": OSError(errno.EIO, "Input/output error"),
@@ -176,7 +176,7 @@ def test_a_trial_whose_checkpoint_is_damaged_begins_anew_and_says_so(tmp_path, d
     job = Job(order_for(tmp_path), PickyBench())
     told = job.step()
     assert "failed" not in told and (told["mark"], told["images"]) == (0, 1000)  # the first mark again
-    assert told["decisions"] == [f"t00000: its checkpoint {kept.name} is damaged, and it goes on from before that"]
+    assert told["decisions"] == [f"t00000: it goes on from before its checkpoint {kept.name}: the checkpoint is damaged"]
     assert job.step()["mark"] == 1
     assert Job(order_for(tmp_path), PickyBench()).step()["mark"] == 1  # the new checkpoint serves
 

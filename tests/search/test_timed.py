@@ -55,16 +55,24 @@ def test_what_was_measured_on_this_machine_is_not_measured_again(path):
     assert watch.names() == ["little", "much", "middle", "little"]
 
 
-@pytest.mark.parametrize("change", ["batch", "threads", "size", "options", "code", "machine"])
+DEPLOYED = {"batch": 2, "threads": 2, "runtime": "compiled", "dtype": "bfloat16"}
+NETWORK = {"size": 16, "channels": 3, "classes": 9, "options": {"width": 2}, "model": "middle"}
+
+
+@pytest.mark.parametrize("change", [*DEPLOYED, *NETWORK, "code", "_processor", "cpu_count", "python", "torch"])
 def test_another_condition_image_network_code_or_machine_is_measured_for_itself(path, change, monkeypatch):
     watch = Stopwatch()
     time_all([ask("little")], path=path, run=watch, code="a")
-    other = ask("little", **({change: 2} if change in ("batch", "threads") else {}))
-    if change in ("size", "options"):
-        other = Asked(**{**vars(other), change: {"size": 16, "options": {"width": 2}}[change]})
-    if change == "machine":
+    other = ask("little", **({change: DEPLOYED[change]} if change in DEPLOYED else {}))
+    if change in NETWORK:
+        other = Asked(**{**vars(other), change: NETWORK[change]})
+    if change == "_processor":
         monkeypatch.setattr(timing_room, "_processor", lambda: "another processor")
-    monkeypatch.setattr(timing_room, "cpus", lambda: 2)
+    if change == "python":
+        monkeypatch.setattr(timing_room.platform, "python_version_tuple", lambda: ("3", "99", "0"))
+    if change == "torch":
+        monkeypatch.setattr(timing_room.metadata, "version", lambda name: "9.9")
+    monkeypatch.setattr(timing_room, "cpus", lambda: 99 if change == "cpu_count" else 2)
     time_all([other], path=path, run=watch, code="b" if change == "code" else "a")
     assert len(watch.asked) == 2
 
@@ -75,6 +83,18 @@ def test_own_networks_are_timed_each_time_since_their_code_may_have_changed(path
     time_all([own], path=path, run=watch)
     time_all([own], path=path, run=watch)
     assert len(watch.asked) == 2
+
+
+def test_a_run_does_not_keep_the_time_of_an_own_network_whose_code_has_changed(path, tmp_path):
+    (tmp_path / "own.py").write_text("def net(classes): return 1\n")
+    own = Asked("little", f"{tmp_path}/own.py:net", {}, 10, 1, 8, Deployment())
+    first = time_all([own], path=path, run=Stopwatch())
+    watch = Stopwatch()
+    time_all([own], path=path, run=watch, kept=first)
+    assert not watch.asked
+    (tmp_path / "own.py").write_text("def net(classes): return 2\n")
+    time_all([own], path=path, run=watch, kept=first)
+    assert len(watch.asked) == 1
 
 
 def test_a_torn_or_foreign_cache_file_is_as_good_as_none(path):

@@ -189,10 +189,19 @@ def test_measuring_leaves_the_random_numbers_alone():
     torch.testing.assert_close(torch.rand(3), expected)
 
 
-def test_the_key_tells_machines_students_and_batches_apart():
+def test_the_key_tells_machines_students_and_batches_apart(monkeypatch):
     known = machine_key("x", SHAPE, CPU)
     assert known == machine_key("x", SHAPE, CPU)
-    assert len({known, machine_key("y", SHAPE, CPU), machine_key("x", (8, 1, 8, 8), CPU)}) == 3
+    found = {known, machine_key("y", SHAPE, CPU), machine_key("x", (8, 1, 8, 8), CPU)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    found.add(machine_key("x", SHAPE, CPU))
+    torch.set_num_threads(threads)
+    for place, value in (("autokd.train.pace._processor", lambda: "another"), ("torch.__version__", "9.9")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, value)
+            found.add(machine_key("x", SHAPE, CPU))
+    assert len(found) == 6
 
 
 def test_another_pace_trains_the_same_student_and_a_checkpoint_brings_its_own(monkeypatch, tmp_path):

@@ -54,7 +54,7 @@ def killed(folder, config, workshop, monkeypatch, after):
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Trial, "save", save_and_die)
         train_teacher(DIGITS, config, folder, workshop=workshop)
-    assert not teacher_path(DIGITS, config, folder).exists()
+    assert not teacher_path(workshop, DIGITS, config, folder).exists()
 
 
 def same(one, other):
@@ -77,7 +77,7 @@ def test_a_teacher_cut_off_after_any_of_its_checkpoints_ends_with_the_same_weigh
 def test_it_goes_on_at_the_pace_it_began_with_where_another_one_would_be_found_now(tmp_path, monkeypatch, recipe, then):
     config, began = teacher(recipe), Workshop(threads=1)
     whole = trained(tmp_path / "whole", config, began)
-    facts = json.loads(teacher_path(DIGITS, config, tmp_path / "whole").with_suffix(".json").read_text())
+    facts = json.loads(teacher_path(began, DIGITS, config, tmp_path / "whole").with_suffix(".json").read_text())
     assert facts["pace"] == str(Pace()) and facts["threads"] == 1
     killed(tmp_path / "cut", config, began, monkeypatch, 2)
     with monkeypatch.context() as patch:
@@ -104,7 +104,7 @@ train_teacher(DIGITS, teacher("sgd", epochs=6), sys.argv[1], workshop=Workshop(t
     process.send_signal(signal.SIGKILL)
     process.communicate()
     config = teacher("sgd", epochs=6)
-    assert not teacher_path(DIGITS, config, tmp_path / "cut").exists()
+    assert not teacher_path(Workshop(threads=1), DIGITS, config, tmp_path / "cut").exists()
     assert list((tmp_path / "cut").glob("*.partial/trial.pt"))
     whole = trained(tmp_path / "whole", config, Workshop(threads=1))
     assert same(trained(tmp_path / "cut", config, Workshop(threads=1)), whole)

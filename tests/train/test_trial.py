@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +137,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(workshop, teacher, tmp
     with pytest.raises(AutokdError, match="another configuration"):
         Trial(workshop, trial_config(teacher, seed=9)).load(tmp_path)
     (tmp_path / "trial.pt").write_bytes(b"torn")
-    with pytest.raises(AutokdError, match="cannot be read"):
+    with pytest.raises(AutokdError, match="the checkpoint is damaged"):
         Trial(workshop, trial_config(teacher)).load(tmp_path)
 
 
@@ -160,7 +162,7 @@ def test_a_flipped_bit_of_a_weight_is_told_and_not_trained_on(workshop, tmp_path
     place = place_of(path, torch.load(path, weights_only=True)["student"][name])
     flip(path, place + 2)
     assert not torch.equal(torch.load(path, weights_only=True)["student"][name], weight)  # torch does not notice
-    with pytest.raises(AutokdError, match="cannot be read"):
+    with pytest.raises(AutokdError, match="the checkpoint is damaged"):
         Trial(workshop, config).load(tmp_path)
 
 
@@ -193,10 +195,16 @@ def test_a_method_without_its_teacher_is_refused(workshop):
 
 
 def test_a_teacher_is_trained_once_and_never_on_validation_images(workshop, teacher, tmp_path, monkeypatch):
-    path = teacher_path(DIGITS, TEACHER, tmp_path)
-    path.write_bytes(b"here already")
+    path = teacher_path(workshop, DIGITS, TEACHER, tmp_path)
     monkeypatch.setattr(workshop, "trial", lambda *_: pytest.fail("trained again"))
+    made = Path(teacher.checkpoint)
+    assert path.name == made.name
+    for ending in (".safetensors", ".json"):
+        shutil.copy(made.with_suffix(ending), path.with_suffix(ending))
     assert train_teacher(DIGITS, TEACHER, tmp_path, workshop=workshop) == path
+    path.with_suffix(".json").unlink()
+    with pytest.raises(AutokdError, match="nothing beside the teacher 'big' says how good it was"):
+        train_teacher(DIGITS, TEACHER, tmp_path, workshop=workshop)
     training = workshop.data(DIGITS).training
     assert not set(training.train.index.tolist()) & set(training.validation.index.tolist())
 

@@ -48,7 +48,8 @@ def torchvision(
 ) -> Images:
     """SVHN, STL10, Food101, GTSRB and the like: a class of torchvision.datasets with a training and a test part.
 
-    part: train or test. Once decoded, it is known by name, root and settings, and torchvision is not asked again.
+    part: train or test. Once decoded, it is known by name, root and settings, and torchvision is not asked again while its
+    files are as they were.
 
     dataset: the name of the class in torchvision.datasets
     root: the folder below which torchvision looks for its files
@@ -68,13 +69,16 @@ def torchvision(
     """
     how = looking(colour, size, fit, black, white)
 
+    files: list[Path] = []
+
     def make(path: Path) -> dict[str, Any]:
         found = _open(dataset, part, root, download)
+        files.extend(_files(found, expanded(root)))
         labels: list[int] = []
         facts = decode_into(path, _images(found, f"{dataset} {part}", labels), len(found), **how)
         return {**facts, "labels": labels, "classes": _classes(found, labels), "named": _named(found)}
 
-    pixels, facts = remembered(f"{dataset}-{part}", key_of(_made_of(root), how), make)
+    pixels, facts = remembered(f"{dataset}-{part}", key_of(_made_of(root), how), make, lambda: files, outlives=True)
     classes = facts["classes"]
     if part == "test" and not facts["named"]:  # numbers: the training part says how many there are, where it has more
         training = known(f"{dataset}-train", _made_of(root), how) or {}
@@ -116,6 +120,20 @@ def _made_of(root: str) -> dict[str, Any]:
 
 def _named(found: Any) -> bool:
     return bool(getattr(found, "classes", None))
+
+
+def _files(found: Any, root: Path) -> list[Path]:
+    """Below the files and folders that the opened set names as its own; where it names none, the files in root itself."""
+    named = [getattr(found, word, None) for word in dir(type(found)) if "folder" in word or "dir" in word]
+    places = []
+    for value in [*vars(found).values(), *named]:
+        place = root / value if isinstance(value, (str, Path)) and str(value) not in ("", ".") else None
+        if place is not None and place.exists() and root.absolute() in place.absolute().parents:
+            places.append(place)
+    if not places:
+        return sorted(one for one in root.iterdir() if one.is_file() and not one.name.startswith("."))
+    inside = {one for place in places for one in (place.rglob("*") if place.is_dir() else [place])}
+    return sorted(one for one in inside if one.is_file())
 
 
 def _classes(found: Any, labels: list[int]) -> list[str]:
