@@ -336,11 +336,14 @@ def test_a_signal_to_this_process_alone_ends_the_trainings_beside_it(tmp_path, m
     program.chmod(0o755)
     monkeypatch.setattr(training.sys, "executable", str(program))
 
+    monkeypatch.setattr(training, "_made_of", lambda bench, config: "")
+    over = threading.Event()
+
     def interrupt() -> None:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and children() < 2:
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not over.wait(0.05):
+            if children() == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
     def children() -> int:
         path = tmp_path / "children"
@@ -350,9 +353,12 @@ def test_a_signal_to_this_process_alone_ends_the_trainings_beside_it(tmp_path, m
     thread.start()
     began = time.monotonic()
     bench = SimpleNamespace(settings={}, device=SimpleNamespace(type="cpu"))
-    with pytest.raises(KeyboardInterrupt):
-        training.train_seeds(bench, student_config(), range(5), "train", tmp_path, lambda text: None, processes=2)
-    thread.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training.train_seeds(bench, student_config(), range(5), "train", tmp_path, lambda text: None, processes=2)
+    finally:
+        over.set()
+        thread.join()
     assert time.monotonic() - began < 100 and children() == 2  # the other seeds were not begun
     for number in (tmp_path / "children").read_text().split():
         assert not Path(f"/proc/{number}").exists()
