@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import struct
 import zipfile
 import zlib
@@ -18,8 +19,8 @@ from typing import IO, Any
 
 from autokd.machine import aside, expanded, home, writable
 
-__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "sha256_of", "uncollected", "vouched", "whole",
-           "write_text"]
+__all__ = ["cache_root", "full_disk", "in_file_name", "in_shell", "intact_zip", "locked", "sha256_of", "uncollected", "vouched",
+           "whole", "write_text"]
 
 
 def cache_root() -> Path:
@@ -120,6 +121,11 @@ def write_text(path: Path, text: str) -> None:
 def in_file_name(name: str) -> str:
     """A name as part of one file's: what would leave the folder, hide the file or trouble a shell becomes an underscore."""
     return re.sub(r"^\.|[^\w. -]", "_", name)
+
+
+def in_shell(path: str | os.PathLike[str]) -> str:
+    """A path as it is typed in a command."""
+    return shlex.quote(os.fspath(path))
 
 
 @contextmanager

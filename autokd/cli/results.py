@@ -20,6 +20,7 @@ from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
+from autokd.files import in_shell
 from autokd.report.words import amount, duration, percent
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
 
     print_summary(replace(summary, state=state), short=True)
     if state in ("cut off", "paused"):
-        echo(f"\ngo on with   autokd resume {folder}")
+        echo(f"\ngo on with   autokd resume {in_shell(folder)}")
 
 
 def show(
@@ -273,7 +274,7 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
+        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {in_shell(folder)}", err=True)
         raise typer.Exit(130) from None
     page = keep_report(folder, again=True)
     if as_json:

@@ -10,6 +10,7 @@ import typer
 from autokd.cli.console import echo, print_json
 from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 
 if TYPE_CHECKING:
     from autokd.search.run import Run
@@ -129,8 +130,8 @@ def _ask(word: str, run: str | None, runs: Path) -> None:
     folder = find_run(run, runs)
     ask(folder, word)
     echo(f"asked {folder} to {word}: {WORDS[word]}")
-    echo(f"look     autokd status {folder}")
-    echo(f"go on    autokd resume {folder}")
+    echo(f"look     autokd status {in_shell(folder)}")
+    echo(f"go on    autokd resume {in_shell(folder)}")
 
 
 def _report(watch: Any) -> Any:
@@ -188,10 +189,10 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     echo(f"run      {folder}")
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
-    echo(f"look     autokd report {folder}   ·   autokd ui --runs {folder.parent}")
+    echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
     if not (folder / "confirm.json").exists():
-        echo(f"confirm  autokd confirm {folder}")
-    echo(f"finish   autokd finalize {folder}")
+        echo(f"confirm  autokd confirm {in_shell(folder)}")
+    echo(f"finish   autokd finalize {in_shell(folder)}")
     if watch.board.ended in ("paused", "cancelled"):
         _interrupted(str(folder), again)
 
@@ -203,7 +204,7 @@ def _newer(path: Path, than: Path) -> bool:
 def _interrupted(folder: str, again: str) -> None:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
     if folder:
-        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {in_shell(folder)}", err=True)
     else:
         echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

@@ -10,6 +10,7 @@ import typer
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
@@ -225,12 +226,12 @@ def _tell(report: StudyReport, folder: Path, page: Path) -> None:
     echo()
     echo(f"report   {page}")
     echo(f"tables   {page.parent / 'study.md'}   ·   trials.csv, comparisons.csv beside it")
-    echo(f"run      {folder}   ·   autokd ui --runs {folder.parent}")
+    echo(f"run      {folder}   ·   autokd ui --runs {in_shell(folder.parent)}")
 
 
 def _interrupted(folder: str) -> None:
     if folder:
-        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {in_shell(folder)}", err=True)
     else:
         echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

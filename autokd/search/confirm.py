@@ -22,7 +22,7 @@ from autokd.config.search_space import SearchSpace
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
-from autokd.files import full_disk, write_text
+from autokd.files import full_disk, in_shell, write_text
 from autokd.search.brain import Brain
 from autokd.search.granted import granted
 from autokd.search.plan import Plan, limit_of
@@ -470,7 +470,7 @@ def line_up(
             config = TrialConfig.from_dict(json.loads(first[0]["config"])) if first else None
             entries.append(Entry(name, {row["trial"]: row for row in rows[: settings.top]}, config, limits[name]))
     if not entries:
-        raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {folder}")
+        raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {in_shell(folder)}")
     taught = {s: t for pairs in feasible.pairs.values() for t, s in reversed(pairs) if t is not None}
     return Lineup(tuple(entries), settings, {**space.teachers, **(teachers or {})}, taught)
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError, readable
-from autokd.files import cache_root, full_disk, uncollected, write_text
+from autokd.files import cache_root, full_disk, in_shell, uncollected, write_text
 from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
 from autokd.search.granted import granted
@@ -423,7 +423,7 @@ def carry_out(
     if limiter is not None and limiter.why and status == "paused":
         raise limiter.fault()
     if status == "failed":
-        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
+        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {in_shell(folder)}")
     return Run(folder)
 
 

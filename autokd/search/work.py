@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed, refused
-from autokd.files import whole
+from autokd.files import in_shell, whole
 from autokd.search.kept import ERRORS, PLACE
 from autokd.train.recorded import versions
 
@@ -259,7 +259,7 @@ def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str], ag
     what a trial's job said, or the fault itself."""
     reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
     return DiskFull(
-        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd {again} {run}"
+        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd {again} {in_shell(run)}"
     )
 
 
