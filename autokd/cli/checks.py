@@ -228,7 +228,8 @@ def _asked_nvidia() -> tuple[bool, str]:
         return False, ""
     words = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        return True, subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
+        told = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        return True, told.stdout
     except (OSError, subprocess.SubprocessError):
         return True, ""
 

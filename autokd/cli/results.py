@@ -334,7 +334,7 @@ def ui(
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
         if told := hint(host, allowed_host or []):
             echo(told)
-    with TemporaryFile("w+") as said:  # told where it fails; a line a request is nothing to watch
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # told where it fails
         server = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
         try:
             page = address

@@ -194,7 +194,8 @@ def _train_apart(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
     ) as child:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None

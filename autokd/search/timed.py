@@ -168,7 +168,7 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
     faults: list[AutokdError] = []
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = [sys.executable, "-m", "autokd.cost.timing"]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "encoding": "utf-8"}
         tell(f"timing {len(asked)} network{'s' * (len(asked) > 1)} ({deployment})")
         with subprocess.Popen(command, env=environment, **pipes) as process:
             try:
@@ -279,5 +279,5 @@ def _processor() -> str:
 def _gpu() -> str:
     """The first GPU's name, asked for in another process: asking takes GPU memory for good."""
     asking = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
-    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=False)
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, encoding="utf-8", errors="replace", check=False)
     return told.stdout.strip().splitlines()[-1] if told.stdout.strip() else "none"
