@@ -39,7 +39,7 @@ def section() -> str:
 
 def _method(entry: Entry) -> str:
     own, extras = method_settings(entry)
-    weights = ", ".join(f"`{s.name}` {_plain(s.default)}" for s in extras if s.name in ("ce_weight", "kd_weight"))
+    weights = ", ".join(f"`{s.name}` {_weight(entry, s)}" for s in extras if s.name in ("ce_weight", "kd_weight"))
     told = [_setting(s) + ("" if s in own else ", of the recipe") for s in entry.settings]
     lines = [
         f"**{entry.name}.** {entry.summary}",
@@ -51,6 +51,17 @@ def _method(entry: Entry) -> str:
         "\n".join(wrap(line, 118, subsequent_indent="  " if line.startswith("- ") else "", break_long_words=False))
         for line in lines
     ).replace("\n- ", "\n\n- ", 1)
+
+
+def _weight(entry: Entry, setting: Setting) -> str:
+    """The published value; of a method around another one, the values by its base."""
+    bases: dict[str, dict[str, float]] = entry.facts.get("BASE_WEIGHTS", {})
+    if not bases:
+        return _plain(setting.default)
+    values = dict.fromkeys(one[setting.name] for one in bases.values())
+    return ", ".join(
+        f"{_plain(value)} ({', '.join(name for name, one in bases.items() if one[setting.name] == value)})" for value in values
+    )
 
 
 def _setting(setting: Setting) -> str:

@@ -35,6 +35,12 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
     if page is not None:
         echo(f"{page}")
     echo(f"\nuse it   autokd predict {in_shell(next(iter(finals.values())).folder / 'student.safetensors')} IMAGES…")
+    if len(metrics) > 1 and all(told["search_val_top1"] is None for told in metrics.values()):
+        text = (
+            "No validation ranked these students: whoever takes the one with the best test score has chosen by the test, and its "
+            "score says too much."
+        )
+        echo("\n" + fill(text, 100))
     if any(told["test_looks"] > 1 for told in metrics.values()):
         echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")
 

@@ -41,6 +41,7 @@ class _Line:
     images: float = 0
     epochs: float = 0
     val_top1: float = math.nan
+    train_loss: float = math.nan
     reason: str = ""
     order: int = 0
 
@@ -53,6 +54,13 @@ class _Line:
     @property
     def label(self) -> str:
         return f"{self.trial} ({self.arm})" if self.arm else self.trial
+
+    @property
+    def scored(self) -> str:
+        """Its last validation score; the loss that it trains on where no image is held out."""
+        if math.isnan(self.val_top1) and math.isfinite(self.train_loss):
+            return f"training loss {self.train_loss:.4f}"
+        return f"val {percent(self.val_top1)}"
 
     @property
     def progress(self) -> float:
@@ -151,8 +159,9 @@ class Board:
     def _take_teacher(self, event: dict[str, Any]) -> str:
         made = "trained" if event.get("trained") else "loaded"
         seen = " (it saw these images in training)" if event.get("saw_validation") else ""
-        accuracy = percent(_number(event.get("val_top1"), math.nan))
-        self.phase = f"teacher {event.get('teacher')} {made}: {accuracy} on validation{seen}"
+        accuracy = _number(event.get("val_top1"), math.nan)
+        score = f": {percent(accuracy)} on validation" if math.isfinite(accuracy) else ""
+        self.phase = f"teacher {event.get('teacher')} {made}{score}{seen}"
         return self.phase
 
     def _take_trial(self, event: dict[str, Any]) -> str:
@@ -177,7 +186,7 @@ class Board:
     def _take_report(self, event: dict[str, Any]) -> str:
         line = self._line(event)
         self._score(line, event)
-        return f"trial {line.label} at {line.epochs:.3g} epochs  val {percent(line.val_top1)}  {self._words(line)}"
+        return f"trial {line.label} at {line.epochs:.3g} epochs  {line.scored}  {self._words(line)}"
 
     def _take_end(self, event: dict[str, Any]) -> str:
         line = self._line(event)
@@ -185,7 +194,7 @@ class Board:
         line.reason = str(event.get("reason") or "")
         self._score(line, event)
         reason = f"  ({line.reason})" if line.reason else ""
-        return f"trial {line.label} {line.status}  val {percent(line.val_top1)}  {self._words(line)}{reason}"
+        return f"trial {line.label} {line.status}  {line.scored}  {self._words(line)}{reason}"
 
     def _take_close(self, event: dict[str, Any]) -> str:
         self.ended = str(event.get("status") or "finished")
@@ -198,6 +207,7 @@ class Board:
         line.images = _number(event.get("images"), line.images)
         line.epochs = _number(event.get("epochs"), line.epochs)
         line.val_top1 = _number(event.get("val_top1"), line.val_top1)
+        line.train_loss = _number(event.get("train_loss"), line.train_loss)
 
     def _line(self, event: dict[str, Any]) -> _Line:
         trial = str(event["trial"])

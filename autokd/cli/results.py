@@ -122,7 +122,7 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
             name: {"trial": pick.trial, "val_top1": pick.val_top1, "student": pick.student} if pick else None
             for name, pick in summary.best.items()
         }
-        facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds}
+        facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds, "select": summary.select}
         print_json({**facts, "trials": summary.counts, "images": summary.images, "best": best})
         return
     if quiet:
@@ -168,9 +168,8 @@ def show(
         return
     reason = f" ({last['reason']})" if last["reason"] else ""
     echo(f"trial {trial} of {folder.name}: {last['status']}{reason}")
-    echo(
-        f"{last['student']}: {amount(last['params'])} params, {amount(last['macs'])} MACs, found for budget {last['budget']}"
-    )
+    told = f"{last['student']}: {amount(last['params'])} params, {amount(last['macs'])} MACs, found for budget {last['budget']}"
+    echo(told + (f", trained in {last['precision']}" if last["precision"] else ""))
     echo()
     table = [
         (row["rung"], f"{row['epochs'] or 0:g}", row["images"] or 0, percent(row["val_top1"]), _number(row["val_loss"]),

@@ -172,25 +172,25 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
         from autokd.cli.results import keep_report
 
         keep_report(folder, again=True)
-    if as_json:
-        from autokd.report.summary import summarise
+    from autokd.report.summary import summarise
 
+    if as_json:
         print_json({"event": "result", "run": folder, **summarise(folder).to_dict()})
         return
     if quiet:
         echo(str(folder))
         return
     from autokd.cli.results import print_summary
-    from autokd.report.summary import summarise
 
+    told = summarise(folder)
     echo()
-    print_summary(summarise(folder), short=True)
+    print_summary(told, short=True)
     echo()
     echo(f"run      {folder}")
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
-    if not (folder / "confirm.json").exists():
+    if told.select == "validation" and not (folder / "confirm.json").exists():
         echo(f"confirm  autokd confirm {in_shell(folder)}")
     echo(f"finish   autokd finalize {in_shell(folder)}")
     if watch.board.ended in ("paused", "cancelled"):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -210,7 +211,8 @@ def _work(space: SearchSpace, images: int | None) -> dict[str, Any]:
             work["steps"] = [search.trials * each // max(batches), search.trials * each // min(batches)]
     if search.images is not None:
         work["images"] = min(work["images"] or search.images, search.images)
-    training = [teacher.training.epochs for teacher in space.teachers.values() if teacher.training is not None]
+    used = {teacher for teacher, _ in space.pairs()}
+    training = [one.training.epochs for name, one in space.teachers.items() if one.training is not None and name in used]
     work["teacher_images"] = None if images is None else round(sum(training) * images / space.data.fraction)
     return work
 
@@ -224,7 +226,8 @@ def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None
     images = f"images of {shape}, not counted yet" if many is None else f"{many:,} training images of {shape}"
     echo(f"{facts['space']}: {data['name']}, {images}, {data['classes']} classes")
     print_data(report)
-    echo(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {', '.join(facts['methods'])}")
+    methods = ", ".join(facts["methods"])
+    echo(fill(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {methods}", 100, subsequent_indent="  "))
     echo()
     rows = [
         (knob["path"], knob["domain"], "" if knob["prior"] is None else written(knob["prior"]), knob["where"])
@@ -247,7 +250,7 @@ def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None
     echo()
     echo(_projected(work))
     for note in facts["notes"]:
-        echo(f"note: {note}")
+        echo(fill(f"note: {note}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 _COUNTED = ("params", "MACs", "file", "memory")

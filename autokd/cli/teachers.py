@@ -57,7 +57,9 @@ def train(
         say(f"{name}: {config.model}, {whole:g} epochs")
 
         def told(report: Any, name: str = name, whole: float = whole) -> bool:
-            say(f"{name}: {report.epochs:.3g} of {whole:g} epochs, val {percent(report.val_top1)}")
+            none = report.val_top1 is None
+            score = f"training loss {report.train_loss:.4f}" if none else f"val {percent(report.val_top1)}"
+            say(f"{name}: {report.epochs:.3g} of {whole:g} epochs, {score}")
             return True
 
         path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)
@@ -84,7 +86,8 @@ def check(
     loaded, chosen = _teachers(space, teacher, changes, not (as_json or quiet))
     device = device_of(device)
     if not (as_json or quiet):
-        echo(f"measuring {', '.join(chosen)} on the validation split of {loaded.data.name}")
+        split = "the validation split" if loaded.search.select == "validation" else "no image (nothing is held out)"
+        echo(f"measuring {', '.join(chosen)} on {split} of {loaded.data.name}")
     from dataclasses import replace
 
     from autokd.search.work import guessing
@@ -112,8 +115,8 @@ def check(
         params = sum(parameter.numel() for parameter in network.parameters())
         note = "saw the validation images" if config.saw_validation else ""
         facts = {
-            "val_top1": score.top1,
-            "val_loss": score.loss,
+            "val_top1": score.top1 if score is not None else None,
+            "val_loss": score.loss if score is not None else None,
             "params": params,
             "saw_validation": config.saw_validation,
         }

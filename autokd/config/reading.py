@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +16,8 @@ from autokd.config.limits import Budget, Deployment
 from autokd.config.sections import (
     BudgetSection,
     DataSection,
+    Rungs,
+    SearchSettings,
     SpaceFile,
     StudentItem,
     StudentsSection,
@@ -81,13 +84,15 @@ class Reader:
             return None
         said = {key: value for key, value in values.items() if value is not None or key not in SpaceFile.model_fields}
         file, wrong = self._validate(said)
-        tree = parse_tree(values.get("space"), ("space",), self.tell)
+        taught = bool(self.document.get(("teachers",)))
+        tree = parse_tree(values.get("space"), ("space",), self.tell, default="kd" if taught else "ce")
         data = self._data(None if "data" in wrong else file.data)
         teachers = self._teachers(file)
         students, cheaper = self._students(values.get("students"), values.get("pairs"))
         listed = self._pairs(values.get("pairs"), students)
         budgets = self._budgets(file)
-        if tree is not None and not self.document.get(("teachers",)):
+        search = file.search if wrong & {"search", "data"} else self._search(file)
+        if tree is not None and not taught:
             needing = [name for name in tree.method.names if needs_teacher(name)]
             if needing:
                 place = next(
@@ -109,7 +114,7 @@ class Reader:
             "listed": listed,
             "tree": tree,
             "budgets": budgets,
-            "search": file.search,
+            "search": search,
             "resources": file.resources,
             "tracking": file.tracking,
             "finalize": file.finalize,
@@ -207,6 +212,39 @@ class Reader:
                 self.tell(("data", "root"), what, "rename the folder")
         values = data.model_dump() | {"root": root, "split_file": split_file}
         return DataConfig(**values)
+
+    def _search(self, file: SpaceFile) -> SearchSettings:
+        """The settings of the search, which compare nothing where no image is held out to compare by."""
+        held, split_file = file.data.validation > 0, file.data.split_file
+        if split_file is not None:
+            path = self._find(split_file)
+            held = path is None or _holds_out(path)
+        if file.search.select == "validation":
+            if not held:
+                what = "no image is held out, and trials are compared by their validation accuracy"
+                fix = "write search: {select: last}: every trial runs to its end and none is ranked; or hold out a share of 0.1"
+                self.tell(("data", "validation" if split_file is None else "split_file"), what, fix)
+            return file.search
+        if held:
+            what = "select: last ranks no trial, and images are held out to rank them by"
+            self.tell(("search", "select"), what, "write data: {validation: 0}, or take select out")
+        contrary = (
+            ("scheduler", file.search.scheduler != "none", "a scheduler compares trials"),
+            ("rungs", file.search.rungs.count > 0, "rungs compare trials"),
+            ("sampler", file.search.sampler != "random", "a sampler learns from the scores of trials"),
+        )
+        for key, wrong, what in contrary:
+            if wrong and self.document.get(("search", key)) is not None:
+                self.tell(("search", key), f"{what}, and with select: last none has a score", "take it out")
+        if self.document.get(("confirm",)) is not None:
+            what = "a confirmation compares students by their validation accuracy, and select: last holds nothing out"
+            self.tell(("confirm",), what, "take the section out: finalize trains with several seeds")
+        if not held:
+            self.notes.append(
+                "no image is held out (search.select: last): every trial is trained to its end and none is ranked; "
+                "autokd finalize tests the last epoch of each, once"
+            )
+        return file.search.model_copy(update={"scheduler": "none", "sampler": "random", "rungs": Rungs(count=0)})
 
     def _statistics(self, mean: Sequence[float] | None, std: Sequence[float] | None, place: Place) -> None:
         if (mean is None) != (std is None):
@@ -488,6 +526,15 @@ class Reader:
     @staticmethod
     def _absolute(written: str) -> Path:
         return expanded(written).resolve()
+
+
+def _holds_out(split_file: Path) -> bool:
+    """Whether a split file names images to validate on; what is wrong with the file is told where it is opened."""
+    try:
+        told = json.loads(split_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return not isinstance(told, dict) or bool(told.get("validation", True))
 
 
 def zoo_kind(model: str) -> str:

@@ -103,7 +103,7 @@ class DataSection(Section):
     root: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     validation: Annotated[
-        float, Field(gt=0, lt=1, description="share of the training part that trials are scored on")
+        float, Field(ge=0, lt=1, description="share of the training part that trials are scored on; 0 with select: last")
     ] = 0.1
     split_seed: int = 0
     split_file: Annotated[str | None, Field(description='JSON {"train": [...], "validation": [...]} of positions')] = (
@@ -227,6 +227,10 @@ class SearchSettings(Section):
     rungs: Rungs = Field(default_factory=Rungs)
     scheduler: Literal["strata", "none"] = "strata"
     sampler: Literal["tpe", "random", "gp", "nsga2"] = "tpe"
+    select: Annotated[
+        Literal["validation", "last"],
+        Field(description="how a student is chosen: by validation accuracy, or not at all: its last epoch is what counts"),
+    ] = "validation"
     seed: int = 0
     concurrent: (
         Annotated[Whole, Field(ge=1, description="trials at once; null: as many as the machine holds")] | None

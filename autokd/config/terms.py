@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autokd.config.published import by_base, weighed
 from autokd.config.trial import Term
 from autokd.errors import did_you_mean
 from autokd.rooms import Entry, Limit, Setting, catalogue
@@ -32,9 +33,7 @@ def candidates() -> dict[str, Entry]:
 
 def term_settings(entry: Entry) -> tuple[Setting, ...]:
     """A term's weight, by default its published one, and the settings of its method."""
-    weights = entry.facts.get("WEIGHTS", {})
-    weights = weights[entry.name] if isinstance(weights.get(entry.name), dict) else weights
-    return (Setting("weight", "float", weights.get("kd_weight", 1.0), limit=Limit(ge=0)), *entry.settings)
+    return (weighed(Setting("weight", "float", 1.0, limit=Limit(ge=0)), entry, "kd_weight"), *entry.settings)
 
 
 def parse_terms(value: Any, method: str, place: Place, tell: Tell, read: Read) -> tuple[tuple[str, Node], ...]:
@@ -77,4 +76,5 @@ def terms_of(settings: dict[str, Any]) -> tuple[Term, ...]:
     for key in [key for key in settings if key.startswith(_PREFIX)]:
         del settings[key]
     made = [(name, own.pop("weight"), own) for name, own in found.items()]
+    made = [(name, by_base(name, "kd_weight", own) if weight is None else weight, own) for name, weight, own in made]
     return tuple(Term(name, own, weight) for name, weight, own in made if weight > 0)

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from autokd.augment import known as known_ops
+from autokd.config.published import by_base, weighed
 from autokd.config.terms import nested, parse_terms, terms_of
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, RecipeConfig
 from autokd.errors import did_you_mean
@@ -87,6 +88,7 @@ RECIPE = (
     Setting("clip", "float", None, limit=Limit(gt=0), optional=True),
     Setting("label_smoothing", "float", 0.0, limit=Limit(ge=0, lt=1)),
     Setting("ema", "float", None, limit=Limit(gt=0, lt=1), optional=True),
+    Setting("precision", "str", "auto", words=("auto", "float32", "tf32", "bf16")),
 )
 _IN_RECIPE = {setting.name for setting in RECIPE}
 _FROM_RECIPE = {"label_smoothing"}  # of `ce`, which stands beside every method and so is set once, in the recipe
@@ -154,6 +156,7 @@ class Tree:
             elif key in dict(self.loss):
                 weights[key] = pick(f"loss.{key}", dict(self.loss)[key])
         also = terms_of(settings)
+        weights = {key: by_base(name, key, settings) if value is None else value for key, value in weights.items()}
         return MethodConfig(name, settings, also), LossConfig(**weights)
 
     def recipe_of(self, pick: Pick) -> RecipeConfig:
@@ -245,18 +248,13 @@ def needs_teacher(method: str) -> bool:
 
 def method_settings(entry: Entry) -> tuple[tuple[Setting, ...], tuple[Setting, ...]]:
     """The settings of a method's own, and those of its place in the loss with the method's published weights as defaults."""
-    weights = entry.facts.get("WEIGHTS", {})
-    weights = weights[entry.name] if isinstance(weights.get(entry.name), dict) else weights
     own = tuple(s for s in entry.settings if s.name not in _FROM_RECIPE)
     taught = needs_teacher(entry.name)
-    extras = (
-        replace(s, default=weights.get(s.name, s.default)) for s in LOSS if taught or not _of_teacher(s.name)
-    )
-    return own, tuple(extras)
+    return own, tuple(weighed(s, entry) for s in LOSS if taught or not _of_teacher(s.name))
 
 
-def parse_tree(value: Any, place: Place, tell: Tell) -> Tree | None:
-    """Read the section `space`. Tells every fault; None where the whole is no mapping."""
+def parse_tree(value: Any, place: Place, tell: Tell, *, default: str = "kd") -> Tree | None:
+    """Read the section `space`. Tells every fault; None where it is no mapping. default: the method where none is named."""
     if value is None:
         value = {}
     if not isinstance(value, dict):
@@ -268,7 +266,7 @@ def parse_tree(value: Any, place: Place, tell: Tell) -> Tree | None:
     loss = _settings(value.get("loss"), LOSS, (*place, "loss"), "loss", tell, fill=False)
     ratio = _leaf(value.get("ratio", RATIO.default), RATIO, (*place, "ratio"), tell)
     policy = _policy(value.get("policy", "none"), (*place, "policy"), tell)
-    method = _method(value.get("method", "kd"), (*place, "method"), dict(loss), tell)
+    method = _method(value.get("method", default), (*place, "method"), dict(loss), tell)
     if "ratio" in value and policy is not None and policy.names == ("none",) and searched(ratio):
         tell((*place, "ratio"), "ratio cannot matter: the only policy is none", "add a policy, or take the ratio out")
     if method is not None and not any(map(needs_teacher, method.names)):
@@ -598,7 +596,7 @@ def _settings(
         if node is not None:
             made.append((setting.name, node))
     if entry is not None:
-        given = {s.name for s in known if s.optional and value.get(s.name) is not None}
+        given = {s.name for s in entry.settings if s.optional and value.get(s.name) is not None}
         _passed_on(dict(made), given, place, owner, tell)
     return tuple(made)
 

@@ -69,6 +69,7 @@ class RecipeConfig:
     clip: float | None = None  # largest gradient norm
     label_smoothing: float = 0.0
     ema: float | None = None  # decay of the moving average of the weights a step; its weights are the scored ones
+    precision: str = "auto"  # auto | float32 | tf32 | bf16, of products
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,9 @@ class TrialConfig:
         for part, name, default in _LATER:
             if values[part][name] == default:
                 del values[part][name]
+        training = (values["teacher"] or {}).get("training")
+        if training is not None and training["recipe"]["precision"] == "auto":
+            del training["recipe"]["precision"]
         return values
 
     @classmethod
@@ -212,6 +216,7 @@ _LATER = (  # told only where it says something, so that the keys of configurati
     ("method", "also", ()),
     ("loss", "adapt", "fixed"),
     ("loss", "adapt_memory", 0.9),
+    ("recipe", "precision", "auto"),
     ("data", "faulty", "stop"),
     ("data", "faulty_limit", 0.01),
 )

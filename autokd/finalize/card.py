@@ -36,9 +36,9 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "## How it was made",
         "",
         f"Student {in_markdown(metrics['student'])}, {_how(metrics)}, on {in_markdown(data.name)} "
-        f"({metrics['train_images']:,} images, {metrics['train_on']}), {config.epochs:g} epochs of views.",
-        f"Its configuration was trial {metrics['trial']} of the search, with {_percent(metrics['search_val_top1'])} on the "
-        "validation split there.",
+        f"({metrics['train_images']:,} images, {metrics['train_on']}), {config.epochs:g} epochs of views, "
+        f"computed in {metrics['precision']}.",
+        _chosen(metrics),
     ]
     if metrics["saw_validation"]:
         lines.append("Its teacher had seen the validation images in its own training.")
@@ -203,6 +203,16 @@ def _classes(metrics: dict[str, Any], most: int = 20) -> list[str]:
         for row in rows
     ]
     return [*lines, ""]
+
+
+def _chosen(metrics: dict[str, Any]) -> str:
+    if metrics["search_val_top1"] is None:
+        return (
+            f"Its configuration was trial {metrics['trial']} of a search that ranked none: no image was held out. "
+            "What was tested is the last epoch of each training."
+        )
+    score = _percent(metrics["search_val_top1"])
+    return f"Its configuration was trial {metrics['trial']} of the search, with {score} on the validation split there."
 
 
 def _how(metrics: dict[str, Any]) -> str:

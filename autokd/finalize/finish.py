@@ -74,9 +74,9 @@ def finish(
     student that cannot be written costs no look.
     """
     config, loaded = order.config, bench.data(order.config.data)
-    exported, because = _exported(trained, order.train_on)
+    held_out = order.train_on == "train" and loaded.validates
+    exported, because = _exported(trained, held_out)
     model = _student(bench, config, exported.path)
-    held_out = order.train_on == "train"
     threshold = _threshold(bench, config, loaded, model, order.target) if held_out else None
     facts = _facts(order, loaded, exported.seed, threshold["value"] if threshold else None)
     teacher = _teacher(bench, config, say)
@@ -102,6 +102,7 @@ def finish(
         _retest(place, exports, test, best)
         metrics = {
             **_described(order, loaded, bench),
+            "precision": ", ".join(sorted({one.facts["precision"] or "not noted" for one in trained})),
             **found,
             "val": _spread_of([one.facts["val_top1"] for one in trained]) if held_out else None,
             "threshold": _kept(threshold, order, best, test),
@@ -133,9 +134,9 @@ def note(order: Order, seeds: int) -> None:
               epochs=order.config.epochs, seeds=seeds, train_on=order.train_on, command=order.command)  # fmt: skip
 
 
-def _exported(trained: list[Trained], train_on: str) -> tuple[Trained, str]:
+def _exported(trained: list[Trained], held_out: bool) -> tuple[Trained, str]:
     """The training whose weights are handed out. The test scores have no say in it."""
-    if train_on != "train":
+    if not held_out:
         return trained[0], "the first seed: nothing was held out to choose by"
     ranked = sorted(trained, key=lambda one: (one.facts["val_top1"], -one.seed))
     return ranked[(len(ranked) - 1) // 2], "the seed with the median validation score"
@@ -200,7 +201,7 @@ def _teacher(bench: Workshop, config: TrialConfig, say: Callable[[str], None]) -
     if config.teacher is None:
         return None
     try:
-        return bench.teacher(config.data, config.teacher)
+        return bench.teacher(config.data, config.teacher, config.recipe.precision)
     except AutokdError as fault:
         say(f"agreement with the teacher is not measured: {fault.what}")
         return fault.what
@@ -244,11 +245,13 @@ def _logits(config: TrialConfig, loaded: Loaded, model: nn.Module, pixels: Any) 
     import torch
 
     from autokd.methods.build import build_method
+    from autokd.models.precision import arithmetic
     from autokd.train.evaluate import predict
 
     shown = build_method(config.method.name, config.method.settings).student_images
     pixels = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels)
-    return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu().numpy()
+    with arithmetic(config.recipe.precision, loaded.pixels.device):
+        return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu().numpy()
 
 
 def _scores(

@@ -21,7 +21,7 @@ from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
-from autokd.finalize.training import ALL, everything, train_seeds
+from autokd.finalize.training import ALL, adopt, everything, train_seeds
 from autokd.search.granted import granted
 from autokd.track.ledger import FILE, FolderLock, all_events
 
@@ -57,7 +57,9 @@ def finalize(
     epochs, seeds, train_on ("train" or "train+validation"), formats (of autokd.finalize.export.FORMATS) and target (the accuracy
     that the confidence threshold is to reach on the validation split) default to the space's `finalize` section. external:
     outside sets by name, each a folder of images per class or a table. register: the name of a model in MLflow's registry.
-    Budgets whose best trial is the same share one training and one look. Raises AutokdError where there is nothing to finish,
+    Budgets whose best trial is the same share one training and one look. Of a run whose trials nothing ranks (search.select:
+    last) every trial is finished, under the name of its budget, or of budget and trial where there are several (`budgets` names
+    either); the search's own training is the first of its seeds. Raises AutokdError where there is nothing to finish,
     TrialFailed never: a seed that diverges is left out and named, unless all do.
     """
     folder = Path(folder)
@@ -85,9 +87,11 @@ def finalize(
             row, config = chosen[names[0]], configs[trial]
             say = _Voice(tell, tuple(names))
             say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
-            trained, failed = train_seeds(
-                bench, config, range(FIRST_SEED, FIRST_SEED + asked.seeds), asked.train_on, folder / TRAINED, say
-            )
+            drawn = list(range(FIRST_SEED, FIRST_SEED + asked.seeds))
+            if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
+                drawn = [row["seed"], *drawn[:-1]]
+                adopt(bench, config.with_(seed=row["seed"]), folder / (row["checkpoint"] or ""), asked.train_on, folder / TRAINED)
+            trained, failed = train_seeds(bench, config, drawn, asked.train_on, folder / TRAINED, say)
             order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
             finals |= finish(order, bench, trained, failed, outside[trial], say)
             for name in names:
@@ -298,10 +302,18 @@ def _settings(
 
 
 def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """The row of the best trial of each budget asked for."""
-    from autokd.select.best import best_of_run
+    """The row of the best trial of each budget asked for; of every trial where nothing ranks them."""
+    from autokd.select.best import best_of_run, is_ranked, limits_of_run, to_finish
+    from autokd.track.ledger import FILE, all_events
+    from autokd.track.table import read_table
 
-    found = best_of_run(folder)
+    events = all_events(folder / FILE)
+    if is_ranked(events):
+        found = best_of_run(folder)
+    else:
+        every = to_finish(read_table(folder).to_pylist(), limits_of_run(folder, events), events)
+        budgets = [name for one in budgets or every for name in (every.get(one) or (one,))]
+        found = {**dict.fromkeys(every), **{name: row for some in every.values() for name, row in some.items()}}
     unknown = [name for name in budgets or () if name not in found]
     if unknown:
         raise AutokdError(

@@ -26,13 +26,15 @@ from autokd.files import vouched, write_text
 from autokd.machine import cpus
 
 if TYPE_CHECKING:
+    from autokd.train.report import Report
     from autokd.train.workshop import Loaded, Workshop
 
-__all__ = ["ALL", "Trained", "everything", "train_seeds"]
+__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds"]
 
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
 _FACTS = ("seed", "val_top1", "val_loss", "train_loss", "epochs", "images", "seconds")
+_LATER = ("precision",)  # not among the facts of older trainings
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,7 @@ def train(
 
     path, facts_path, unfinished = _files(config, train_on, place, made_of or _made_of(bench, config))
     trial = bench.trial(config)
-    report = train_in_parts(
-        trial, unfinished, _LOOKS, lambda r: tell(f"at {r.epochs:.3g} epochs: validation {100 * r.val_top1:.2f} %")
-    )
+    report = train_in_parts(trial, unfinished, _LOOKS, lambda r: tell(_so_far(r)))
     facts = {
         "seed": config.seed,
         "val_top1": report.val_top1,
@@ -144,11 +144,39 @@ def train(
         "epochs": report.epochs,
         "images": report.images,
         "seconds": report.seconds,
+        "precision": report.precision,
     }
     digest = save_weights(trial.scored, path)
     write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
     forget(unfinished)
     return Trained(config.seed, path, facts)
+
+
+def adopt(bench: Workshop, config: TrialConfig, checkpoint: Path, train_on: str, place: Path) -> None:
+    """Keep the end of a trial of the search as a training of this configuration, where it is one and lies there whole."""
+    from autokd.models.checkpoint import save_weights
+
+    made_of = _made_of(bench, config)
+    path, facts_path, _ = _files(config, train_on, place, made_of)
+    if _known(config, train_on, place, made_of) is not None:
+        return
+    trial = bench.trial(config)
+    try:
+        report = json.loads((checkpoint / "report.json").read_text(encoding="utf-8"))
+        trial.load(checkpoint)
+    except (OSError, ValueError, AutokdError):  # deleted, damaged, or of other images: it is trained again
+        return
+    if trial.step < trial.total_steps:
+        return
+    facts = {"seed": config.seed, **{key: report[key] for key in _FACTS[1:]}, **{key: report.get(key) for key in _LATER}}
+    digest = save_weights(trial.scored, path)
+    write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
+
+
+def _so_far(report: Report) -> str:
+    if report.val_top1 is None:
+        return f"at {report.epochs:.3g} epochs: training loss {report.train_loss:.4f}"
+    return f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %"
 
 
 def _files(config: TrialConfig, train_on: str, place: Path, made_of: str) -> tuple[Path, Path, Path]:
@@ -163,7 +191,7 @@ def _known(config: TrialConfig, train_on: str, place: Path, made_of: str) -> Tra
     try:
         if path.exists() and facts.exists() and vouched(path):
             told = json.loads(facts.read_text(encoding="utf-8"))
-            return Trained(config.seed, path, {key: told[key] for key in _FACTS})
+            return Trained(config.seed, path, {key: told[key] for key in _FACTS} | {key: told.get(key) for key in _LATER})
     except (ValueError, KeyError, TypeError):
         pass
     return None

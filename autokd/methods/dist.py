@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from autokd.rooms import NonNegative, Positive
 
@@ -19,6 +18,8 @@ SEARCH = {
 WEIGHTS = {"ce_weight": 1.0, "kd_weight": 2.0}
 LEVEL = "logits"
 
+_EPSILON = 1e-8
+
 
 def dist(
     student_logits: Tensor,
@@ -32,8 +33,10 @@ def dist(
 
     student_logits, teacher_logits: [N, C]. The correlations are Pearson's, between the student's and the teacher's softmax at
     the temperature: over the classes of each image, and over the batch for each class. A batch of one has no relation
-    between images, so the second part is left out. A column that does not vary correlates 0. Depends on the batch size.
-    Returns a scalar, zero only where every row and column is a rising linear function of the teacher's.
+    between images, so the second part is left out. As in the published code 1e-8 is added to the product of the two norms of a
+    correlation: a column that does not vary correlates 0, and one that hardly varies (a class that is improbable in the
+    whole batch, at a low temperature) hardly counts. Depends on the batch size. Returns a scalar, near zero where every row
+    and column is a rising linear function of the teacher's.
 
     temperature: softens both distributions before they are correlated
     beta: weight of the relation between the classes of an image
@@ -53,4 +56,4 @@ def dist(
 def _correlation(one: Tensor, other: Tensor) -> Tensor:
     """Pearson's correlation of each row: [M, K], [M, K] -> [M]."""
     one, other = one - one.mean(dim=1, keepdim=True), other - other.mean(dim=1, keepdim=True)
-    return cosine_similarity(one, other, dim=1, eps=1e-8)
+    return (one * other).sum(dim=1) / (one.norm(dim=1) * other.norm(dim=1) + _EPSILON)

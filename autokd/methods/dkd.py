@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from autokd.methods._warmup import risen
 from autokd.rooms import NonNegative, Positive
 
 __all__ = ["dkd"]
@@ -32,13 +33,13 @@ def dkd(
     beta: NonNegative = 8.0,
     warmup: NonNegative = 20.0,
 ) -> Tensor:
-    """min(1, (epoch + 1) / warmup) x T^2 x (alpha x target part + beta x non-target part), the mean over rows, in nats.
+    """min(1, n / warmup) x T^2 x (alpha x target part + beta x non-target part), the mean over rows, in the n-th epoch, in nats.
 
     student_logits, teacher_logits: [N, C]. labels: int64 [N] (where a policy mixes images, the own label). The target part
     is KL(teacher || student) of (label, anything else); the non-target part is KL(teacher || student) of the softmax over
     the other classes. Row by row KL = target part + (1 - teacher's probability of the label) x non-target part: KD keeps
-    the second small wherever the teacher is sure. `warmup` is in epochs, 0 for none; the published count begins at 1.
-    Returns a scalar.
+    the second small wherever the teacher is sure. `warmup` is in epochs, 0 for none; as published, epochs are counted from 1
+    and the factor is constant within an epoch. Returns a scalar.
 
     temperature: softens both distributions: the higher, the more the small probabilities count
     alpha: weight of the target part: how sure the teacher is of the label
@@ -54,8 +55,7 @@ def dkd(
     target = teacher_sure.exp() * (teacher_sure - student_sure)
     target = target + teacher_other.exp() * (teacher_other - student_other)  # [N]
     others = (teacher_rest.exp() * (teacher_rest - student_rest)).sum(dim=1)  # [N]
-    rise = min(1.0, (epoch + 1) / warmup) if warmup else 1.0
-    return rise * temperature**2 * (alpha * target + beta * others).mean()
+    return risen(epoch, warmup) * temperature**2 * (alpha * target + beta * others).mean()
 
 
 def _parted(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,24 +22,35 @@ SEARCH = {
     }
 }
 WEIGHTS = {"ce_weight": 0.1, "kd_weight": 0.9}
+BASE_WEIGHTS = {  # the base's own on a batch of plain views
+    "kd": {"ce_weight": 0.1, "kd_weight": 0.9},
+    "ccd": {"ce_weight": 1.0, "kd_weight": 1.0},
+    "dkd": {"ce_weight": 1.0, "kd_weight": 1.0},
+    "dist": {"ce_weight": 1.0, "kd_weight": 2.0},
+    "mlkd": {"ce_weight": 0.1, "kd_weight": 0.9},
+    "energy_kd": {"ce_weight": 0.1, "kd_weight": 0.9},
+    "logit_standardise": {"ce_weight": 0.1, "kd_weight": 9.0},
+}
 LEVEL = "logits"
 
 
 class high_energy(nn.Module):  # noqa: N801 - the catalogue's names are those of the space file
-    """The `base` method over the plain rows and those augmented rows whose image has a high energy for the teacher.
+    """The `base` method over the plain rows + the same over those augmented rows whose image has a high energy for the teacher.
 
     The energy is -T_E logsumexp(logits / T_E) of plain_teacher_logits, the teacher's answer to the plain view of the row's image;
     the bar is the quantile that leaves `share` of the training images above it (as they are stored, found once before
     training; without a training set, of the batch). `keep` "confident" keeps the images below the opposite quantile
-    instead. Rows that are not kept count nothing: the base sees the others as its batch. The settings below
-    `energy_temperature` are the base's of that name (none given: the base's own default).
+    instead. Rows that are not kept count nothing. The plain rows are one batch for the base and the kept augmented rows
+    another, however many they are; the two losses are added. The settings below `energy_temperature` are the base's of
+    that name (none given: the base's own default).
 
     student_logits, teacher_logits, plain_teacher_logits: [N, C]. augmented: bool [N]. Returns a scalar, zero where no row
-    is kept. With `share` 1 it is the base.
+    is kept.
 
-    As published, set ce_on_augmented: false and a mixing policy (cutmix; mixup): no label is asked of an augmented view.
-    Every augmented view passes through the student all the same, so `share` changes the loss and not the time. The
-    published code mixes chosen images among themselves; here a policy mixes with any image.
+    As published, set ce_on_augmented: false and a mixing policy (cutmix; mixup): no label is asked of an augmented view, and
+    kd as base gives 0.9 x mean(plain) + 0.9 x mean(mixed). Every augmented view passes through the student all the same, so
+    `share` changes the loss and not the time. The published code mixes chosen images among themselves; here a policy mixes
+    with any image.
 
     base: the method that is applied to the rows that are kept
     share: share of the training images whose augmented views are kept
@@ -89,13 +100,14 @@ class high_energy(nn.Module):  # noqa: N801 - the catalogue's names are those of
         labels: Tensor | None = None,
         epoch: float = 0.0,
     ) -> Tensor:
-        kept = ~augmented | self.chosen(plain_teacher_logits)
-        if not bool(kept.any()):
-            return student_logits.float().sum() * 0
         known: dict[str, Any] = {"student_logits": student_logits, "teacher_logits": teacher_logits, "labels": labels}
         known |= {"plain_teacher_logits": plain_teacher_logits, "augmented": augmented}
-        rows = {name: known[name][kept] for name in self.wanted if name != "epoch"}
-        return self.base(**rows, **({"epoch": epoch} if "epoch" in self.wanted else {}))
+        total = student_logits.float().sum() * 0
+        for kept in (~augmented, augmented & self.chosen(plain_teacher_logits)):
+            if bool(kept.any()):
+                rows = {name: known[name][kept] for name in self.wanted if name != "epoch"}
+                total = total + self.base(**rows, **({"epoch": epoch} if "epoch" in self.wanted else {}))
+        return total
 
     def chosen(self, plain_teacher_logits: Tensor) -> Tensor:
         """Whether an image's augmented views count: bool [N]."""

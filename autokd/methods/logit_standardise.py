@@ -21,6 +21,14 @@ SEARCH = {
     }
 }
 WEIGHTS = {"ce_weight": 0.1, "kd_weight": 9.0}
+BASE_WEIGHTS = {  # of each base: its own cross-entropy, and 9 for what it compares; mlkd's stand once for each kind of view
+    "kd": {"ce_weight": 0.1, "kd_weight": 9.0},
+    "dkd": {"ce_weight": 1.0, "kd_weight": 9.0},
+    "mlkd": {"ce_weight": 0.2, "kd_weight": 18.0},
+    "ccd": {"ce_weight": 1.0, "kd_weight": 9.0},
+    "dist": {"ce_weight": 1.0, "kd_weight": 9.0},
+    "energy_kd": {"ce_weight": 0.1, "kd_weight": 9.0},
+}
 LEVEL = "logits"
 
 
@@ -30,8 +38,8 @@ class logit_standardise(nn.Module):  # noqa: N801 - the catalogue's names are th
     Row by row z becomes (z - mean) / (standard deviation + 1e-7), with the unbiased standard deviation. What a base
     derives from the teacher's answers beside the comparison itself is found on the logits as they are: the weights of
     ccd, the energies of energy_kd, the masks and the two consistencies of mlkd. `temperature` and the settings below it are
-    the base's of that name (none given: the base's own default); energy_kd has three temperatures in place of one. The
-    published weight 9 multiplies the whole base, so alpha and beta of dkd with it.
+    the base's of that name (none given: the base's own default); energy_kd has three temperatures in place of one, mlkd
+    compares at `temperature`, 2, 3, 5 and 6. The weight 9 multiplies the whole base, so alpha and beta of dkd with it.
 
     student_logits, teacher_logits: [N, C]; further signals as the base reads them. Returns a scalar.
 
@@ -39,6 +47,8 @@ class logit_standardise(nn.Module):  # noqa: N801 - the catalogue's names are th
     temperature, alpha, beta, gamma, warmup, t_confident, t_uncertain: the base's setting of that name; null: the base's default
 
     Source: "Logit Standardization in Knowledge Distillation", arXiv:2403.01427, algorithm 1.
+    The weights of kd, dkd and mlkd as bases are those of its code. It has not the other three: they take its 9, and the
+    cross-entropy of the base alone.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ SEARCH = {
 WEIGHTS = {"ce_weight": 0.2, "kd_weight": 1.8}
 LEVEL = "logits"
 
-_STEPS = (0.5, 0.75, 1.0, 1.25, 1.5)  # 2, 3, 4, 5 and 6 at the published temperature
+_BESIDE = (2.0, 3.0, 5.0, 6.0)  # the temperatures beside `temperature`
 
 
 def mlkd(
@@ -36,8 +36,8 @@ def mlkd(
 ) -> Tensor:
     """The sum over five temperatures of KL by image + batch_weight x batch consistency + class_weight x class consistency.
 
-    student_logits, teacher_logits: [N, C]. augmented: bool [N]. The temperatures are 1/2, 3/4, 1, 5/4 and 3/2 of
-    `temperature`. With P the softened probabilities [B, C] of B rows, the KL is T^2 KL(teacher || student), the mean over rows;
+    student_logits, teacher_logits: [N, C]. augmented: bool [N]. The temperatures are `temperature`, 2, 3, 5 and 6, as in the
+    released code. With P the softened probabilities [B, C] of B rows, the KL is T^2 KL(teacher || student), the mean over rows;
     batch consistency is the squared distance of the two matrices P P^T over B, class consistency that of the two P^T P
     over C (both without T^2). Plain and augmented rows are two batches; their losses are averaged by their numbers of rows.
 
@@ -87,8 +87,7 @@ def levels(
         likely = teacher.softmax(dim=1)
         images = _lowest(likely.amax(dim=1), share)  # [B], 1 or 0
         classes = _lowest(likely.sum(dim=0), share)  # [C]
-        for step in _STEPS:
-            warm = temperature * step
+        for warm in (temperature, *_BESIDE):
             mine, theirs = (student / warm).softmax(dim=1), (teacher / warm).softmax(dim=1)
             alike = (mine @ mine.T - theirs @ theirs.T).square()  # [B, B]
             together = (mine.T @ mine - theirs.T @ theirs).square()  # [C, C]

@@ -9,6 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 from autokd.errors import AutokdError
 from autokd.methods._features import Features
 from autokd.methods._stages import Norm, aligned
+from autokd.methods._warmup import risen
 from autokd.rooms import Count, NonNegative
 
 __all__ = ["reviewkd"]
@@ -29,15 +30,16 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
     is brought to the teacher's side (nearest) and through a 3x3 convolution with batch norm to the teacher's channels. The
     loss of a level is the mean squared error of the maps and of their averages on grids of 4, 2 and 1 places a side, with
     the weights 1, 1/2, 1/4 and 1/8 over their sum (grids not below the map's side are left out); the levels are summed.
-    `warmup`: epochs over which the loss rises, min(1, (epoch + 1) / warmup), since the published count begins at 1. All
-    modules train with the student. Returns a scalar.
+    `warmup`: epochs over which the loss rises, min(1, n / warmup) in the n-th epoch, constant within an epoch. All modules train
+    with the student; the convolutions begin as in the authors' code (Kaiming, uniform, as for a linear layer). Returns a scalar.
 
     warmup: epochs over which the loss rises to its full strength; 0: at once
     width: channels of the maps in which the levels are fused, at the most
 
     Source: "Distilling Knowledge via Knowledge Review", arXiv:2104.09044, section 3.
-    Maps before their ReLU, the grids' weights and the warm-up are those of the authors' CIFAR code; its weights are 5 for
-    WideResNets and 0.6 to 8 elsewhere.
+    Maps before their ReLU, the grids' weights and the 20 epochs of warm-up are those of the authors' CIFAR code, which counts
+    epochs from 0; here they count from 1, as in the code of arXiv:2203.08679. Its weights are 5 for WideResNets and 0.6 to 8
+    elsewhere.
     """
 
     def __init__(self, *, warmup: NonNegative = 20.0, width: Count = 512) -> None:
@@ -53,6 +55,8 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
             self.enter.append(nn.Sequential(nn.Conv2d(student.shape[1], width, 1, bias=False), Norm(width)))
             self.leave.append(nn.Sequential(nn.Conv2d(width, outputs, 3, padding=1, bias=False), Norm(outputs)))
             self.attend.append(nn.Conv2d(2 * width, 2, 1) if number else nn.Identity())
+            for layers in (self.enter[-1], self.leave[-1]):
+                nn.init.kaiming_uniform_(layers[0].weight, a=1)  # type: ignore[index]
 
     def forward(self, student_features: Features, teacher_features: Features, epoch: float) -> Tensor:
         levels = _levels(student_features, teacher_features)
@@ -68,7 +72,7 @@ class reviewkd(nn.Module):  # noqa: N801 - the catalogue's names are those of th
             fused = own if own.shape[-2:] == teacher.shape[-2:] else interpolate(own, teacher.shape[-2:])
             parts.append(context_loss(self.leave[number](fused), teacher))
         total = torch.stack(parts).sum()
-        return total * (min(1.0, (epoch + 1) / self.warmup) if self.warmup else 1.0)
+        return total * risen(epoch, self.warmup)
 
 
 def context_loss(student: Tensor, teacher: Tensor) -> Tensor:

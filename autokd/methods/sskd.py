@@ -81,7 +81,12 @@ class sskd(nn.Module):  # noqa: N801 - the catalogue's names are those of the sp
         self.weights = (normal_weight, turned_weight, similarity_weight)
         self.temperatures = (temperature, turned_temperature, similarity_temperature)
         self.kept = (turned_kept, similarity_kept)
-        self.stage: dict[str, Any] = {"method": "sskd", "epochs": head_epochs}
+        self.stage: dict[str, Any] = {
+            "method": "sskd",
+            "epochs": head_epochs,
+            "milestones": [0.5, 0.75],  # 30 and 45 of 60
+            "nesterov": False,
+        }
         self.head, self.teacher_parts = nn.Sequential(), nn.Sequential()
 
     def build_parts(self, student_features: Features, teacher_features: Features) -> None:

@@ -51,7 +51,7 @@ def write_report(folder: str | Path, *, compare: str | Path | None = None) -> Pa
     if other is not None:
         name = "compare-" + re.sub(r"[^A-Za-z0-9._-]+", "-", other.run)
         page, figures = page.with_name(f"{name}.html"), figures / name
-    parts = _parts(told, other)
+    parts = _parts(told, other, summary.select)
     raced = _Part("race", "Candidates and controls", tuple(confirmations(summary.confirmed, summary.stale)), "")
     charts = [chart for part in (raced, *parts) for chart in part.charts]
     for chart in charts:
@@ -84,7 +84,11 @@ class _Part:
     below: str = ""
 
 
-def _parts(told: Told, other: Told | None) -> list[_Part]:
+def _parts(told: Told, other: Told | None, select: str) -> list[_Part]:
+    cost = _Part("cost", "Where the training time went", tuple(run_charts.cost(told)),
+                 "No training has told of a teacher's answers.", _decisions(told))  # fmt: skip
+    if select == "last":  # all others show scores
+        return [cost]
     waiting = "No trial has been trained to its end yet." if told.courses else "No trial has begun yet."
     mattered, silent = run_charts.weights(told)
     return [
@@ -96,8 +100,7 @@ def _parts(told: Told, other: Told | None) -> list[_Part]:
         _Part("settings", "Accuracy against a setting", tuple(run_charts.knobs(told)), "No trial has reported yet."),
         _Part("importance", "Which knobs mattered", tuple(mattered), "", _silent(silent)),
         _Part("pairs", "Teacher and student", tuple(run_charts.matrix(told)), waiting),
-        _Part("cost", "Where the training time went", tuple(run_charts.cost(told)),
-              "No training has told of a teacher's answers.", _decisions(told)),
+        cost,
     ]  # fmt: skip
 
 
@@ -123,7 +126,8 @@ def _page(
     if other is not None:
         tables.append(_compared(told, other))
     rest = [_plain(key, one) for key, one in _rest(summary)]
-    links = [("chosen", "Best of the search" if summary.confirmed else "Chosen students")]
+    first = "Chosen students" if summary.select == "validation" else "Finished trainings"
+    links = [("chosen", "Best of the search" if summary.confirmed else first)]
     links += [("confirmed", "Confirmed") for _ in confirmed[:1]] + [("tested", "Tested") for _ in summary.finals[:1]]
     links += [("against", "Comparison") for _ in [other] if other] + [(part.key, part.title) for part in parts]
     links += [(key, one.title.split(":")[0].split(",")[0]) for key, one in _rest(summary) if "-" not in key]
@@ -152,6 +156,11 @@ def _state(summary: Summary) -> str:
 
 def _how(told: Told, summary: Summary) -> str:
     """How the numbers are to be read."""
+    if summary.select == "last":
+        return (
+            "No image is held out for validation (search.select: last), so that nothing here ranks the trainings: each was "
+            "trained to its end. autokd finalize alone opens the test images, and tests the last epoch of each."
+        )
     words = "Scores are top-1 accuracy on the validation split"
     if told.images:
         words += f" ({told.images} images: one is {100 / told.images:.2g} points)"
@@ -210,6 +219,8 @@ _FILES = (
 
 
 def _chosen(summary: Summary, images: int | None) -> str:
+    if summary.select == "last":
+        return _plain("chosen", sections(summary, short=True)[0])
     limits = {row[0]: row[1] for row in sections(summary, short=True)[0].rows}
     rows = []
     for name in summary.best:
@@ -248,7 +259,7 @@ def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
         ))  # fmt: skip
     columns = (*TESTED[:6], "test images", "optimism", "NLL", "Brier", *TESTED[6:], "epochs", "trained on")
     said = (
-        "Retrained with fresh seeds by autokd finalize, and tested; intervals are over test images and seeds, ± std over seeds, "
+        "Trained with several seeds by autokd finalize, and tested; intervals are over test images and seeds, ± std over seeds, "
         "in points. Optimism is what the search saw above the validation accuracy of these seeds, in points, where both were "
         "trained for as long. ECE (15 bins), NLL (nats), Brier score (0 to 2) and the threshold are of the "
         "exported seed: kept is the share of test images whose confidence reaches it, right of these."

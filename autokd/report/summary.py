@@ -19,7 +19,7 @@ from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unus
 from autokd.errors import AutokdError
 from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals, score_rows
 from autokd.report.words import amount, cost, duration, percent
-from autokd.select.best import admitted_of, best, front, last_rows, limited, limits_of_run
+from autokd.select.best import admitted_of, best, front, is_ranked, last_rows, limited, limits_of_run, to_finish
 from autokd.select.confirmed import confirmed_row, read_confirmed
 from autokd.track.ledger import FILE, all_events
 from autokd.track.markdown import in_markdown
@@ -57,6 +57,7 @@ class Pick:
     seconds: float
     status: str
     seed: int | None = None
+    precision: str | None = None  # what it was trained in: float32, tf32 or bf16
     gap: float = 0.0
     config: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     latencies: dict[str, float] = field(default_factory=dict, repr=False, compare=False)  # ms by conditions
@@ -66,7 +67,9 @@ class Pick:
 class Summary:
     """What is known of a run. `best`, `passed_over` and `leading` go by the budget's name.
 
-    `leading` has the best trial under way of each budget that has no finished one yet; it may still be stopped.
+    `leading` has the best trial under way of each budget that has no finished one yet; it may still be stopped. Where no image
+    was held out (`select` is last) `best`, `front` and `passed_over` are empty, and `finished` has every trial that came to its
+    end, by the names that autokd finalize gives them.
     """
 
     run: str
@@ -87,6 +90,8 @@ class Summary:
     chosen: dict[str, Pick] = field(default_factory=dict)  # what was confirmed and still holds, by budget
     latencies: dict[str, Any] = field(default_factory=dict)  # as the ledger has them: machine, timings, marginal
     finals: tuple[dict[str, Any], ...] = ()  # what RUN/final/*/metrics.json say, but for the long lists
+    select: str = "validation"  # or last: nothing ranks the trials
+    finished: dict[str, dict[str, Pick]] = field(default_factory=dict)  # by budget, where nothing ranks them
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,6 +126,8 @@ def summarise(folder: str | Path) -> Summary:
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
     closed = told.closed or {}
+    select = "validation" if is_ranked(events) else "last"
+    finished = {} if select == "validation" else to_finish(rows, budgets, events)
     return Summary(
         run=folder.name,
         state=str(closed.get("status") or "running"),
@@ -147,7 +154,9 @@ def summarise(folder: str | Path) -> Summary:
         confirmed=confirmed,
         stale=tuple(stale),
         chosen=chosen,
-        finals=read_finals(folder, [str(one["name"]) for one in budgets]),
+        finals=read_finals(folder, [name for budget in budgets for name in finished.get(budget["name"]) or (budget["name"],)]),
+        select=select,
+        finished={name: {label: _pick(row) for label, row in some.items()} for name, some in finished.items()},
     )
 
 
@@ -183,7 +192,7 @@ def _pick(row: dict[str, Any]) -> Pick:
         student=row["student"],
         teacher=row["teacher"],
         method=row["method"],
-        settings=settings_of(config),
+        settings=", ".join(filter(None, (settings_of(config), row.get("precision")))),
         policy=row["policy"],
         ratio=row["ratio"],
         params=row["params"],
@@ -197,6 +206,7 @@ def _pick(row: dict[str, Any]) -> Pick:
         seconds=row["seconds"] or 0.0,
         status=row["status"],
         seed=row["seed"],
+        precision=row.get("precision"),
         config=config,
     )
 
@@ -260,6 +270,40 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     """The tables of a summary, for whoever draws them. `short` leaves the best of each budget only."""
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
     extra = [name for name in limited(summary.budgets) if name not in ("params", "macs")]
+    told = _best(summary, limits, extra) if summary.select == "validation" else [_finished(summary, limits, extra)]
+    told += confirmation(summary, short=short)
+    if summary.finals:
+        how = "retrained with fresh seeds" if summary.select == "validation" else "the last epoch of each seed"
+        told.append(Section(f"Tested: {how} by autokd finalize", TESTED, tuple(score_rows(summary.finals))))
+    if short:
+        return told
+    if summary.finals:
+        told.append(Section(MEASURED, FILES, tuple(file_rows(summary.finals)), "none"))
+    if summary.select == "validation":
+        told += _ranking(summary, extra)
+    failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
+    told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
+    told += _latencies(summary)
+    if summary.teachers:
+        rows = tuple(
+            (
+                str(teacher["teacher"]),
+                percent(teacher["val_top1"]),
+                percent(teacher.get("ece")),
+                amount(teacher.get("params")),
+                amount(teacher.get("macs")),
+                _origin(teacher),
+                "saw the validation images" if teacher.get("saw_validation") else "",
+            )
+            for teacher in summary.teachers
+        )
+        facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
+        where = "on the validation split" if summary.select == "validation" else "not measured: no image was held out"
+        told.append(Section(f"Teachers, {where}", facts, rows))
+    return told
+
+
+def _best(summary: Summary, limits: dict[str, str], extra: Sequence[str]) -> list[Section]:
     head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
     found = []
     for name, best_one in summary.best.items():
@@ -271,19 +315,31 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
                           amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
-    if extra:
-        told.append(_costs(summary, extra))
-    told += confirmation(summary, short=short)
-    if summary.finals:
-        told.append(Section("Tested: retrained with fresh seeds by autokd finalize", TESTED, tuple(score_rows(summary.finals))))
-    if short:
-        return told
-    if summary.finals:
-        told.append(Section(MEASURED, FILES, tuple(file_rows(summary.finals)), "none"))
+    return [*told, _costs(summary, extra)] if extra else told
+
+
+UNRANKED = "Finished trainings: none is the best, no image was held out (search.select: last)"
+
+
+def _finished(summary: Summary, limits: dict[str, str], extra: Sequence[str]) -> Section:
+    """What came to its end where nothing ranks it, in the order of the trials."""
+    columns = ("name", "limits", "trial", "student", "params", "MACs", *(TITLES[name] for name in extra), "teacher", "method",
+               "policy", "settings")  # fmt: skip
+    rows = []
+    for budget in summary.budgets:
+        for name, pick in summary.finished.get(budget["name"], {}).items():
+            dear = (cost(one, cost_of_row(asdict(pick), one, budget)) for one in extra)
+            rows.append((name, limits[budget["name"]], pick.trial, pick.student, amount(pick.params), amount(pick.macs), *dear,
+                         pick.teacher or "-", pick.method, policy_of(pick), pick.settings))  # fmt: skip
+    return Section(UNRANKED, columns, tuple(rows), "no trial has finished yet")
+
+
+def _ranking(summary: Summary, extra: Sequence[str]) -> list[Section]:
+    """The settings of the best, the front, and what was passed over."""
     picks = {name: summary.chosen.get(name, pick) for name, pick in summary.best.items()}
     settings = tuple((name, pick.trial, policy_of(pick), pick.settings) for name, pick in picks.items() if pick)
     title = "Settings of the confirmed, or else the best" if summary.chosen else "Their settings"
-    told.append(Section(title, ("budget", "trial", "policy", "settings"), settings, "no trial has finished yet"))
+    told = [Section(title, ("budget", "trial", "policy", "settings"), settings, "no trial has finished yet")]
     dear = tuple(TITLES[name] for name in extra)
     columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
     told.append(
@@ -314,24 +370,6 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     )
     columns = ("budget", "trial", "val top-1", "points", "student", "teacher", "method", "policy")
     told.append(Section("Passed over: the next best of each budget", columns, passed, "nothing"))
-    failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
-    told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
-    told += _latencies(summary)
-    if summary.teachers:
-        rows = tuple(
-            (
-                str(teacher["teacher"]),
-                percent(teacher["val_top1"]),
-                percent(teacher.get("ece")),
-                amount(teacher.get("params")),
-                amount(teacher.get("macs")),
-                _origin(teacher),
-                "saw the validation images" if teacher.get("saw_validation") else "",
-            )
-            for teacher in summary.teachers
-        )
-        facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
-        told.append(Section("Teachers, on the validation split", facts, rows))
     return told
 
 
@@ -498,12 +536,15 @@ def _csv(summary: Summary) -> str:
     writer.writerow(["part", "budget", *names])
 
     def line(part: str, budget: str, pick: Pick) -> None:
-        values = [getattr(pick, name) for name in names]
+        values = [_finite(getattr(pick, name)) for name in names]
         writer.writerow([part, budget, *("" if value is None else value for value in values)])
 
     for budget, pick in summary.best.items():
         if pick is not None:
             line("best", budget, pick)
+    for budget, picks_by_name in summary.finished.items():
+        for pick in picks_by_name.values():
+            line("finished", budget, pick)
     for pick in summary.front:
         line("front", "", pick)
     for budget, picks in summary.passed_over.items():

@@ -32,7 +32,6 @@ from autokd.search.studies import SAMPLERS, Lesson, Studies
 __all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
 
 GO_ON, STOP = "go on", "stop"
-_REPEATS = 100  # proposals in a row that had been made before, after which a budget's space counts as exhausted
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ class Brain:
         if report["mark"] < known.done:  # told once more by a job that started anew
             return STOP if self.pausing else GO_ON
         score = report.get("val_top1")
-        if score is None or not math.isfinite(score):
+        if self.plan.ranked and (score is None or not math.isfinite(score)):
             self.fail(trial, f"the validation score is {score}")
             return STOP
         mark = known.marks[report["mark"]]
@@ -344,13 +343,11 @@ class Brain:
             return self.failed >= plan.failures_first
         return self.ended >= plan.failures_after and self.failed > plan.failures * self.ended
 
-    def _verdict(self, trial: _Trial, mark: Mark, score: float) -> tuple[str, str | None] | None:
+    def _verdict(self, trial: _Trial, mark: Mark, score: float | None) -> tuple[str, str | None] | None:
         """(status, reason) to end with, or None to go on."""
         if mark.final:
             return "done", None
-        if mark.rung is None:
-            return None
-        if trial.leads:
+        if mark.rung is None or score is None or trial.leads:
             return None
         told = []
         for budget in trial.budgets:
@@ -547,7 +544,7 @@ class Brain:
                 if one.era < self._era and one.status == "done" and budget in one.budgets
                 and one.length < self.plan.epochs
             ]  # fmt: skip
-            ended.sort(key=lambda one: -one.scores[max(one.scores)])
+            ended.sort(key=lambda one: -one.scores[max(one.scores)] if one.scores else 0.0)
             room = max(1, int(len(ended) / self.plan.eta)) if self.plan.rungs else len(ended)
             for one in ended[:room]:
                 if one.trial not in self._further:
@@ -645,7 +642,7 @@ class Brain:
         self._studies.reached(budget, event.get("generation", 0))
         self._asks[budget] += 1
         self._repeats[budget] += 1
-        if self._repeats[budget] >= _REPEATS:
+        if self._repeats[budget] >= self.plan.repeats:
             self.exhausted.add(budget)
 
     def _on_report(self, event: dict[str, Any]) -> None:
@@ -660,8 +657,8 @@ class Brain:
         self.epochs += trial.epochs - before
         if event["decision"] != GO_ON:
             trial.verdict = (event["decision"], event.get("because"))
-        if event.get("rung") is not None:
-            score = event["val_top1"]
+        score = event.get("val_top1")
+        if event.get("rung") is not None and score is not None:
             trial.scores[event["rung"]] = score
             for budget in trial.budgets:
                 insort(trial.bars.setdefault((budget, event["rung"]), []), score)
@@ -743,9 +740,12 @@ class Brain:
 
     def _lesson(self, trial: _Trial) -> Lesson:
         """A trial stopped early is PRUNED, never COMPLETE with a score of another length. One that diverged is PRUNED
-        without a score, which TPE ranks last; FAIL would teach it nothing. FAIL is for what was the machine's fault."""
+        without a score, which TPE ranks last; FAIL would teach it nothing. FAIL is for what was the machine's fault. Where
+        nothing is held out no trial has a score, and the sampler is the random one."""
         if trial.ignored:
             return Lesson(TrialState.FAIL)
+        if not self.plan.ranked:
+            return Lesson(TrialState.PRUNED)
         scores = self._steps(trial)
         if trial.status == "done" and (trial.era == self._era or trial.length == self.plan.epochs):
             return Lesson(TrialState.COMPLETE, trial.scores[max(trial.scores)], scores)

@@ -378,6 +378,7 @@ def confirm(
     """
     folder = Path(folder)
     space = space or _loaded(folder)
+    refuse_unscored(space, str(folder))
     settings = settings or kept_settings(folder, space)
     heard = [*observers, *observers_of(on_event, None)]
 
@@ -448,6 +449,13 @@ def kept_settings(folder: Path, space: Any = None) -> ConfirmSettings:
             if found is not None:
                 return found
     return getattr(space, "confirm", None) or ConfirmSettings()
+
+
+def refuse_unscored(space: Any, where: str = "") -> None:
+    """Raise AutokdError where a space holds nothing out, so that there is no score to confirm."""
+    if getattr(getattr(space, "search", None), "select", "validation") == "last":
+        what = "a confirmation compares validation scores, and nothing is held out (search.select: last)"
+        raise AutokdError(what, where=where, fix="finalize trains each student with several seeds, and tests all of them once")
 
 
 def line_up(

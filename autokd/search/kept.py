@@ -98,7 +98,7 @@ class Checkpoints:
         """Finished trials of each budget, the best first."""
         found: dict[str, list[_Trial]] = {}
         for one in self.trials.values():
-            if one.status == "done" and one.score is not None:
+            if one.status == "done":
                 for budget in one.budgets:
                     found.setdefault(budget, []).append(one)
         return {

@@ -30,6 +30,8 @@ class Plan:
     trials one goes on. `looks`: points between the rungs that are scored for the curves alone. `failures`: the share of
     failed trials, of at least `failures_after` ended ones, that ends the search; `failures_first` failures do where nothing
     else has ended yet. `leaders`: of each budget so many trials are brought to their end, before a limit cuts the search off.
+    `ranked`: whether trials have a validation score; without one they are neither compared nor learned from. `repeats`: so many
+    proposals in a row that had been made before exhaust a budget's space.
     """
 
     epochs: float
@@ -49,6 +51,8 @@ class Plan:
     failures_after: int = 20
     failures_first: int = 5
     leaders: int = LEADERS
+    ranked: bool = True
+    repeats: int = 100
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
         """Where a trial of this length is scored, in order; the last one is its end."""
@@ -73,6 +77,7 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
     confirm = getattr(space, "confirm", None)
     own = 1.0 if confirm is None else 1 - confirm.share
     rungs = () if search.scheduler == "none" else tuple(share * search.epochs for share in search.rungs.shares())
+    ranked = getattr(search, "select", "validation") == "validation"
     return Plan(
         epochs=search.epochs,
         rungs=rungs,
@@ -88,6 +93,8 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         gpus=gpus,
         failures=getattr(search, "max_failures", 0.5),
         trial_hours=getattr(search, "trial_hours", None),
+        ranked=ranked,
+        repeats=100 if ranked else min(10_000, max(100, 20 * space.size().points)),  # drawn until each has come
     )
 
 

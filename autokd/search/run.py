@@ -177,6 +177,10 @@ def search(
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
     space = _loaded(space, overrides)
+    if getattr(space, "confirm", None) is not None:
+        from autokd.search.confirm import refuse_unscored
+
+        refuse_unscored(space)
     _possible(Path(runs))
     tell = _Teller(observers_of(on_event, observer)).phase
     granted(tell, Path(runs), ray=engine == "ray" and space.resources.address is None)
@@ -356,6 +360,7 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
+            **({} if plan.ranked else {"select": "last"}),
             "length": {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta},
             **({"what": space.what} if hasattr(space, "what") else {}),
         }

@@ -73,6 +73,8 @@ class _Largest:
     """Draws what takes most: the largest number, or what stands first."""
 
     def choose(self, path: str, options: Sequence[Any]) -> Any:
+        if "float32" in options:  # of the precisions
+            return "float32"
         numbers = [one for one in options if isinstance(one, int | float) and not isinstance(one, bool)]
         return max(numbers) if len(numbers) == len(options) else options[0]
 

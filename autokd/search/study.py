@@ -258,6 +258,9 @@ def plan_study(
     for letter in findings:
         if letter not in FINDINGS:
             raise AutokdError(f"no finding {letter!r}", fix=f"one of: {', '.join(FINDINGS)}")
+    if space.search.select == "last":
+        what = "a study compares validation scores, and nothing is held out (search.select: last)"
+        raise AutokdError(what, fix="--set data.validation=0.1 --set search.select=validation")
     if seeds < 1 or teacher_seeds < 1:
         raise AutokdError("a study has at least one seed", fix="--seeds 3")
     _known(methods, list(filter(needs_teacher, catalogue("methods"))), "method with a teacher")

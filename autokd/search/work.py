@@ -376,10 +376,10 @@ def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str
         "config": asdict(config),
         "checkpoint": config.checkpoint,
         "sha256": _sha256(config.checkpoint),
-        "val_top1": score.top1,
-        "val_loss": score.loss,
-        "val_images": score.images,
-        "ece": score.ece,
+        "val_top1": score.top1 if score is not None else None,  # nothing is held out to measure it on
+        "val_loss": score.loss if score is not None else None,
+        "val_images": score.images if score is not None else None,
+        "ece": score.ece if score is not None else None,
         "saw_validation": config.saw_validation,
         "data": workshop.fingerprints(data) if hasattr(workshop, "fingerprints") else None,
         "versions": versions(),
@@ -388,7 +388,7 @@ def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str
 
 def guessing(name: str, score: Any) -> list[str]:
     """A sentence where a teacher knows nothing, which is rarely meant."""
-    if score.classes and score.top1 <= 1.2 / score.classes:
+    if score is not None and score.classes and score.top1 <= 1.2 / score.classes:
         told = f"the teacher {name!r} is right on {100 * score.top1:.2f} % of the validation images, as guessing would be"
         return [f"{told}: look at the order of its classes, and at its mean and std"]
     return []

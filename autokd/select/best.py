@@ -21,10 +21,12 @@ __all__ = [
     "cheapness",
     "comparable",
     "front",
+    "is_ranked",
     "last_rows",
     "limited",
     "limits_of_run",
     "rank",
+    "to_finish",
 ]
 
 Row = dict[str, Any]
@@ -106,7 +108,7 @@ _CHEAPEST = ("macs", "params", "file_size", "memory", "latency_ms")  # what deci
 
 
 def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
-    """The row of the best trial of each budget of a run, None where none has been trained to its end.
+    """The row of the best trial of each budget of a run, None where none has been trained to its end or nothing ranks them.
 
     Where the budget was confirmed, the row is that of the confirmed choice, and `confirmed` in it says with what.
     """
@@ -118,6 +120,32 @@ def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
     found = best(read_table(folder).to_pylist(), limits_of_run(folder, events), admitted_of(events))
     told = (read_confirmed(folder) or {}).get("budgets", {})
     return {name: confirmed_row(rows, told.get(name)) or (rows[0] if rows else None) for name, rows in found.items()}
+
+
+def is_ranked(events: Iterable[Row]) -> bool:
+    """Whether the trials of a run have a validation score to be ranked by; not where its space selects the last epoch."""
+    said = [event.get("select") for event in events if event["event"] in ("begin", "resume")]
+    return not said or said[-1] != "last"
+
+
+def to_finish(
+    rows: Iterable[Row], budgets: Iterable[Mapping[str, Any]], events: Iterable[Row]
+) -> dict[str, dict[str, Row]]:
+    """For each budget by name, every trial that came to its end and whose student keeps it, of a run whose trials nothing ranks.
+
+    They go by the name that the student is finished under: the budget's where that has one such trial, else budget and trial.
+    A trial that went on to a greater length stands for the shorter one. events: the run's.
+    """
+    events = list(events)
+    admitted = admitted_of(events)
+    done = {row["trial"]: row for row in last_rows(rows) if row["status"] == "done"}
+    shorter = {event.get("of") for event in events if event["event"] == "trial" and event["trial"] in done}
+    whole = [row for trial, row in done.items() if trial not in shorter]
+    found = {}
+    for budget in budgets:
+        name, fitting = budget["name"], [row for row in whole if admits(budget, row, admitted)]
+        found[name] = {name if len(fitting) == 1 else f"{name}-{row['trial']}": row for row in fitting}
+    return found
 
 
 def limits_of_run(folder: str | os.PathLike[str], events: Iterable[Row]) -> list[dict[str, Any]]:

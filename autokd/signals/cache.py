@@ -61,6 +61,8 @@ class CachedSignals:
     ) -> None:
         self.store, self.teacher, self.rows, self.render = store, teacher, rows, render
         self._parts = {"teacher": teacher.fingerprint, "data": data}
+        if teacher.precision != "auto":
+            self._parts["precision"] = teacher.precision
         self._keys, self._top, self.pooled = keys, top, pooled
         self._views: dict[tuple[int, bool], _View] = {}
         self._failed = False

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autokd.augment.normalise import normalise
 from autokd.models.features import Features, forward_features
+from autokd.models.precision import arithmetic
 
 __all__ = ["Teacher", "weights_hash"]
 
@@ -18,7 +19,8 @@ class Teacher:
     """model in eval mode without gradients, in float32. `fingerprint` names its weights and the network they belong to
     (that of the weights alone if not given).
 
-    make: builds the same network anew, so that it may `rest` while its kept answers serve.
+    make: builds the same network anew, so that it may `rest` while its kept answers serve. precision: of its products
+    (autokd.models.precision); whatever keeps an answer keeps it under that.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class Teacher:
         name: str = "teacher",
         fingerprint: str | None = None,
         make: Callable[[], nn.Module] | None = None,
+        precision: str = "auto",
     ) -> None:
         self.device = torch.device(device)
+        self.precision = precision
         self._make = make
         self._model: nn.Module | None = self._settled(model)
         self.mean, self.std, self.name = tuple(mean), tuple(std), name
@@ -56,12 +60,14 @@ class Teacher:
     @torch.no_grad()
     def logits(self, pixels: Tensor) -> Tensor:
         """pixels: uint8 [B, C, H, W]. Returns float32 [B, classes]."""
-        return self.model(self._images(pixels)).float()
+        with arithmetic(self.precision, self.device):
+            return self.model(self._images(pixels)).float()
 
     @torch.no_grad()
     def features(self, pixels: Tensor) -> Features:
         """Stage features, pooled vector and logits of the views. pixels: uint8 [B, C, H, W]."""
-        return forward_features(self.model, self._images(pixels))
+        with arithmetic(self.precision, self.device):
+            return forward_features(self.model, self._images(pixels))
 
     def answers(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, classes] and the pooled vectors [B, D] that its classifier reads, float32, of one pass."""

@@ -50,7 +50,7 @@ def curves_of_run(events: Iterable[dict[str, Any]], macs: dict[str, float]) -> l
     for event in events:
         if event["event"] == "trial":
             budgets[event["trial"]] = tuple(event.get("budgets") or (event["budget"],))
-        elif event["event"] == "report":
+        elif event["event"] == "report" and event["val_top1"] is not None:
             points.setdefault(event["trial"], {})[event["images"]] = event["val_top1"]
         elif event["event"] == "end" and event["status"] == "done":
             done.add(event["trial"])

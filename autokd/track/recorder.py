@@ -3,7 +3,8 @@
 Events and what they carry (all have `event`, `time` in seconds since 1970 and `elapsed`, seconds of search so far):
 
     begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation;
-                                              latencies: what was timed, where, and what is marginal
+                                              latencies: what was timed, where, and what is marginal;
+                                              select: "last" where no image is held out, and nothing ranks the trials
     resume   changes, added                   a later session goes on; added: the (teacher, student) pairs of new budgets.
                                               As `begin`, with length: `epochs` of a whole trial and where the rungs lie
     teacher  teacher, checkpoint, val_top1, val_loss, seconds, trained, saw_validation
@@ -148,5 +149,5 @@ _OF_TRIAL = (
 )  # fmt: skip
 _OF_REPORT = (
     "rung", "images", "epochs", "val_top1", "val_loss", "train_loss", "seconds", "teacher_seconds",
-    "signal_hits", "signal_misses", "final", "checkpoint",
+    "signal_hits", "signal_misses", "precision", "final", "checkpoint",
 )  # fmt: skip

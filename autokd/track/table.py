@@ -50,6 +50,7 @@ COLUMNS: dict[str, str] = {
     "teacher_seconds": "float64",
     "signal_hits": "int64",  # the teacher's answers that lay in kept files
     "signal_misses": "int64",  # and those that were computed for this trial
+    "precision": "string",  # what the student was trained in: float32, tf32 or bf16
     "final": "bool",  # measured at full length
     "reason": "string",
     "checkpoint": "string",

@@ -1,8 +1,9 @@
 """How a student is trained fastest on this machine: measured once a machine, student and batch, and kept.
 
 What is chosen changes rounding only, never what is computed: the memory format of images and weights, bfloat16 where the
-processor has it, the fused optimiser, `torch.compile` (on a GPU also with CUDA graphs, which spare a small student the launching
-of its kernels) for trainings that are long enough to earn its compilation, and the batch of scoring.
+processor has it and the precision is left open, the fused optimiser, `torch.compile` (on a GPU also with CUDA graphs, which
+spare a small student the launching of its kernels) for trainings that are long enough to earn its compilation, and the batch of
+scoring.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from autokd.files import locked, write_text
+from autokd.models.precision import arithmetic
 from autokd.train.optimiser import SGD
 
 __all__ = ["Pace", "default_pace", "find_pace", "machine_key", "measure_pace"]
@@ -76,15 +78,17 @@ def find_pace(
     steps: int,
     device: torch.device,
     folder: Path | None,
+    precision: str = "auto",
 ) -> tuple[Pace, str]:
     """The pace of a student, and a sentence on what was measured, empty where nothing was.
 
     build: makes the network, on the CPU. name: tells it from others (architecture and options); `label` is it for a person.
     shape: [B, C, H, W] of a training batch. steps: of the training; a short one is not worth the measuring. folder: where
-    paces are kept; None measures nothing.
+    paces are kept; None measures nothing. precision: of the recipe; only auto leaves bfloat16 to be measured.
     """
     if folder is None or not _worth(_QUICK, steps, device):
-        return default_pace(device), ""
+        return default_pace(device, precision), ""
+    name = name if precision == "auto" else f"{name} {precision}"
     path = folder / f"{machine_key(name, shape, device)}.json"
     if (known := _read(path, steps, device)) is not None:
         return known, ""
@@ -93,7 +97,8 @@ def find_pace(
             alone.enter_context(locked(path.with_suffix(".lock")))
         if (known := _read(path, steps, device)) is not None:  # another process has measured it meanwhile
             return known, ""
-        pace, facts = measure_pace(build, shape=shape, steps=steps, device=device)
+        with arithmetic(precision, device):
+            pace, facts = measure_pace(build, shape=shape, steps=steps, device=device, precision=precision)
         try:
             write_text(path, json.dumps({"name": name, **facts}, indent=1))
         except OSError:
@@ -138,7 +143,12 @@ def machine_key(name: str, shape: tuple[int, ...], device: torch.device) -> str:
 
 
 def measure_pace(
-    build: Callable[[], nn.Module], *, shape: tuple[int, int, int, int], steps: int, device: torch.device
+    build: Callable[[], nn.Module],
+    *,
+    shape: tuple[int, int, int, int],
+    steps: int,
+    device: torch.device,
+    precision: str = "auto",
 ) -> tuple[Pace, dict[str, Any]]:
     """Time training steps, and scoring where there are many, on random images; a candidate is taken where it is clearly
     faster than what there is.
@@ -146,7 +156,7 @@ def measure_pace(
     Returns the pace for so many steps, and what was found, in seconds: `pace` without and `compiled` with a compilation, where
     one was looked for and is faster, and `why`, a few words.
     """
-    pace, thorough = default_pace(device), _worth(_WORTH, steps, device)
+    pace, thorough = default_pace(device, precision), _worth(_WORTH, steps, device)
     repeats = 3 if thorough else 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -155,7 +165,7 @@ def measure_pace(
         first = _step_seconds(build(), pace, images, labels, repeats=2)
         facts: dict[str, Any] = {"steps": steps, "seconds_a_step": {str(pace): first}}
         best = first
-        for change in _candidates(device):
+        for change in _candidates(device, precision):
             candidate = replace(pace, **change)
             took = _step_seconds(build(), candidate, images, labels, repeats=repeats)
             facts["seconds_a_step"][str(candidate)] = took
@@ -187,15 +197,16 @@ def measure_pace(
     return chosen, {**facts, "why": f"measured: {1000 * took:.1f} ms a step, {1000 * first:.1f} by default"}
 
 
-def default_pace(device: torch.device) -> Pace:
-    return Pace(bf16=device.type == "cuda", fused=device.type == "cuda")
+def default_pace(device: torch.device, precision: str = "auto") -> Pace:
+    gpu = device.type == "cuda"
+    return Pace(bf16=precision == "bf16" or (precision == "auto" and gpu), fused=gpu)
 
 
-def _candidates(device: torch.device) -> list[dict[str, bool]]:
+def _candidates(device: torch.device, precision: str = "auto") -> list[dict[str, bool]]:
     """Changes that may make the default faster, tried one after the other, each on what has won before it."""
     found = [{"channels_last": False}]
     if device.type == "cpu":
-        found += [{"bf16": True}] * _has_bf16() + [{"fused": True}]
+        found += [{"bf16": True}] * (precision == "auto" and _has_bf16()) + [{"fused": True}]
     return found
 
 

@@ -21,6 +21,7 @@ from autokd.config.trial import PolicyConfig, TrialConfig
 from autokd.errors import TrialFailed
 from autokd.files import intact_zip, whole
 from autokd.models.features import forward_features
+from autokd.models.precision import arithmetic
 from autokd.signals.teacher import Teacher
 from autokd.train.batches import Order, mixed_seed, turned
 from autokd.train.optimiser import SGD
@@ -32,7 +33,6 @@ __all__ = ["stage_key", "teacher_stage"]
 
 _VERSION = 1  # of what this file and the methods' parts do; raised when the same key would come to other weights
 _IMAGES = 64  # a step; times the turns of each
-_MILESTONES = (0.5, 0.75)  # shares of the training after which the rate falls to a tenth
 
 
 def teacher_stage(
@@ -41,9 +41,10 @@ def teacher_stage(
     """Fill and freeze `module.teacher_parts`. Returns the tuned copy of the teacher where the method trains that too.
 
     The module says how: `build_teacher_parts(teacher_features, classes)` makes the parts, `stage` names what their
-    weights depend on besides teacher and data (with "epochs", and "joint" where the teacher trains with them), and
-    `teacher_loss(features, labels, rotation, view)` is what they minimise, on plain views turned as the method's are.
-    SGD at 0.05 with momentum 0.9 and weight decay 5e-4, the rate falling to a tenth at 1/2 and 3/4.
+    weights depend on besides teacher and data (with "epochs", "milestones", "nesterov", and "joint" where the teacher trains
+    with them), and `teacher_loss(features, labels, rotation, view)` is what they minimise, on plain views turned as the
+    method's are. SGD at 0.05 with momentum 0.9 and weight decay 5e-4, the rate falling to a tenth at each of the milestones,
+    shares of the training.
     """
     loaded = workshop.data(config.data)
     views = workshop.views(config.data, PolicyConfig())
@@ -58,7 +59,8 @@ def teacher_stage(
         module.teacher_parts.to(workshop.device)
         state = kept.get(key) or _read(path)
         if state is None:
-            state = _train(workshop, config, module, teacher, views)
+            with arithmetic(teacher.precision, teacher.device):
+                state = _train(workshop, config, module, teacher, views)
             _write(path, state)
     kept[key] = state
     module.teacher_parts.load_state_dict(state["parts"])
@@ -67,7 +69,8 @@ def teacher_stage(
         return None
     model = copy.deepcopy(teacher.model)
     model.load_state_dict(state["model"])
-    return Teacher(model, teacher.mean, teacher.std, teacher.device, name=teacher.name, fingerprint=key)
+    made = (model, teacher.mean, teacher.std, teacher.device)
+    return Teacher(*made, name=teacher.name, fingerprint=key, precision=teacher.precision)
 
 
 def stage_key(module: Any, teacher: Teacher, *, data: str, views: str) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def stage_key(module: Any, teacher: Teacher, *, data: str, views: str) -> dict[s
         "stage": module.stage,
         "teacher": teacher.fingerprint,
         "normalised": [list(teacher.mean), list(teacher.std)],
+        "precision": teacher.precision,
         "data": data,
         "views": views,
         "turns": module.turns,
@@ -89,13 +93,13 @@ def _train(workshop: Workshop, config: TrialConfig, module: Any, teacher: Teache
     model = copy.deepcopy(teacher.model).train().requires_grad_(True) if joint else teacher.model
     parts: nn.Module = module.teacher_parts.train()
     trained = [*parts.parameters(), *(model.parameters() if joint else ())]
-    optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = SGD(trained, lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=module.stage["nesterov"])
     images = min(_IMAGES, len(loaded.pixels))
     steps = max(1, round(module.stage["epochs"] * len(loaded.pixels) / images))
     order = Order(len(loaded.pixels), images, seed=0)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = 0.05 * 0.1 ** sum(step >= share * steps for share in _MILESTONES)
+            group["lr"] = 0.05 * 0.1 ** sum(step >= share * steps for share in module.stage["milestones"])
         batch = order.step(step)
         pixels = turned(views.render(batch.rows, batch.passes, False).pixels, module.turns)
         inputs = normalise(pixels.to(teacher.device), teacher.mean, teacher.std)

@@ -83,7 +83,7 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
         "views": [views.key(False), views.key(True)],
         "network": identity(teacher.model, teacher.options, build()),
         "first weights": first_values(build) if own else "",
-        "recipe": {**asdict(config.recipe), "epochs": config.epochs, "ratio": config.ratio, "seed": config.seed},
+        "recipe": {**config.to_dict()["recipe"], "epochs": config.epochs, "ratio": config.ratio, "seed": config.seed},
     }
 
 
@@ -140,6 +140,7 @@ def train_teacher(
         "images": last.images,
         "seconds": last.seconds,
         "saw_validation": False,
+        "precision": last.precision,
         "pace": str(trial.pace),  # with these two, and the machine, the weights are the same to the last bit
         "threads": torch.get_num_threads(),
         "config": asdict(teacher),
@@ -152,14 +153,19 @@ def train_teacher(
     facts["sha256"] = save_weights(trial.scored, path)  # after the facts: whoever finds the weights finds them beside
     workshop.drop_teachers()  # one that lay there before
     score = workshop.verify(data, replace(teacher, checkpoint=str(path.resolve()), training=None))
-    _write(path, {**facts, "val_top1": score.top1, "val_loss": score.loss, "ece": score.ece, "val_images": score.images})
+    if score is not None:
+        facts |= {"val_top1": score.top1, "val_loss": score.loss, "ece": score.ece, "val_images": score.images}
+    _write(path, facts)
     forget(unfinished)
     return path
 
 
-def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig, path: Path) -> Quality:
-    """Measure a trained teacher on the validation split, as it lies at `path`. Raises AutokdError where it does not answer as it
-    was recorded to, or nothing is recorded of it."""
+def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig, path: Path) -> Quality | None:
+    """Measure a trained teacher on the validation split, as it lies at `path`; None where there is none. Raises AutokdError where
+    it does not answer as it was recorded to, or nothing is recorded of it."""
+    score = workshop.verify(data, replace(teacher, checkpoint=str(path.resolve()), training=None))
+    if score is None:
+        return None
     again = f"remove {path.name}, or autokd teacher train SPACE.yaml --teacher {teacher.name} --again"
     told = _read(path)
     before = quality_of(told)
@@ -167,7 +173,6 @@ def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig,
         raise AutokdError(
             f"nothing beside the teacher {teacher.name!r} says how good it was", where=str(path), fix=f"to train it: {again}"
         )
-    score = workshop.verify(data, replace(teacher, checkpoint=str(path.resolve()), training=None))
     now = Quality(score.top1, score.loss, score.images)
     if not before.agrees(now):
         fix = f"put back what changed, or train it again: {again}"

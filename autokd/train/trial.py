@@ -24,6 +24,7 @@ from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
 from autokd.models.features import forward_features
 from autokd.models.identity import identity
+from autokd.models.precision import arithmetic, used
 from autokd.signals.tally import Tally
 from autokd.signals.teacher import Teacher
 from autokd.train.ahead import Ahead, Part
@@ -129,11 +130,20 @@ class Trial:
     def images(self) -> int:
         return self.step * self.batch
 
+    @property
+    def precision(self) -> str:
+        """What the student is trained in: float32, tf32 or bf16."""
+        return used(self.config.recipe.precision, self.device, autocast=self.pace.bf16)
+
     def advance(self, images: int) -> Report:
-        """Train until `images` views have been processed (at most the full length), then score on the validation split.
+        """Train until `images` views have been processed (at most the full length), then score on the validation split, if any.
 
         Raises TrialFailed where the loss is no longer a finite number.
         """
+        with arithmetic(self.config.recipe.precision, self.device):
+            return self._advance(images)
+
+    def _advance(self, images: int) -> Report:
         start = time.perf_counter()
         target = min(self.total_steps, math.ceil(images / self.batch))
         self.student.train()
@@ -147,23 +157,24 @@ class Trial:
         self._losses.zero_()
         self._counted = 0
         result = self.workshop.score(self.scored, self.loaded, self.method.student_images, pace=self.pace)
-        if not math.isfinite(result.loss):
+        if result is not None and not math.isfinite(result.loss):
             raise TrialFailed("the validation loss is not finite")
-        self.right = result.right
+        self.right = result.right if result is not None else None
         self.asked = self._all_asked()
         self.seconds += time.perf_counter() - start
         return Report(
             images=self.images,
             epochs=self.images / len(self.loaded.pixels),
             passes=self.step * self.division.images / len(self.loaded.pixels),
-            val_top1=result.top1,
-            val_loss=result.loss,
+            val_top1=result.top1 if result is not None else None,
+            val_loss=result.loss if result is not None else None,
             train_loss=train_loss,
             lr=learning_rate(self.config.recipe, self.step / self.total_steps),
             seconds=self.seconds,
             teacher_seconds=self.teacher_seconds,
             signal_hits=self.asked[0],
             signal_misses=self.asked[1],
+            precision=self.precision,
         )
 
     @property
@@ -378,10 +389,11 @@ class Trial:
 
     def _built(self, module: Any, number: int) -> nn.Module:
         if hasattr(module, "know_energies") and self.config.teacher is not None:  # quantiles over the training images
-            module.know_energies(partial(self.workshop.energies, self.config.data, self.config.teacher))
+            known = (self.config.data, self.config.teacher, self.config.recipe.precision)
+            module.know_energies(partial(self.workshop.energies, *known))
         if hasattr(module, "build_parts") and self.config.teacher is not None:
             probe = torch.zeros(2, self.loaded.channels, self.loaded.size, self.loaded.size, device=self.device)
-            teacher = self.workshop.teacher(self.config.data, self.config.teacher)
+            teacher = self.workshop.teacher(self.config.data, self.config.teacher, self.config.recipe.precision)
             self.student.eval()
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mixed_seed(self.config.seed, 3, *[number] * (number > 0)) & 0x7FFFFFFF)

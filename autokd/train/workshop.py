@@ -26,6 +26,7 @@ from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
 from autokd.models.identity import identity
+from autokd.models.precision import of_teacher
 from autokd.models.published import published
 from autokd.models.sources import code
 from autokd.rooms import catalogue
@@ -75,6 +76,11 @@ class Loaded:
     def size(self) -> int:
         return self.pixels.shape[-1]
 
+    @property
+    def validates(self) -> bool:
+        """Whether any image is held out."""
+        return len(self.val_labels) > 0
+
     @cached_property
     def fingerprint(self) -> str:
         return self.training.train.fingerprint()
@@ -114,7 +120,7 @@ class Workshop:
         self._stages: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, ...], CachedSignals] = {}
         self._choices: dict[tuple[str, ...], bool] = {}
-        self._paces: dict[tuple[str, tuple[int, ...], int], Pace] = {}
+        self._paces: dict[tuple[str, tuple[int, ...], int, str], Pace] = {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -203,9 +209,11 @@ class Workshop:
             seed=seed,
         )
 
-    def teacher(self, data: DataConfig, config: TeacherConfig) -> Teacher:
-        """The frozen network, loaded once. Raises AutokdError where its weights are not to be had."""
-        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0))
+    def teacher(self, data: DataConfig, config: TeacherConfig, precision: str = "auto") -> Teacher:
+        """The frozen network, loaded once. precision: of the students that it teaches. Raises AutokdError where its weights are
+        not to be had."""
+        precision = of_teacher(precision, self.device)
+        key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0)) + precision
         if key not in self._teachers:
             if config.checkpoint is None and config.weights is None:
                 raise AutokdError(
@@ -239,14 +247,18 @@ class Workshop:
                 name=config.name,
                 fingerprint=blake2b(json.dumps(told_apart).encode(), digest_size=16).hexdigest(),
                 make=make,
+                precision=precision,
             )
         return self._teachers[key]
 
-    def verify(self, data: DataConfig, config: TeacherConfig) -> Score:
-        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it; once."""
+    def verify(self, data: DataConfig, config: TeacherConfig) -> Score | None:
+        """The teacher's accuracy, loss and calibration on the validation split, asked as the students will ask it; once. None
+        without a validation split, where its weights are loaded all the same."""
         key = _key(config) + _key(replace(data, fraction=1.0, views_seed=0))
         if key not in self._scores:
             loaded, teacher = self.data(data), self.teacher(data, config)
+            if not loaded.validates:
+                return None
             logits = torch.cat([teacher.logits(chunk) for chunk in loaded.val_pixels.split(512)])
             self._scores[key] = score(logits, loaded.val_labels)
         return self._scores[key]
@@ -261,11 +273,11 @@ class Workshop:
         training = self.data(replace(data, fraction=1.0)).training
         return [training.train.fingerprint(), training.validation.fingerprint()]
 
-    def energies(self, data: DataConfig, config: TeacherConfig, temperature: float) -> Tensor:
+    def energies(self, data: DataConfig, config: TeacherConfig, precision: str, temperature: float) -> Tensor:
         """The teacher's free energy of every training image as it is stored, [n], asked once: neither cropped nor augmented."""
-        key = _key(config) + _key(replace(data, views_seed=0)) + str(temperature)
+        key = _key(config) + _key(replace(data, views_seed=0)) + of_teacher(precision, self.device) + str(temperature)
         if key not in self._energies:
-            teacher, pixels = self.teacher(data, config), self.data(data).pixels
+            teacher, pixels = self.teacher(data, config, precision), self.data(data).pixels
             found = [energy(teacher.logits(chunk), temperature) for chunk in pixels.split(512)]
             self._energies[key] = torch.cat(found)
         return self._energies[key]
@@ -274,7 +286,7 @@ class Workshop:
         """The teacher's answers to the views of this trial, or None for a trial without a teacher."""
         if config.teacher is None:
             return None
-        teacher = self.teacher(config.data, config.teacher)
+        teacher = self.teacher(config.data, config.teacher, config.recipe.precision)
         if self.signals_mode == "live" or self.cache_dir is None or not self._worth_keeping(config):
             return LiveSignals(teacher)
         from autokd.signals.cache import CachedSignals
@@ -282,7 +294,7 @@ class Workshop:
         from autokd.signals.store import Store
 
         pooled = any("teacher_pooled" in reads for reads in _reads(config).values())
-        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "")
+        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "", teacher.precision)
         first = key not in self._kept
         if first:
             views, loaded = self.views(config.data, config.policy, config.teacher), self.data(config.data)
@@ -347,7 +359,7 @@ class Workshop:
         loaded = self.data(config.data)
         shape = (config.recipe.batch, loaded.channels, loaded.size, loaded.size)
         name = _key(config.student) + code(config.student.name) + str(loaded.classes)
-        key = (name, shape, steps)
+        key = (name, shape, steps, config.recipe.precision)
         if key not in self._paces:
             pace, told = find_pace(
                 lambda: self.model(config.data, config.student, seed=0),
@@ -357,6 +369,7 @@ class Workshop:
                 steps=steps,
                 device=self.device,
                 folder=self.cache_dir / "pace" if self.cache_dir is not None else None,
+                precision=config.recipe.precision,
             )
             self.tell(told)
             self._paces[key] = pace
@@ -368,8 +381,10 @@ class Workshop:
         loaded: Loaded,
         shown: Callable[[Tensor], Tensor] | None = None,
         pace: Pace | None = None,
-    ) -> Score:
-        """Accuracy and loss on the validation split; `shown` as in `predict`."""
+    ) -> Score | None:
+        """Accuracy and loss on the validation split, None without one; `shown` as in `predict`."""
+        if not loaded.validates:
+            return None
         pace = pace or default_pace(self.device)
         logits = predict(
             model,

@@ -1,4 +1,4 @@
-"""Images that look like photographs, and every op as Pillow does it: the reference of this folder's tests."""
+"""Images that look like photographs, and every op as Pillow or torchvision does it: the reference of this folder's tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.autoaugment import _apply_op
 
 GREY = 128
+# torchvision's word for an op of ours, and what a magnitude of ours is there: its slants go the other way
+TORCHVISION = {
+    "shear_x_black": ("ShearX", -1),
+    "shear_y_black": ("ShearY", -1),
+    "translate_x_black": ("TranslateX", 1),
+    "translate_y_black": ("TranslateY", 1),
+    "shift_x_black": ("TranslateX", 1),
+    "shift_y_black": ("TranslateY", 1),
+    "rotate_black": ("Rotate", 1),
+}
 
 
 def pictures(count: int, size: tuple[int, int] = (32, 32), channels: int = 3, seed: int = 0) -> Tensor:
@@ -67,6 +79,10 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
 def pil_op(op: str, image: Image.Image, magnitude: float) -> Image.Image:
     """One op of the catalogue on one image. Positive moves right, down, brighter, counter-clockwise."""
     width, height = image.size
+    if op in TORCHVISION:
+        name, sign = TORCHVISION[op]
+        side = {"translate_x_black": width, "translate_y_black": height}.get(op, 1)
+        return _apply_op(image, name, sign * magnitude * side, InterpolationMode.NEAREST, None)
     nearest, bicubic = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
     if op == "identity":
         return image

@@ -1,4 +1,4 @@
-"""Every op against Pillow on the same image at the same magnitude.
+"""Every op against Pillow, or torchvision on a Pillow image, on the same image at the same magnitude.
 
 Table look-ups, blends, shifts and turns are exact: same whole levels, nearest neighbour. Shears are bicubic (a = -1), within one
 level, since weights are whole numbers of 2^-15 where Pillow has float64.
@@ -36,6 +36,13 @@ MAGNITUDES = {
     "translate_y": [-1, -150 / 331, -50 / 993, 0, 50 / 993, 0.1511, 0.4028, 150 / 331, 1],
     "shift_x": [-40, -32, -7.6, -0.5, 0, 0.4, 0.5, 0.6, 1.5, 3, 31.9, 1000],
     "shift_y": [-40, -32, -7.6, -0.5, 0, 0.4, 0.5, 0.6, 1.5, 3, 31.9, 1000],
+    "rotate_black": [-180, -135, -90, -30, -13.5, 0, 4.5, 9, 27, 45, 90, 121.5, 180],
+    "shear_x_black": [-1, -0.99, -0.3, -1 / 6, -0.033, 0, 0.09, 1 / 6, 0.297, 0.3, 1],
+    "shear_y_black": [-1, -0.99, -0.3, -1 / 6, -0.033, 0, 0.09, 1 / 6, 0.297, 0.3, 1],
+    "translate_x_black": [-1, -150 / 331, -50 / 993, 0, 50 / 993, 0.1511, 0.4028, 150 / 331, 1],
+    "translate_y_black": [-1, -150 / 331, -50 / 993, 0, 50 / 993, 0.1511, 0.4028, 150 / 331, 1],
+    "shift_x_black": [-40, -32, -7.6, -0.5, 0, 0.4, 0.5, 0.6, 1.5, 3, 31.9, 1000],
+    "shift_y_black": [-40, -32, -7.6, -0.5, 0, 0.4, 0.5, 0.6, 1.5, 3, 31.9, 1000],
 }
 BICUBIC = {"shear_x", "shear_y"}
 # Pillow has none of these: they have tests of their own, here and in test_attention.py
@@ -92,11 +99,18 @@ def test_the_published_solarize_threshold_inverts_from_level_143():
     assert run("solarize", levels, 256 - 256 * 4 / 9).flatten().tolist() == [142, 112]
 
 
-@given(degrees=st.floats(-180, 180))
-def test_a_turn_agrees_with_pillow_at_any_angle(degrees):
+@given(degrees=st.floats(-180, 180), op=st.sampled_from(["rotate", "rotate_black"]))
+def test_a_turn_agrees_with_pillow_at_any_angle(degrees, op):
     images = pictures(2, (21, 32), seed=5)
-    expected = torch.stack([from_pil(pil_op("rotate", to_pil(image), degrees)) for image in images])
-    assert torch.equal(run("rotate", images, degrees), expected)
+    expected = torch.stack([from_pil(pil_op(op, to_pil(image), degrees)) for image in images])
+    assert torch.equal(run(op, images, degrees), expected)
+
+
+@given(slant=st.floats(-1, 1), op=st.sampled_from(["shear_x_black", "shear_y_black"]))
+def test_a_slant_to_the_nearest_pixel_agrees_with_torchvision_at_any_slant(slant, op):
+    images = pictures(2, (32, 20), seed=6)
+    expected = torch.stack([from_pil(pil_op(op, to_pil(image), slant)) for image in images])
+    assert torch.equal(run(op, images, slant), expected)
 
 
 # A slant of less moves no pixel by a level; Pillow cuts its float sums, and half of them then lie just below a whole level.
@@ -157,6 +171,9 @@ def test_pillow_of_this_machine_is_not_the_reference_of_itself():
     assert run("invert", image, None).flatten().tolist() == [255, 155, 55, 0]
     assert run("shift_x", image, 1).flatten().tolist() == [128, 0, 128, 200]
     assert run("quarter_turn", image, 1).flatten().tolist() == [100, 255, 0, 200]
+    assert run("shift_x_black", image, 1.9).flatten().tolist() == [0, 0, 0, 200]  # one whole pixel
+    # a row at height y reads y + 1/2 to the left of its pixels' centres: 0 and 1 above, -1 and 0 below
+    assert run("shear_x_black", image, 1).flatten().tolist() == [0, 100, 0, 200]
     narrow = torch.tensor([10, 20, 30, 60], dtype=torch.uint8).view(1, 1, 2, 2)
     assert run("autocontrast", narrow, None).flatten().tolist() == [0, 51, 102, 255]
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)

@@ -14,7 +14,7 @@ from autokd.config.sections import SpaceFile
 from autokd.rooms import catalogue
 from autokd.space.document import Document
 
-SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

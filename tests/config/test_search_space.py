@@ -17,7 +17,7 @@ from autokd.config.trial import TrialConfig
 from autokd.errors import Faults
 from autokd.space.document import Document
 
-SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").glob("*.yaml"))
+SPACES = sorted((Path(__file__).resolve().parents[2] / "search_spaces").rglob("*.yaml"))
 
 RICH = """\
 name: rich

@@ -10,6 +10,8 @@ from autokd.config.sections import Rungs
 from autokd.errors import Faults
 from autokd.space.document import Document
 
+HELD_OUT = {"{name: digits}": "{name: digits, validation: 0}"}
+
 # (what is changed in the base, what is added, the line told, words of the message)
 FAULTS = [
     ({"name: base": "nmae: base"}, "", 1, ["unknown key 'nmae'", "did you mean 'name'?"]),
@@ -17,6 +19,7 @@ FAULTS = [
     ({"name: base": "name: 3"}, "", 1, ["name is a word, not 3", "quotes"]),
     ({"{name: digits}": "{name: digit}"}, "", 2, ["unknown data set 'digit'", "did you mean 'digits'?"]),
     ({"{name: digits}": "{name: digits, validaton: 0.1}"}, "", 2, ["unknown key 'validaton'", "did you mean 'validation'?"]),
+    ({"{name: digits}": "{name: digits, validation: 0}"}, "", 2, ["no image is held out", "write search: {select: last}"]),
     ({"{name: digits}": "{name: digits, validation: 1}"}, "", 2, ["data.validation must be below 1, not 1"]),
     ({"{name: digits}": "{name: digits, fraction: 0}"}, "", 2, ["data.fraction must be above 0, not 0"]),
     ({"{name: digits}": "{name: digits, flip: yes}"}, "", 2, ["data.flip is true or false, not 'yes'", "YAML 1.2"]),
@@ -73,6 +76,12 @@ FAULTS = [
     ({}, "search: {trials: null}\n", 11, ["nothing ends this search", "gpu_hours"]),
     ({}, "search: {trails: 3}\n", 11, ["unknown key 'trails'", "did you mean 'trials'?"]),
     ({}, "search: {sampler: tep}\n", 11, ["sampler is one of tpe, random", "did you mean 'tpe'?"]),
+    ({}, "search: {select: last}\n", 11, ["images are held out to rank them by", "validation: 0"]),
+    (HELD_OUT, "search: {select: last, scheduler: strata}\n", 11, ["a scheduler compares trials", "none has a score"]),
+    (HELD_OUT, "search: {select: last, rungs: {count: 1}}\n", 11, ["rungs compare trials", "take it out"]),
+    (HELD_OUT, "search: {select: last, sampler: tpe}\n", 11, ["a sampler learns from the scores", "take it out"]),
+    (HELD_OUT, "search: {select: last}\nconfirm: {}\n", 12, ["a confirmation compares students", "several seeds"]),
+    ({}, "search: {select: lats}\n", 11, ["select is one of validation, last", "did you mean 'last'?"]),
     ({}, "search: {epochs: 0}\n", 11, ["search.epochs must be above 0, not 0"]),
     ({}, "search:\n  rungs: {grace: 1}\n", 12, ["search.rungs.grace must be below 1, not 1"]),
     ({}, "search:\n  rungs: {eta: 1}\n", 12, ["search.rungs.eta must be above 1, not 1"]),
@@ -133,6 +142,22 @@ def test_a_space_of_little_has_defaults_for_the_rest(load):
     assert (space.search.trials, space.search.epochs, space.search.rungs.count) == (50, 240, 3)
     assert space.pairs() == [(None, "resnet8")]
     assert space.data.validation == 0.1 and space.signals.mode == "auto"
+
+
+def test_without_a_validation_split_nothing_is_compared_and_a_file_may_say_the_same(load, tmp_path):
+    space = load(HELD_OUT, "search: {select: last, trials: 2}\n")
+    assert (space.search.scheduler, space.search.sampler, space.search.rungs.count) == ("none", "random", 0)
+    assert any("none is ranked" in note for note in space.notes)
+    assert load_space(space.to_dict()) == space
+    rows = tmp_path / "rows.json"
+    rows.write_text('{"train": [0, 1], "validation": []}', encoding="utf-8")
+    named = {"{name: digits}": f"{{name: digits, split_file: {rows}}}"}
+    assert load(named, "search: {select: last}\n").search.select == "last"
+    with pytest.raises(Faults, match="no image is held out"):
+        load(named)
+    rows.write_text('{"train": [0], "validation": [1]}', encoding="utf-8")
+    with pytest.raises(Faults, match="images are held out to rank them by"):
+        load(named, "search: {select: last}\n")
 
 
 @pytest.mark.parametrize("gpus", ["0", "0.25", "1", "4", "null", "4, workers: 4", "0, workers: 4", "null, workers: 4"])

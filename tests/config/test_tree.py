@@ -161,6 +161,21 @@ def test_without_a_teacher_there_is_nothing_to_weigh_but_the_cross_entropy(tree)
     assert (loss.ce_weight, loss.kd_weight) == (1.0, 0.0)
 
 
+TAUGHT = "teachers:\n  big: {model: wrn_16_2, train: {epochs: 3}}\n"
+
+
+@pytest.mark.parametrize("space", ["", "space: {recipe: {lr: 0.1}}\n", "space: {policy: cutmix}\n"])
+def test_without_teachers_a_space_that_names_no_method_has_ce(load, faults, space):
+    written = "space:\n  policy: none\n  method: kd\n"
+    alone = load({TAUGHT: "", written: space})
+    assert alone.methods == ("ce",) and alone.pairs() == [(None, "resnet8"), (None, "resnet14")]
+    config = alone.sample(None, [(None, "resnet8")], 0)
+    assert config.teacher is None and config.method.name == "ce" and config.loss.kd_weight == 0
+    assert load({written: space}).methods == ("kd",)
+    (fault,) = faults({TAUGHT: ""})  # a method that is named is meant
+    assert "kd needs a teacher and there is none" in fault
+
+
 def test_a_policy_of_none_augments_nothing_and_a_policy_may_have_a_ratio_of_its_own(tree):
     made = tree(
         "{policy: {choose: {none: {}, rotation: {ratio: {choose: [0.5, 0.75], prior: 0.75}}, cutmix: {}}},"

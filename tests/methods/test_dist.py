@@ -48,6 +48,34 @@ def test_it_agrees_with_a_float64_reference(seed, temperature, beta, gamma):
     assert loss.item() == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
+def released(student, teacher, temperature):
+    """The loss and its gradient in float64, with 1e-8 beside the product of the norms as in the authors' file."""
+    leaf = student.double().requires_grad_(True)
+    p, q = (torch.softmax(z / temperature, 1) for z in (teacher.double(), leaf))
+
+    def relation(x, y):
+        x, y = (z - z.sum(1, keepdim=True) / z.shape[1] for z in (x, y))
+        dot, lengths = (x * y).sum(1), (x * x).sum(1).sqrt() * (y * y).sum(1).sqrt()
+        return 1 - (dot / (lengths + 1e-8)).mean()
+
+    loss = temperature**2 * (relation(q, p) + relation(q.T, p.T))
+    loss.backward()
+    return loss.item(), leaf.grad
+
+
+@pytest.mark.parametrize(("rows", "classes", "scale"), [(4, 100, 4.0), (8, 100, 6.0), (16, 1000, 3.0)])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_a_class_that_is_improbable_in_the_whole_batch_hardly_counts(rows, classes, scale, temperature):
+    """At temperature 1 most classes of a small batch are: norms held up one by one would multiply their gradient."""
+    student, teacher = draw(1, rows, classes, scale)
+    value, gradient = released(student, teacher, temperature)
+    leaf = student.clone().requires_grad_(True)
+    loss = dist(leaf, teacher, temperature=temperature)
+    loss.backward()
+    assert loss.item() == pytest.approx(value, rel=1e-4)
+    assert ((leaf.grad.double() - gradient).norm() / gradient.norm()).item() < 1e-3
+
+
 @given(seed=st.integers(0, 50), share=st.floats(0.1, 0.9))
 def test_rows_flattened_towards_uniform_cost_nothing(seed, share):
     """share x p + (1 - share) / C is a rising linear function of p in every row and every column."""

@@ -37,8 +37,11 @@ def test_value_worked_by_hand(alpha, beta):
     assert loss.item() == pytest.approx(alpha * TARGET + beta * OTHERS, rel=1e-5)
 
 
-@pytest.mark.parametrize(("epoch", "share"), [(0.0, 1 / 20), (9.0, 1 / 2), (19.0, 1.0), (200.0, 1.0)])
-def test_it_rises_over_the_epochs_of_its_warmup_counted_from_one(epoch, share):
+@pytest.mark.parametrize(
+    ("epoch", "share"),
+    [(0.0, 1 / 20), (0.999, 1 / 20), (1.0, 2 / 20), (9.0, 1 / 2), (9.7, 1 / 2), (18.99, 19 / 20), (19.0, 1.0), (200.5, 1.0)],
+)
+def test_it_rises_epoch_by_epoch_over_its_warmup_counted_from_one(epoch, share):
     loss = dkd(STUDENT, TEACHER, FIRST, epoch, temperature=1.0, alpha=1.0, beta=0.0, warmup=20.0)
     assert loss.item() == pytest.approx(share * TARGET, rel=1e-5)
 

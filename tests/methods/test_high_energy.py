@@ -34,7 +34,7 @@ def draw(seed, rows=12, classes=5):
 
 @pytest.mark.parametrize(("keep", "loss"), [("uncertain", KL), ("confident", KL / 2)])
 def test_value_worked_by_hand(keep, loss):
-    """The energies of the plain views are -1, -4, -2 and -3 (logits of one size): the bar of one half is -2.5.
+    """The energies of the plain views are -1, -4, -2 and -3 (logits of one size): the bar of one half is -2.5. No plain row.
 
     Uncertain: rows 0 and 2, both augmented, of losses KL and KL. Confident: rows 1 and 3, of losses KL and 0.
     """
@@ -50,7 +50,7 @@ def test_a_plain_row_counts_whatever_its_energy():
     student, teacher = torch.zeros(2, 2), torch.tensor([[3.0, 1.0], [1.0, 1.0]]).log()
     plain = torch.tensor([[9.0, 9.0], [1.0, 1.0]])  # row 0 is the confident one
     method = high_energy(share=0.5, temperature=1.0)
-    assert method(student, teacher, plain, torch.tensor([False, True])).item() == pytest.approx(KL / 2, rel=1e-5)
+    assert method(student, teacher, plain, torch.tensor([False, True])).item() == pytest.approx(KL, rel=1e-5)  # + 0
     assert method(student, teacher, plain, torch.tensor([True, True])).item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -61,28 +61,27 @@ def test_it_agrees_with_a_float64_reference(seed, share, keep):
     found = -4 * np.log(np.exp(o / 4).sum(1))
     bar = np.quantile(found, 1 - share if keep == "uncertain" else share)
     assume(abs(found - bar).min() > 1e-4)  # on the bar rounding decides
-    kept = (found > bar if keep == "uncertain" else found < bar) | ~known["augmented"].numpy()
+    mixed = known["augmented"].numpy()
+    kept = (found > bar if keep == "uncertain" else found < bar) & mixed
     p, q = (np.exp(z / 4) / np.exp(z / 4).sum(1, keepdims=True) for z in (t, s))
-    expected = 16 * (p * np.log(p / q)).sum(1)[kept].mean()
+    each = 16 * (p * np.log(p / q)).sum(1)
+    expected = each[~mixed].mean() + (each[kept].mean() if kept.any() else 0.0)  # 0.9 of it: 0.9 plain + 0.9 mixed
     loss = build_method("high_energy", {"share": share, "keep": keep})(known)
     assert loss.item() == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_with_every_image_kept_it_is_its_base(base):
-    known = draw(2)
-    found = build_method("high_energy", {"base": base, "share": 1.0})(known)
-    torch.testing.assert_close(found, build_method(base)(known))
-
-
-@pytest.mark.parametrize("base", BASES)
-def test_the_base_sees_the_kept_rows_as_its_batch(base):
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_base_sees_plain_rows_and_kept_augmented_rows_as_two_batches(base, share):
     known = draw(3)
-    method = build_method("high_energy", {"base": base, "share": 0.5})
-    kept = ~known["augmented"] | method.module.chosen(known["plain_teacher_logits"])
-    assert 0 < int(kept.sum()) < len(kept)
-    part = {name: value[kept] if isinstance(value, torch.Tensor) else value for name, value in known.items()}
-    torch.testing.assert_close(method(known), build_method(base)(part))
+    method = build_method("high_energy", {"base": base, "share": share})
+    chosen = method.module.chosen(known["plain_teacher_logits"]) & known["augmented"]
+    assert 0 < int(chosen.sum()) <= int(known["augmented"].sum())
+    parts = [
+        build_method(base)({name: value[rows] if isinstance(value, torch.Tensor) else value for name, value in known.items()})
+        for rows in (~known["augmented"], chosen)
+    ]
+    torch.testing.assert_close(method(known), parts[0] + parts[1])
 
 
 def test_the_bar_is_that_of_the_training_images_where_they_are_known():
@@ -108,4 +107,6 @@ def test_where_no_row_is_kept_the_loss_is_zero_and_can_be_trained_on():
 def test_settings_of_the_base_reach_it():
     known = draw(7)
     found = build_method("high_energy", {"share": 1.0, "temperature": 9.0})(known)
-    torch.testing.assert_close(found, kd(known["student_logits"], known["teacher_logits"], temperature=9.0))
+    rows = [kd(known["student_logits"][one], known["teacher_logits"][one], temperature=9.0)
+            for one in (known["augmented"], ~known["augmented"])]  # fmt: skip
+    torch.testing.assert_close(found, rows[0] + rows[1])

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autokd.config.search_space import load_space
 from autokd.methods.build import build_method
 from autokd.methods.ccd import ccd
 from autokd.methods.dist import dist
@@ -96,8 +97,8 @@ def references(known):
     sure = raw.softmax(1).amax(1)
     kept = augmented | (sure <= sure[~augmented].quantile(0.5))
     five = sum(
-        torch.stack([kd(s[None], t[None], temperature=2 * f) for s, t in zip(student, teacher, strict=True)])
-        for f in (0.5, 0.75, 1.0, 1.25, 1.5)
+        torch.stack([kd(s[None], t[None], temperature=w) for s, t in zip(student, teacher, strict=True)])
+        for w in (2.0, 2.0, 3.0, 5.0, 6.0)
     )
     return {
         "kd": kd(student, teacher, temperature=2.0),
@@ -114,6 +115,67 @@ def test_every_base_compares_standardised_rows(base):
     known = draw(4)
     found = build_method("logit_standardise", {"base": base})(known)
     torch.testing.assert_close(found, references(known)[base], rtol=1e-3, atol=1e-4)
+
+
+# tools/train.py and the distillers of arXiv:2403.01427: (cross-entropy, weight of the loss); for mlkd of each kind of view
+RELEASED = {"kd": (0.1, 9.0), "dkd": (1.0, 9.0), "mlkd": (0.1, 9.0)}
+
+
+@pytest.mark.parametrize("base", RELEASED)
+def test_by_its_defaults_the_loss_is_the_released_one(base):
+    """In float64, from the formulas: the cross-entropy and the base, weighed as a space that names the base weighs them."""
+    known = draw(9)
+    space = load_space(
+        {
+            "name": "x",
+            "data": {"name": "digits"},
+            "teachers": {"t": {"model": "resnet14", "train": {}}},
+            "students": ["resnet8"],
+            "space": {"method": {"logit_standardise": {"base": base}}},
+        }
+    )
+    config = space.sample(None, space.pairs(), 0)
+    method = build_method(config.method.name, config.method.settings)
+    parts = [-known["student_logits"].log_softmax(1).gather(1, known["labels"][:, None]).mean(), method(known)]
+    found = config.loss.ce_weight * parts[0] + config.loss.kd_weight * parts[1]
+
+    ce_weight, kd_weight = RELEASED[base]
+    raw, labels, augmented = known["student_logits"].double().numpy(), known["labels"].numpy(), known["augmented"].numpy()
+    taught = known["teacher_logits"].double().numpy()
+    z, t = ((x - x.mean(1, keepdims=True)) / (x.std(1, ddof=1, keepdims=True) + 1e-7) for x in (raw, taught))
+
+    def softmax(x, temperature):
+        x = np.exp((x - x.max(1, keepdims=True)) / temperature)
+        return x / x.sum(1, keepdims=True)
+
+    def divergence(s, t, temperature):
+        p, q = softmax(t, temperature), softmax(s, temperature)
+        return temperature**2 * (p * np.log(p / q)).sum(1)
+
+    rows = np.arange(len(raw))
+    surprise = -np.log(softmax(raw, 1.0)[rows, labels])
+    if base == "kd":
+        expected = ce_weight * surprise.mean() + kd_weight * divergence(z, t, 2.0).mean()
+    elif base == "dkd":
+        p, q = softmax(t, 2.0), softmax(z, 2.0)
+        target = [a * np.log(a / b) + (1 - a) * np.log((1 - a) / (1 - b)) for a, b in zip(p[rows, labels], q[rows, labels])]
+        others = [[np.delete(x[n], labels[n])[None] for n in rows] for x in (z, t)]
+        rest = [divergence(a, b, 2.0)[0] / 4 for a, b in zip(*others)]
+        rise = 4 / 20  # three epochs lie behind: the fourth of twenty
+        expected = ce_weight * surprise.mean() + rise * 4 * (9 * np.mean(target) + 8 * 9 * np.mean(rest))
+    else:
+        expected = 0.0
+        for kind in (~augmented, augmented):
+            confident = softmax(taught[kind], 1.0)
+            row = np.ones(kind.sum()) if kind is augmented else confident.max(1) <= np.quantile(confident.max(1), 0.5)
+            column = np.ones(6) if kind is augmented else confident.sum(0) <= np.quantile(confident.sum(0), 0.5)
+            expected += ce_weight * surprise[kind].mean()
+            for warm in (2.0, 3.0, 5.0, 2.0, 6.0):
+                p, q = softmax(taught[kind], warm), softmax(raw[kind], warm)
+                expected += kd_weight * (row * divergence(z[kind], t[kind], warm)).mean()
+                expected += kd_weight * ((p @ p.T - q @ q.T) ** 2 * row).sum() / kind.sum()
+                expected += kd_weight * ((p.T @ p - q.T @ q) ** 2 * column).sum() / 6
+    assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_settings_of_the_base_reach_it():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autokd.methods.kd import kd
 from autokd.methods.mlkd import mlkd
 
-TEMPERATURES = (0.5, 0.75, 1.0, 1.25, 1.5)
+TEMPERATURES = (4.0, 2.0, 3.0, 5.0, 6.0)  # the first is the setting, the others are fixed
 
 
 def draw(seed, rows=8, classes=5):
@@ -32,7 +32,7 @@ def test_consistency_worked_by_hand():
     def loss(**weights):
         return mlkd(student, teacher, plain, unsure=1.0, **{"batch_weight": 0.0, "class_weight": 0.0, **weights}).item()
 
-    divergences = sum((4 * t) ** 2 * math.log(2) for t in TEMPERATURES)
+    divergences = sum(t**2 * math.log(2) for t in TEMPERATURES)
     assert loss() == pytest.approx(divergences, rel=1e-5)
     assert loss(batch_weight=1.0) - loss() == pytest.approx(5 / 4, rel=1e-3)
     assert loss(class_weight=1.0) - loss() == pytest.approx(15 / 8, rel=1e-3)
@@ -55,9 +55,9 @@ def test_it_agrees_with_a_float64_reference(seed, unsure, ours, theirs):
         rows = sure.max(1) <= np.quantile(sure.max(1), share) + 1e-12
         columns = sure.sum(0) <= np.quantile(sure.sum(0), share) + 1e-12
         part = 0.0
-        for factor in TEMPERATURES:
-            p, q = softmax(t, 4 * factor), softmax(s, 4 * factor)
-            part += (rows * (p * np.log(p / q)).sum(1)).mean() * (4 * factor) ** 2
+        for warm in TEMPERATURES:
+            p, q = softmax(t, warm), softmax(s, warm)
+            part += (rows * (p * np.log(p / q)).sum(1)).mean() * warm**2
             part += ours * (((p @ p.T - q @ q.T) ** 2)[:, rows]).sum() / len(s)
             part += theirs * (((p.T @ p - q.T @ q) ** 2)[:, columns]).sum() / 5
         expected += len(s) / 8 * part
@@ -68,7 +68,7 @@ def test_it_agrees_with_a_float64_reference(seed, unsure, ours, theirs):
 @given(seed=st.integers(0, 50), temperature=st.floats(1, 8))
 def test_without_masks_and_consistencies_it_is_kd_at_five_temperatures(seed, temperature):
     student, teacher, augmented = draw(seed)
-    expected = sum(kd(student, teacher, temperature=temperature * factor) for factor in TEMPERATURES)
+    expected = sum(kd(student, teacher, temperature=warm) for warm in (temperature, *TEMPERATURES[1:]))
     found = mlkd(student, teacher, augmented, temperature=temperature, batch_weight=0.0, class_weight=0.0, unsure=1.0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

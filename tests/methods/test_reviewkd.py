@@ -90,11 +90,22 @@ def test_the_published_widths_follow_from_the_shapes():
     assert made(features(), features(), width=6).enter[0][0].weight.shape[0] == 6
 
 
-def test_the_warm_up_is_linear_and_ends_at_one():
+def test_the_warm_up_rises_epoch_by_epoch_and_ends_at_one():
     student, teacher = features(seed=1), features(shapes=TEACHER, seed=2)
     module = made(student, teacher, warmup=20)
-    values = [module(student, teacher, epoch).item() for epoch in (0.0, 9.0, 19.0, 100.0)]
-    np.testing.assert_allclose(values[:3], [values[3] / 20, values[3] / 2, values[3]], rtol=1e-5)
+    values = [module(student, teacher, epoch).item() for epoch in (0.0, 0.99, 1.0, 9.5, 19.0, 100.0)]
+    np.testing.assert_allclose(np.array(values) / values[-1], [1 / 20, 1 / 20, 2 / 20, 10 / 20, 1, 1], rtol=1e-5)
+
+
+def test_the_convolutions_begin_uniform_within_the_root_of_three_over_their_inputs():
+    """The gain of a linear layer is 1: variance 1 / inputs, so that a uniform draw reaches sqrt(3 / inputs)."""
+    shapes = [(16, 8), (32, 8), (64, 4), (128, 2)]
+    module = made(features(shapes=shapes), features(shapes=shapes))
+    for layers, places in ((module.enter, 1), (module.leave, 9)):
+        for layer in layers:
+            weight = layer[0].weight
+            reach = (3 / (weight.shape[1] * places)) ** 0.5
+            assert 0.97 * reach < weight.abs().max().item() <= reach
 
 
 def test_every_part_learns_and_the_teacher_does_not():

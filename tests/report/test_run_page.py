@@ -166,3 +166,12 @@ def test_a_confirmation_has_its_figure_beside_its_tables_and_its_race_folded(rep
     (run / "confirm.json").unlink()
     assert 'id="race"' not in write_report(run).read_text(encoding="utf-8")
     assert not list((run / "report").glob("confirmed-*"))
+
+
+def test_a_page_without_a_validation_split_lists_what_finished_and_draws_no_scores(make_run, tmp_path):
+    page = Page(write_report(make_run(tmp_path / "run", scored=False)))
+    assert "nothing here ranks the trainings" in page.text and "any-t00002" in page.text
+    assert "validation split" not in page.text and "nan" not in page.text
+    assert SECTIONS & page.ids() == {"chosen", "cost", "failed"} and "teachers" in page.ids()
+    assert all(key.startswith("cost") for key in page.charts())
+    assert {link["href"] for link in page.of("a") if (link["href"] or "").startswith("#")} <= {f"#{one}" for one in page.ids()}

@@ -9,7 +9,7 @@ import pytest
 
 from autokd.config.limits import Budget, Deployment
 from autokd.errors import AutokdError
-from autokd.report.summary import FORMATS, limits_of, render, summarise
+from autokd.report.summary import FORMATS, limits_of, render, sections, summarise
 from autokd.report.words import amount, cost, duration, percent
 from autokd.track.ledger import Ledger
 
@@ -94,6 +94,24 @@ def test_json_is_json_and_csv_has_as_many_cells_in_every_row(made_run: Path):
         ["best", "small", "t00001"],
         ["best", "any", "t00001"],
     ]
+
+
+def test_where_no_image_was_held_out_every_finished_training_is_listed_and_none_is_the_best(make_run, tmp_path: Path):
+    told = summarise(make_run(tmp_path / "run", scored=False))
+    assert told.select == "last" and told.best == {"tiny": None, "small": None, "any": None}
+    assert told.front == () and not any(told.passed_over.values()) and told.leading == {}
+    assert {name: list(some) for name, some in told.finished.items()} == {
+        "tiny": ["tiny"],
+        "small": ["small-t00000", "small-t00001"],
+        "any": ["any-t00000", "any-t00001", "any-t00002"],
+    }
+    first, *rest = sections(told)
+    assert first.title == "Finished trainings: none is the best, no image was held out (search.select: last)"
+    assert [row[0] for row in first.rows] == ["tiny", "small-t00000", "small-t00001", "any-t00000", "any-t00001", "any-t00002"]
+    assert [one.title for one in rest] == ["Failed", "Teachers, not measured: no image was held out"]
+    found = json.loads(render(told, "json"))
+    assert found["finished"]["tiny"]["tiny"]["val_top1"] is None
+    assert all("%" not in cell for one in sections(told) for row in one.rows for cell in row)  # no score of any kind
 
 
 def test_an_unknown_format_is_refused(made_run: Path):

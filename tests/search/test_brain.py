@@ -110,6 +110,39 @@ def test_a_finite_space_is_tried_once_and_then_the_search_is_finished():
     assert brain.close() == ("finished", "every configuration of the space has been tried")
 
 
+def test_without_scores_all_configurations_run_to_their_end_and_none_is_stopped_or_learned_from():
+    settings = {"trials": 100, "rungs": (), "sampler": "random", "ranked": False, "repeats": 100, "looks": 1}
+    notes = Notes()
+    brain = brain_of(notes, Space(coarse=True), plan=settings)
+
+    def run(brain, proposal):
+        for number, mark in list(enumerate(proposal.marks))[proposal.done :]:
+            told = {"mark": number, "images": round(mark.epochs * 1000), "epochs": mark.epochs, "seconds": 1.0, "val_top1": None}
+            brain.report(proposal.trial, {**told, "checkpoint": f"{proposal.trial}/{number}"})
+
+    for _ in range(5):
+        run(brain, brain.propose())
+    brain = brain_of(notes, Space(coarse=True), past=list(notes), plan=settings)  # as after a cut
+    while (proposal := brain.propose()) is not None:
+        run(brain, proposal)
+    assert [trial.status for trial in brain.trials.values()] == ["done"] * 12
+    assert brain.close() == ("finished", "every configuration of the space has been tried")
+    ends = [event for event in notes if event["event"] == "end"]
+    assert len(ends) == 12 and {event.get("reason") for event in ends} == {None}
+
+
+def test_a_search_without_scores_draws_until_each_configuration_can_have_come():
+    from autokd.config.search_space import load_space
+
+    space = {"name": "x", "data": {"name": "digits", "validation": 0}, "students": ["resnet8"], "search": {"select": "last"}}
+    space["space"] = {"method": "ce", "recipe": {"lr": {"choose": [0.1, 0.2, 0.3]}, "batch": {"choose": [32, 64, 128]}}}
+    made = plan_of(load_space(space))
+    assert (made.ranked, made.rungs, made.sampler, made.repeats) == (False, (), "random", 20 * 9)
+    many = {"choose": [0.01 * number for number in range(1, 11)]}
+    space["space"]["recipe"] |= {"momentum": many, "weight_decay": many}
+    assert plan_of(load_space(space)).repeats == 10_000  # at the most
+
+
 def test_the_resolved_teacher_takes_the_place_of_the_one_in_the_space():
     from autokd.config.trial import TeacherConfig
 

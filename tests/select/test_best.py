@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autokd.config.limits import COSTS, Budget
-from autokd.select.best import best, best_of_run, cheapness, comparable, front, last_rows, limited, rank
+from autokd.select.best import (
+    best,
+    best_of_run,
+    cheapness,
+    comparable,
+    front,
+    is_ranked,
+    last_rows,
+    limited,
+    rank,
+    to_finish,
+)
 
 
 def row(
@@ -47,6 +58,20 @@ def test_the_last_row_of_a_trial_speaks_for_it():
 def test_a_network_of_few_parameters_stands_on_the_front_beside_one_of_few_multiplications():
     rows = [row("few macs", 0.9, macs=10, params=90), row("few params", 0.8, macs=40, params=20), row("neither", 0.8, 50, 30)]
     assert [one["trial"] for one in front(rows)] == ["few macs", "few params"]
+
+
+def test_what_nothing_ranks_is_finished_under_the_name_of_its_budget_or_of_both():
+    rows = [row("a", None, macs=10), row("b", None, macs=90), row("c", None, macs=10, status="failed"), row("d", None, macs=90)]
+    events = [{"event": "begin", "select": "last"}, {"event": "trial", "trial": "d", "of": "b"}]
+    budgets = [{"name": "light", "macs": 20}, {"name": "light-2"}, {"name": "none", "macs": 1}]
+    found = to_finish(rows, budgets, events)
+    assert {name: {label: one["trial"] for label, one in some.items()} for name, some in found.items()} == {
+        "light": {"light": "a"},
+        "light-2": {"light-2-a": "a", "light-2-d": "d"},  # d is b, trained for longer
+        "none": {},
+    }
+    assert not is_ranked(events) and is_ranked([{"event": "begin"}]) and is_ranked([])
+    assert is_ranked([*events, {"event": "resume"}])
 
 
 def test_a_run_folder_without_a_finished_trial_has_a_budget_without_a_winner(tmp_path):

@@ -88,6 +88,7 @@ def test_no_part_of_what_an_answer_depends_on_can_change_without_another_file(be
         "weights": bench.signals(tmp_path, teacher=weights),
         "mean": bench.signals(tmp_path, teacher=Teacher(network, (0.5, 0.5, 0.51), (0.25, 0.25, 0.25))),
         "std": bench.signals(tmp_path, teacher=Teacher(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.26))),
+        "precision": bench.signals(tmp_path, teacher=Teacher(network, bench.teacher.mean, bench.teacher.std, precision="tf32")),
         "network": bench.signals(tmp_path, teacher=Teacher(network, bench.teacher.mean, bench.teacher.std, fingerprint="other")),
         "data": bench.signals(tmp_path, data="da7b"),
         "rows": bench.signals(tmp_path, rows=699),

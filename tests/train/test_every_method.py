@@ -58,7 +58,7 @@ def test_its_loss_stays_finite_and_falls(workshop, teacher, method, settings):
         teacher=teacher,
         policy=PolicyConfig("jda_cifar10", {"probability": 0.1}),
         method=MethodConfig(method, brief | settings),
-        loss=LossConfig(**entry.facts["WEIGHTS"]),
+        loss=LossConfig(**entry.facts.get("BASE_WEIGHTS", {}).get(settings.get("base"), entry.facts["WEIGHTS"])),
         recipe=RecipeConfig(lr=0.02, batch=BATCH, clip=5.0, schedule="constant"),
         epochs=STEPS * BATCH / 1437,
         seed=3,

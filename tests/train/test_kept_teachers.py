@@ -146,6 +146,7 @@ def test_no_setting_that_the_weights_depend_on_can_change_without_another_teache
         "seed": path(seed=1),
         "lr": path(recipe=replace(recipe, lr=0.01)),
         "ema": path(recipe=replace(recipe, ema=0.9)),
+        "precision": path(recipe=replace(recipe, precision="bf16")),
         "policy": path(policy="trivialaugment"),
         "its settings": path(policy_settings={"level": 3}),
         "ratio": path(ratio=0.25),
@@ -258,15 +259,14 @@ def test_no_answer_of_a_teacher_outlives_what_it_depends_on(place):
 
 
 def test_a_stage_is_kept_by_its_method_and_its_settings(monkeypatch):
-    teacher = SimpleNamespace(fingerprint="f", mean=(0.5,), std=(0.5,))
-
-    def key(method="sskd", stage=None, turns=4, **changes):
+    def key(method="sskd", stage=None, turns=4, precision="auto", **changes):
+        teacher = SimpleNamespace(fingerprint="f", mean=(0.5,), std=(0.5,), precision=precision)
         module = type(method, (), {"stage": stage or {"epochs": 1}, "turns": turns})()
         return json.dumps(stage_key(module, teacher, **{"data": "d", "views": "v", **changes}))
 
-    found = [key(), key("hsakd"), key(stage={"epochs": 2}), key(turns=1), key(data="e"), key(views="w")]
+    found = [key(), key("hsakd"), key(stage={"epochs": 2}), key(turns=1), key(data="e"), key(views="w"), key(precision="tf32")]
     monkeypatch.setattr(stages, "_VERSION", 2)
-    assert len({*found, key()}) == 7
+    assert len({*found, key()}) == 8
 
 
 HIDDEN = '''

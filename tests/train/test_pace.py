@@ -109,6 +109,23 @@ def test_a_damaged_file_is_measured_again(tmp_path):
     assert "measured" in told
 
 
+@pytest.mark.parametrize(
+    ("precision", "cpu", "gpu"), [("auto", False, True), ("float32", False, False), ("tf32", False, False), ("bf16", True, True)]
+)
+def test_a_precision_that_is_asked_for_is_not_measured_away(monkeypatch, tmp_path, precision, cpu, gpu):
+    """bfloat16 takes a tenth of the time here, and only where the precision is left open does that decide."""
+    monkeypatch.setattr(module, "_has_bf16", lambda: True)
+    monkeypatch.setattr(module, "_step_seconds", lambda model, pace, *_, **__: 0.1 if pace.bf16 else 1.0)
+    assert default_pace(CPU, precision).bf16 == cpu and default_pace(torch.device("cuda"), precision).bf16 == gpu
+    asked = {"shape": SHAPE, "device": CPU, "folder": tmp_path, "precision": precision}
+    assert find_pace(never, "x", steps=10, **asked)[0].bf16 == cpu
+    pace, _ = find_pace(small, "x", steps=300, **asked)
+    assert pace.bf16 == (precision in ("auto", "bf16"))
+    assert find_pace(never, "x", steps=300, **asked) == (pace, "")
+    other = {**asked, "precision": "auto" if precision != "auto" else "float32"}
+    assert "measured" in find_pace(small, "x", steps=300, **other)[1]  # kept apart
+
+
 def test_a_candidate_has_to_be_clearly_faster(monkeypatch, no_bf16):
     table = {(True, False, False): 1.0, (False, False, False): 0.95}
     monkeypatch.setattr(module, "_step_seconds", timed(table))

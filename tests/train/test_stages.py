@@ -18,6 +18,7 @@ from autokd.config.trial import (
     TrialConfig,
 )
 from autokd.errors import AutokdError
+from autokd.rooms import catalogue, load
 from autokd.train import stages
 from autokd.train.batches import turned
 from autokd.train.teachers import train_teacher
@@ -120,6 +121,39 @@ def test_the_stage_lowers_its_own_loss(workshop, teacher, method):
         with torch.no_grad():
             chance.append(trial.extra.teacher_loss(features, labels, place // 64, place % 64).item())
     assert chance[0] < chance[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "epochs", "falls", "nesterov"),
+    [
+        ("hsakd", {}, 100, (30, 60, 90), True),  # --freezed of the published code, and without it
+        ("hsakd", {"teacher_mode": "joint"}, 240, (150, 180, 210), True),
+        ("sskd", {}, 60, (30, 45), False),
+    ],
+)
+def test_the_stage_is_trained_as_published(teacher, method, settings, epochs, falls, nesterov, monkeypatch):
+    """Every step's rate and the kind of momentum, of a whole stage in which nothing is computed."""
+    seen = []
+
+    class Recorded(stages.SGD):
+        def __init__(self, weights, **options):
+            super().__init__(weights, **options)
+            assert (options["lr"], options["momentum"], options["weight_decay"]) == (0.05, 0.9, 5e-4)
+            assert options["nesterov"] == nesterov
+
+        def step(self, *args):
+            seen.append(self.param_groups[0]["lr"])
+
+    monkeypatch.setattr(stages, "SGD", Recorded)
+    monkeypatch.setattr(stages, "forward_features", lambda *_: None)
+    kind = load(catalogue("methods")[method])
+    monkeypatch.setattr(kind, "teacher_loss", lambda self, *_: next(self.teacher_parts.parameters()).sum())
+    few = replace(DIGITS, fraction=0.01)  # 14 images: a step an epoch
+    asked = config(teacher, method, **settings)
+    asked.method.settings.pop("head_epochs")
+    Trial(Workshop(threads=1), replace(asked, data=few))
+    assert len(seen) == epochs
+    assert seen == [pytest.approx(0.05 * 0.1 ** sum(epoch >= fall for fall in falls)) for epoch in range(epochs)]
 
 
 def test_a_damaged_file_is_made_anew_with_a_warning(teacher, tmp_path):

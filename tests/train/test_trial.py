@@ -46,13 +46,14 @@ def teacher(workshop, tmp_path_factory):
 
 
 def trial_config(teacher, method="ccd", **changes):
+    method = method if isinstance(method, MethodConfig) else MethodConfig(method)
     config = TrialConfig(
         data=DIGITS,
         student=StudentConfig("resnet8"),
         teacher=teacher,
         policy=PolicyConfig("jda_cifar10"),
         ratio=0.5,
-        method=MethodConfig(method),
+        method=method,
         recipe=RECIPE,
         epochs=1,
         seed=7,
@@ -113,6 +114,85 @@ def test_the_loss_of_a_step_is_the_formula_of_its_parts(workshop, teacher):
     fresh = Trial(workshop, config)
     fresh.student.train()
     assert fresh.loss(0).item() == pytest.approx((0.3 * ce + 0.7 * 16 * kl).item(), rel=1e-4)
+
+
+def gradient(trial):
+    trial.student.train()
+    trial.loss(0).backward()
+    return torch.cat([p.grad.flatten().double() for p in trial.student.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("precision", "found"), [("auto", "float32"), ("float32", "float32"), ("tf32", "float32"), ("bf16", "bf16")]
+)
+def test_a_precision_is_what_the_student_is_trained_in_and_what_the_report_says(workshop, precision, found):
+    """Against float64: float32 keeps 24 bits of a number, bfloat16 8. A processor has no TF32."""
+    config = TrialConfig(
+        data=DIGITS, student=StudentConfig("resnet8"), method=MethodConfig("ce"), ratio=0.0, epochs=0.2,
+        recipe=RecipeConfig(batch=64, precision=precision),
+    )  # fmt: skip
+    trial = Trial(workshop, config)
+    rows = trial.order.step(0)
+    pixels = trial.views.render(rows.rows, rows.passes, False).pixels
+    model = workshop.model(DIGITS, config.student, seed=None).double().train()
+    model.load_state_dict(trial.student.state_dict())
+    logits = model((pixels.double() / 255 - trial.loaded.mean[0]) / trial.loaded.std[0])
+    nn.functional.cross_entropy(logits, trial.loaded.labels[rows.rows]).backward()
+    exact = torch.cat([p.grad.flatten() for p in model.parameters()])
+    error = ((gradient(trial) - exact).norm() / exact.norm()).item()
+    assert error < 1e-4 if found == "float32" else 1e-3 < error < 0.3
+    assert trial.advance(64).precision == trial.precision == found
+
+
+def test_torchs_switches_are_a_trials_own_while_it_trains(workshop, teacher):
+    def switches():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before, seen = switches(), []
+    try:
+        torch.set_float32_matmul_precision("high")
+        for precision in ("float32", "auto", "bf16"):
+            trial = Trial(workshop, trial_config(teacher, recipe=replace(RECIPE, precision=precision)))
+            trial.student.register_forward_pre_hook(lambda *_: seen.append(switches()))
+            trial.advance(64)
+            assert set(seen) == {("highest", False) if precision == "float32" else ("high", True)}
+            assert switches() == ("high", True)
+            seen.clear()
+        diverging = replace(RECIPE, lr=1e18, clip=None, precision="float32")
+        with pytest.raises(TrialFailed):
+            run(trial_config(teacher, recipe=diverging), workshop=workshop)
+        assert switches() == ("high", True)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+    assert switches() == before
+
+
+def test_what_a_teacher_answers_in_one_precision_serves_no_other(teacher, tmp_path, monkeypatch):
+    """On a CPU there is but one; here it is made to tell them apart as a GPU does."""
+    bench = Workshop(threads=1, cache_dir=tmp_path, signals="cached")
+    few, student = replace(DIGITS, fraction=0.05), StudentConfig("resnet8x0.5")
+
+    def kept():
+        for precision in ("auto", "float32", "tf32"):
+            recipe = replace(RECIPE, precision=precision, batch=32)
+            small = {"data": few, "student": student, "recipe": recipe}
+            Trial(bench, trial_config(teacher, "energy_kd", **small)).parts(0)
+            Trial(bench, trial_config(teacher, method=MethodConfig("sskd", {"head_epochs": 0.1}), ratio=0.0, **small))
+        files = [len(list(tmp_path.rglob(f"*.{kind}"))) for kind in ("arrow", "pt")]
+        return files, len(bench._energies), len(bench._teachers)
+
+    assert kept() == ([2, 1], 1, 1)  # answers to plain and augmented views; a head
+    monkeypatch.setattr("autokd.train.workshop.of_teacher", lambda precision, device: precision)
+    assert kept() == ([6, 3], 3, 3)  # auto is what it was
+
+
+def test_a_precision_left_open_says_nothing_and_a_configuration_of_before_keeps_its_key(teacher):
+    config = trial_config(teacher).with_(teacher=TEACHER)
+    told = config.to_dict()
+    assert "precision" not in told["recipe"] and "precision" not in told["teacher"]["training"]["recipe"]
+    assert TrialConfig.from_dict(told) == config
+    asked = config.with_(recipe=replace(RECIPE, precision="float32"))
+    assert asked.key != config.key and TrialConfig.from_dict(asked.to_dict()) == asked
 
 
 def test_training_learns_the_digits(workshop):

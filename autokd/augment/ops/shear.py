@@ -1,18 +1,20 @@
-"""Slant an image about its top left corner; what enters at the edge is grey."""
+"""Slant an image about its top left corner; what enters at the edge is grey, or black as torchvision has it."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from autokd.augment.nearest import nearest
 from autokd.augment.windows import GREY, runs
 
-__all__ = ["shear_x", "shear_y"]
-LIMITS = {"shear_x": (-1, 1), "shear_y": (-1, 1)}
-NEUTRAL = {"shear_x": 0, "shear_y": 0}
+__all__ = ["shear_x", "shear_x_black", "shear_y", "shear_y_black"]
+LIMITS = {"shear_x": (-1, 1), "shear_y": (-1, 1), "shear_x_black": (-1, 1), "shear_y_black": (-1, 1)}
+NEUTRAL = {"shear_x": 0, "shear_y": 0, "shear_x_black": 0, "shear_y_black": 0}
 # weights are whole numbers of 2^-15: products with levels and their sums have at most 24 bits, exact in float32
 _ONE = 2**15
 _SMALL = 64  # images up to this width are sheared by matrices
@@ -97,6 +99,37 @@ def shear_y(images: Tensor, magnitude: Tensor) -> Tensor:
     Source: PIL.Image.transform, AFFINE with (1, 0, 0, -magnitude, 1, 0), BICUBIC. Within one level of it.
     """
     return shear_x(images.transpose(2, 3).contiguous(), magnitude).transpose(2, 3).contiguous()
+
+
+def shear_x_black(images: Tensor, magnitude: Tensor) -> Tensor:
+    """Move the row at height y to the right by magnitude x (y + 1/2), to the nearest pixel; what enters is black.
+
+    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape. torchvision's moves to the left: its sign is a coin.
+    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images.
+    """
+    return nearest(images, magnitude, _slanted_across, fill=0)
+
+
+def shear_y_black(images: Tensor, magnitude: Tensor) -> Tensor:
+    """Move the column at x downwards by magnitude x (x + 1/2), to the nearest pixel; what enters is black.
+
+    images: [n, C, H, W] uint8. magnitude: [n]. Returns the same shape. torchvision's moves upwards: its sign is a coin.
+    Source: torchvision's RandAugment and TrivialAugmentWide on PIL images.
+    """
+    return nearest(images, magnitude, _slanted_down, fill=0)
+
+
+def _slanted_across(slant: float, height: int, width: int) -> tuple[float, float, float, float, float, float]:
+    return 1.0, -_through_degrees(slant), 0.0, 0.0, 1.0, 0.0
+
+
+def _slanted_down(slant: float, height: int, width: int) -> tuple[float, float, float, float, float, float]:
+    return 1.0, 0.0, 0.0, -_through_degrees(slant), 1.0, 0.0
+
+
+def _through_degrees(slant: float) -> float:
+    """The same slant after the way that torchvision sends it, through an angle in degrees."""
+    return math.tan(math.radians(math.degrees(math.atan(slant))))
 
 
 class _Plan:

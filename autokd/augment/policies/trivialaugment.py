@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from autokd.augment.policies._pool import pool
 from autokd.augment.policy import Policy
 
@@ -9,10 +11,12 @@ __all__ = ["trivialaugment"]
 SEARCH: dict[str, dict[str, object]] = {"trivialaugment": {}}
 
 
-def trivialaugment() -> Policy:
+def trivialaugment(*, implementation: Literal["torchvision", "autoaugment"] = "torchvision") -> Policy:
     """One of fourteen ops at a level drawn from 0 to 30, over the wide ranges (shifts up to 32 pixels, turns up to 135 degrees).
 
-    Source: "TrivialAugment", arXiv:2103.10158; magnitudes of torchvision.transforms.TrivialAugmentWide.
+    `implementation`: whose ops slant, shift and turn, as in `randaugment`.
+    Source: "TrivialAugment", arXiv:2103.10158; torchvision.transforms.TrivialAugmentWide on PIL images.
     """
-    steps = pool(0, 30, shear=0.99, shift=("shift", 32.0), turn=135.0, enhance=0.99, bits=6)
+    steps = pool(0, 30, shear=0.99, shift=("shift", 32.0), turn=135.0, enhance=0.99, bits=6,
+                 implementation=implementation)  # fmt: skip
     return Policy("trivialaugment", steps, kind="pick", picks=1)
