@@ -232,24 +232,31 @@ _WRITTEN = {  # by libraries: the variable that moves it, where it lies below th
 
 
 def _home_folder() -> list[str]:
-    own = home()
-    if own is not None and all(writable(own / name) for name, _ in _WRITTEN.values()):
-        return []
-    named = os.environ.get("AUTOKD_CACHE")
-    place = expanded(named).absolute() if named and writable(expanded(named)) else aside()
-    if own is None or not os.path.isdir(own):
-        os.environ["HOME"] = str(place)
-    else:
+    own, named = home(), os.environ.get("AUTOKD_CACHE")
+    why, moved = _unwritable(own), {}
+    missing = own is None or (bool(why) and not os.path.isdir(own))
+    if own is not None and not missing:
         for variable, (name, other) in _WRITTEN.items():
             if not writable(own / name) and not os.path.isdir(own / name):  # what is there may be read
-                os.environ.setdefault(variable, str(place / other))
-    why = "there is no home folder"
-    if own is not None:
-        try:
-            usable(own / ".cache/autokd", "")
-            return []
-        except AutokdError as fault:
-            why = fault.what
-    if named:
+                moved[variable] = other
+    if not (missing or moved or why):
+        return []
+    place = expanded(named).absolute() if named and writable(expanded(named)) else aside()
+    if missing:
+        os.environ["HOME"] = str(place)
+    for variable, other in moved.items():
+        os.environ.setdefault(variable, str(place / other))
+    if not why or named:
         return []
     return [f"{why}: caches go to {place}, which a restart may empty; AUTOKD_CACHE names another place"]
+
+
+def _unwritable(own: Path | None) -> str:
+    """Why autokd's cache cannot lie in the home folder; empty where it can."""
+    if own is None:
+        return "there is no home folder"
+    try:
+        usable(own / ".cache/autokd", "")
+    except AutokdError as fault:
+        return fault.what
+    return ""

@@ -39,7 +39,7 @@ class Check:
 
 def all_checks(runs: Path, *, port: int = 5000) -> list[Check]:
     """Every check, in the order in which a person would mend things. runs: a folder that need not exist yet."""
-    home = home_folder(prepare)
+    places = home_folder(prepare)  # first: it sets up what the others find
     return [
         python(sys.version_info[:3]),
         *packages(_required("autokd"), _version),
@@ -48,7 +48,7 @@ def all_checks(runs: Path, *, port: int = 5000) -> list[Check]:
         cores(cpus(), os.cpu_count() or 1),
         main_memory(memory()),
         gpu(_asked_nvidia(), _version("torch") or ""),
-        home,
+        places,
         folder("runs", lambda: runs, least=2 * _GB),
         folder("cache", cache_root, least=5 * _GB),
         sockets(ray_folder),

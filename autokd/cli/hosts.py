@@ -16,9 +16,7 @@ __all__ = ["ANY", "LOOPBACK", "check", "hint", "settings", "taken"]
 
 LOOPBACK = ("127.0.0.1", "localhost")
 ANY = "0.0.0.0"
-_NAME = re.compile(r"\*|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-
-
+_NAME = re.compile(r"\*|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _PRIVATE = ("10.*", "192.168.*", *(f"172.{number}.*" for number in range(16, 32)))  # as MLflow has them: RFC 1918
 
 

@@ -328,13 +328,14 @@ def ui(
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
                "--host", host, "--port", str(port), "--workers", "1"]  # fmt: skip
     calm = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}  # half the memory and the start
-    environment = {**os.environ, **calm, **settings(host, port, allowed_host or [])}
+    names = settings(host, port, allowed_host or [])
+    environment = {**os.environ, **names} if allowed_host else {**names, **os.environ}  # MLflow's own variables, too
     if not quiet:
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
         if told := hint(host, allowed_host or []):
             echo(told)
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # told where it fails
-        server = subprocess.Popen(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+        server = subprocess.Popen(command, env={**environment, **calm}, stdout=said, stderr=said, start_new_session=True)
         try:
             page = address
             if _answers(server, address):
