@@ -42,6 +42,7 @@ def train(
         )
     device = device_of(device)
     start = time.monotonic()
+    from autokd.search.granted import granted
     from autokd.train.teachers import train_teacher
     from autokd.train.workshop import Workshop
 
@@ -49,6 +50,7 @@ def train(
         if not (as_json or quiet):
             echo(f"[{duration(time.monotonic() - start):>5}] {text}")
 
+    granted(say, runs)
     workshop = Workshop(device)
     made = []
     for name, config in asked.items():
