@@ -245,7 +245,7 @@ def _sides(
         what = f"{_many(gone)} left out by data.fraction ({fraction:g})"
         found.append(Finding(what, "raise data.fraction, or take the class away"))
     if unseen:
-        lone = np.count_nonzero(validated) == 1
+        lone = int(np.count_nonzero(validated)) == 1  # a number of numpy makes no plain bool
         what = f"{_many(unseen)} in training and not in validation: no score tells how well {_they(unseen)} learned"
         if lone:
             what = f"all images of validation are of one class, so that its score tells nothing; {what}"

@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import importlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -387,11 +388,14 @@ def measured(workshop: Any, data: DataConfig, config: TeacherConfig) -> dict[str
 
 
 def guessing(name: str, score: Any) -> list[str]:
-    """A sentence where a teacher knows nothing, which is rarely meant."""
-    if score is not None and score.classes and score.top1 <= 1.2 / score.classes:
-        told = f"the teacher {name!r} is right on {100 * score.top1:.2f} % of the validation images, as guessing would be"
-        return [f"{told}: look at the order of its classes, and at its mean and std"]
-    return []
+    """A sentence where a teacher is right no more often than guessing could be, which is rarely meant."""
+    if score is None or not score.classes or not score.images:
+        return []
+    chance = 1 / score.classes
+    if score.top1 > chance + 2 * math.sqrt(chance * (1 - chance) / score.images):  # two standard errors
+        return []
+    told = f"the teacher {name!r} is right on {100 * score.top1:.2f} % of the validation images, as guessing could be"
+    return [f"{told}: look at the order of its classes, and at its mean and std"]
 
 
 def placed(bench: dict[str, Any]) -> dict[str, Any]:

@@ -70,10 +70,15 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
     config = teacher_trial(data, teacher)
     loaded, views = workshop.data(config.data), workshop.views(config.data, config.policy)
 
-    def build() -> torch.nn.Module:
-        return workshop.model(config.data, config.student, seed=0)
+    def build(device: str = "cpu") -> torch.nn.Module:
+        with torch.device(device):
+            return workshop.model(config.data, config.student, seed=0)
 
     own = resolve(teacher.model).kind == "own"
+    try:
+        network = build("cpu" if own else "meta")
+    except Exception:  # a library's network may read values, which meta tensors do not have
+        network = build()
     return {
         "version of its training": _VERSION,
         "training images": loaded.fingerprint,
@@ -81,7 +86,7 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
         "class names": list(loaded.training.train.classes),
         "normalisation": [list(loaded.mean), list(loaded.std)],
         "views": [views.key(False), views.key(True)],
-        "network": identity(teacher.model, teacher.options, build()),
+        "network": identity(teacher.model, teacher.options, network),
         "first weights": first_values(build) if own else "",
         "recipe": {**config.to_dict()["recipe"], "epochs": config.epochs, "ratio": config.ratio, "seed": config.seed},
     }
@@ -163,10 +168,13 @@ def train_teacher(
 def check_recorded(workshop: Workshop, data: DataConfig, teacher: TeacherConfig, path: Path) -> Quality | None:
     """Measure a trained teacher on the validation split, as it lies at `path`; None where there is none. Raises AutokdError where
     it does not answer as it was recorded to, or nothing is recorded of it."""
+    again = f"remove {path.name}, or autokd teacher train SPACE.yaml --teacher {teacher.name} --again"
+    if not vouched(path):
+        what = f"the file of the teacher {teacher.name!r} is no longer as it was written"
+        raise AutokdError(what, where=str(path), fix=f"to train it: {again}")
     score = workshop.verify(data, replace(teacher, checkpoint=str(path.resolve()), training=None))
     if score is None:
         return None
-    again = f"remove {path.name}, or autokd teacher train SPACE.yaml --teacher {teacher.name} --again"
     told = _read(path)
     before = quality_of(told)
     if before is None:

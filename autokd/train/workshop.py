@@ -137,17 +137,7 @@ class Workshop:
     def data(self, config: DataConfig) -> Loaded:
         key = _key(replace(config, views_seed=0))
         if key not in self._data:
-            training = open_training(
-                config.name,
-                root=config.root,
-                options=config.options,
-                validation=config.validation,
-                split_seed=config.split_seed,
-                split_file=config.split_file,
-                fraction=config.fraction,
-                faulty=config.faulty,
-                faulty_limit=config.faulty_limit,
-            )
+            training = _opened(config)
             card, train, validation = training.card, training.train, training.validation
             self._data[key] = Loaded(
                 training,
@@ -270,7 +260,7 @@ class Workshop:
 
     def fingerprints(self, data: DataConfig) -> list[str]:
         """Of the images that train (all of them, whatever `fraction`) and of those that validate."""
-        training = self.data(replace(data, fraction=1.0)).training
+        training = self.data(data).training if data.fraction == 1.0 else _opened(replace(data, fraction=1.0))
         return [training.train.fingerprint(), training.validation.fingerprint()]
 
     def energies(self, data: DataConfig, config: TeacherConfig, precision: str, temperature: float) -> Tensor:
@@ -396,6 +386,20 @@ class Workshop:
             shown=shown,
         )
         return score(logits, loaded.val_labels)
+
+
+def _opened(config: DataConfig) -> Training:
+    return open_training(
+        config.name,
+        root=config.root,
+        options=config.options,
+        validation=config.validation,
+        split_seed=config.split_seed,
+        split_file=config.split_file,
+        fraction=config.fraction,
+        faulty=config.faulty,
+        faulty_limit=config.faulty_limit,
+    )
 
 
 def _renderer(views: Views) -> Callable[[Tensor, int, bool], Tensor]:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import save_file
 
 from autokd.models.build import build
 from autokd.models.checkpoint import save_weights
@@ -38,7 +39,7 @@ def make_resnet(classes, channels, depth):
 def space(teachers: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": "ways",
-        "data": {"name": "table", "root": "images", "validation": 0.5},
+        "data": {"name": "table", "root": "images", "validation": 0.05},
         "teachers": teachers,
         "students": ["resnet8x0.5"],
         "space": {"policy": "none", "method": "kd", "recipe": {"batch": 64, "lr": 0.05}},
@@ -97,8 +98,12 @@ def here(place: Path, monkeypatch) -> Path:
     return place
 
 
-def published(model: str, **_: Any) -> dict[str, torch.Tensor]:
-    return build(model, classes=CLASSES, size=8, seed=1).state_dict()
+def published(model: str) -> dict[str, torch.Tensor]:
+    """Weights of the network's names and shapes, as quickly as they can be had."""
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in build(model, classes=CLASSES, size=8, seed=1).state_dict().items()}
+    draw = torch.Generator().manual_seed(0)
+    return {name: torch.rand(shape, generator=draw) * 0.1 for name, shape in shapes.items()}
 
 
 def offline(monkeypatch) -> None:
@@ -212,7 +217,7 @@ def test_a_teacher_that_no_longer_answers_as_it_did_is_told_and_trained_again(ru
     for command in ("train", "check"):
         code, out, err = run("teacher", command, file, "--device", "cpu")
         assert code == 2 and "the teacher 't' is not what it was" in err and f"remove {weights.name}" in err
-        assert command == "train" or "as guessing would be" in out  # what was measured is told all the same
+        assert command == "train" or "as guessing could be" in out  # what was measured is told all the same
     assert run("teacher", "train", file, "--device", "cpu", "--again")[0] == 0
     code, out, err = run("teacher", "check", file, "--device", "cpu", "--json")
     assert code == 0 and json.loads(out)[0]["val_top1"] > 0.5, err
@@ -229,7 +234,7 @@ def test_a_search_learns_from_every_way_of_the_page_in_processes_that_have_no_ne
     (kept / "snapshots" / "abc").mkdir(parents=True)
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text("abc")
-    save_weights(build(TIMM["model"], classes=CLASSES, size=8, seed=1), kept / "snapshots" / "abc" / "model.safetensors")
+    save_file(published(TIMM["model"]), kept / "snapshots" / "abc" / "model.safetensors")
     environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1",
                    "AUTOKD_CACHE": str(place / "cache"), "PYTHONPATH": str(ROOT)}  # fmt: skip
     short = ["--set", "teachers.trained_here.train.epochs=1", "--runs", str(tmp_path / "runs"), "--quiet"]
@@ -237,7 +242,7 @@ def test_a_search_learns_from_every_way_of_the_page_in_processes_that_have_no_ne
     def autokd(*words: str) -> str:
         code = "from autokd.cli.main import main; import sys; main(sys.argv[1:])"
         command = [sys.executable, "-W", "ignore", "-c", code, *words]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

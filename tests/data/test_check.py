@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def test_classes_that_one_side_of_the_split_has_not(tmp_path: Path, write_folder
     write_folder(tmp_path / "some", {"a": 50, "b": 50, "c": 1})
     report = check_data(asked(tmp_path / "some"))
     assert not stops(report)  # two classes are compared, and the third is told of
+    assert json.loads(json.dumps(report.to_dict()))["findings"]  # a search keeps it beside the run
     assert "the class c of 1 image is in training and not in validation: no score tells how well it is learned" in told(report)
     assert "'c'" in told(report) and any("data.split_file" in one.fix for one in report.warnings)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,9 @@ def test_the_fingerprint_is_of_the_content():
     assert changed.fingerprint() != some().fingerprint()
     flat = Images(some().pixels.reshape(4, 3, 1, 4), some().labels, ("a", "b"), some().index)
     assert flat.fingerprint() != some().fingerprint()
+    parts = ({"labels": np.zeros(4, np.int64)}, {"index": np.arange(1, 5)}, {"classes": ("a", "c")}, {"classes": ("b", "a")})
+    found = {replace(some(), **part).fingerprint() for part in parts}
+    assert len({*found, some().fingerprint()}) == 5
 
 
 def test_a_view_with_strides_becomes_contiguous():

@@ -87,6 +87,17 @@ def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leave
         name: ({"device": "cpu", "threads": 1}, {"name": "x"}, {"training": None}, os.path.abspath("there")) for name in known
     }
     asked = []
+    monkeypatch.setattr(ray_engine, "trained_before", lambda name, folder: name != "new")
+    monkeypatch.setattr(ray_engine, "teacher_here", lambda bench, data, teacher, folder: teacher["here"])
+    begun = SimpleNamespace(remote=lambda bench, data, teacher, folder: ("trained", teacher["name"]))
+    with monkeypatch.context() as patch:  # tasks that have ended at once
+        patch.setattr(ray_engine.ray, "remote", lambda **_: lambda function: begun)
+        patch.setattr(ray_engine.ray, "wait", lambda some, timeout: (some, []))
+        patch.setattr(ray_engine.ray, "get", lambda one: one)
+        kept = {"name": "kept", "training": {}, "here": {"val_top1": 0.9}}
+        stale, new = ({"name": name, "training": {}, "here": None} for name in ("stale", "new"))
+        found = made.teachers({}, {"stale": stale, "kept": kept, "new": new}, "there")
+    assert found == {"stale": ("trained", "stale"), "kept": {"val_top1": 0.9}, "new": ("trained", "new")}
 
     def interrupted(*teacher):
         asked.append(teacher)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from autokd.models.checkpoint import save_weights
 from autokd.search.confirm import confirm
 from autokd.search.run import resume, search
 from autokd.search.teachers import compare, known_teachers, trained_before
-from autokd.search.work import _BENCHES, prepare_teacher, teacher_from, teacher_here
+from autokd.search.work import _BENCHES, guessing, prepare_teacher, teacher_from, teacher_here
 from autokd.signals.teacher import Teacher
 from autokd.track.ledger import FILE, read_events
 from autokd.train.workshop import Workshop
@@ -178,11 +179,26 @@ def test_a_search_does_not_begin_with_a_trained_teacher_that_answers_otherwise_t
     assert f"{made[0]['val_top1'] * 100:.2f} %" in str(caught.value) and "--again" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("top1", "classes", "images", "told"),
+    [
+        (0.10, 10, 10_000, True),  # chance is 10 %, its standard error 0.3 points
+        (0.105, 10, 10_000, True),
+        (0.107, 10, 10_000, False),
+        (0.60, 2, 10_000, False),
+        (0.59, 2, 100, True),  # 50 %, and twice 5 points
+        (0.61, 2, 100, False),
+    ],
+)
+def test_guessing_is_what_lies_within_two_standard_errors_of_chance(top1, classes, images, told):
+    assert bool(guessing("big", SimpleNamespace(top1=top1, classes=classes, images=images))) == told
+
+
 def test_a_teacher_that_guesses_is_told(taught):
     place, run = taught
     heard = []
     search(run / "space.yaml", runs=place / "runs", engine="inline", on_event=heard.append)
-    assert any("as guessing would be" in str(event.get("text")) for event in heard)
+    assert any("as guessing could be" in str(event.get("text")) for event in heard)
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,13 @@ def test_where_things_lie_and_how_code_is_laid_out_trains_nothing_again(place, t
     assert renamed.removeprefix("other") == before.removeprefix("own")
 
 
+def test_the_fingerprint_of_a_data_set_is_the_same_whatever_share_of_it_trains(place):
+    data, _ = asked(place)
+    whole = Workshop().fingerprints(data)
+    assert Workshop().fingerprints(replace(data, fraction=0.5)) == whole
+    assert len({*whole, *Workshop().fingerprints(replace(data, split_seed=1))}) == 4
+
+
 def test_a_network_whose_first_weights_are_chance_of_its_own_is_found_again(place):
     edit(place / "nets.py", "fill_(float(", "uniform_(generator=torch.Generator()).mul_(time_ns() % 1000).add_(float(")
     edit(place / "nets.py", "import torch\n", "from time import time_ns\nimport torch\n")
@@ -308,6 +315,9 @@ def test_what_no_key_can_see_is_found_by_the_score_and_told_with_the_way_out(pla
     )
     assert again == path
     assert check_recorded(Workshop(), data, replace(teacher, **changes), path).top1 > 0.8
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(AutokdError, match="is no longer as it was written"):
+        check_recorded(Workshop(), data, replace(teacher, **changes), path)
 
 
 def test_its_own_normalisation_is_what_a_teacher_is_trained_with(place):

@@ -216,6 +216,14 @@ def test_a_checkpoint_of_another_configuration_is_refused(workshop, teacher, tmp
     Trial(workshop, trial_config(teacher)).save(tmp_path)
     with pytest.raises(AutokdError, match="another configuration"):
         Trial(workshop, trial_config(teacher, seed=9)).load(tmp_path)
+    for word, told in (("data", "other images, labels or class names"), ("network", "the code of the checkpoint's network")):
+        state = torch.load(tmp_path / "trial.pt", weights_only=True)
+        torch.save({**state, word: "another"}, tmp_path / "trial.pt")
+        with pytest.raises(AutokdError, match=told):
+            Trial(workshop, trial_config(teacher)).load(tmp_path)
+        torch.save({name: value for name, value in state.items() if name != word}, tmp_path / "trial.pt")  # as before
+        Trial(workshop, trial_config(teacher)).load(tmp_path)
+        torch.save(state, tmp_path / "trial.pt")
     (tmp_path / "trial.pt").write_bytes(b"torn")
     with pytest.raises(AutokdError, match="the checkpoint is damaged"):
         Trial(workshop, trial_config(teacher)).load(tmp_path)
