@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AutokdError", "Faults", "SpaceError", "TrialFailed", "did_you_mean", "readable"]
+__all__ = ["AutokdError", "Faults", "SpaceError", "TrialFailed", "did_you_mean", "readable", "refused"]
 
 
 class AutokdError(Exception):
@@ -50,6 +50,13 @@ class TrialFailed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def refused(fault: BaseException) -> str | None:
+    """What the system said where it did not let a file be read (permission denied, …); None where the content is at fault."""
+    if isinstance(fault, OSError) and fault.errno is not None:
+        return (fault.strerror or str(fault)).lower()
+    return None
 
 
 def readable(text: str) -> str:

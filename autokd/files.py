@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import struct
 import zipfile
 import zlib
@@ -16,14 +17,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["cache_root", "full_disk", "in_file_name", "intact_zip", "locked", "sha256_of", "uncollected", "vouched", "whole",
-           "write_text"]
+from autokd.machine import aside, expanded, home, writable
+
+__all__ = ["cache_root", "full_disk", "in_file_name", "in_shell", "intact_zip", "locked", "sha256_of", "uncollected", "vouched",
+           "whole", "write_text"]
 
 
 def cache_root() -> Path:
-    """$AUTOKD_CACHE, or ~/.cache/autokd."""
+    """$AUTOKD_CACHE, or ~/.cache/autokd; the same below this user's temporary folder where no home folder can be written."""
     named = os.environ.get("AUTOKD_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "autokd"
+    if named:
+        return expanded(named)
+    own = home()
+    usual = own / ".cache" / "autokd" if own is not None else None
+    return usual if usual is not None and writable(usual) else aside() / ".cache" / "autokd"
 
 
 @contextmanager
@@ -114,6 +121,11 @@ def write_text(path: Path, text: str) -> None:
 def in_file_name(name: str) -> str:
     """A name as part of one file's: what would leave the folder, hide the file or trouble a shell becomes an underscore."""
     return re.sub(r"^\.|[^\w. -]", "_", name)
+
+
+def in_shell(path: str | os.PathLike[str]) -> str:
+    """A path as it is typed in a command."""
+    return shlex.quote(os.fspath(path))
 
 
 @contextmanager

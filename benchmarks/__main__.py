@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.rows import Row, machine, table
+from benchmarks.rows import Form, Row, machine, table
+
+
+@contextmanager
+def every_core() -> Iterator[None]:
+    """What is done to this process's cores in between is undone."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
 
 
 def main() -> None:
@@ -14,15 +28,15 @@ def main() -> None:
     measurable = [path.stem for path in known if "\ndef measure(" in path.read_text(encoding="utf-8")]  # none is imported
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*measurable, []], help=f"of {', '.join(measurable)}")
-    told = "the full form: more repeats, larger data, longer trainings"
-    parser.add_argument("--full", "--long", dest="full", action="store_true", help=told)
+    Form.add_to(parser)
     options = parser.parse_args()
     rows: list[Row] = []
     for name in options.names or measurable:
         print(f"== {name}", flush=True)
-        for row in importlib.import_module(f"benchmarks.{name}").measure(short=not options.full):
-            print(f"   {row.what}: {row.measured} (target {row.target})", flush=True)
-            rows.append(row)
+        with every_core():  # also after one that held itself on one
+            for row in importlib.import_module(f"benchmarks.{name}").measure(options.form):
+                print(f"   {row.what}: {row.measured} (target {row.target})", flush=True)
+                rows.append(row)
     print(f"\n{machine()}\n\n{table(rows)}")
 
 

@@ -28,7 +28,7 @@ from autokd.config.trial import (
     TeacherConfig,
     TrialConfig,
 )
-from benchmarks.rows import Row, machine, table
+from benchmarks.rows import Form, Row, machine, table
 
 if TYPE_CHECKING:
     from autokd.train.pace import Pace
@@ -38,6 +38,7 @@ __all__ = [
     "BATCH",
     "EXAMPLE",
     "PAIRS",
+    "SMALL",
     "Pair",
     "alone",
     "cifar100",
@@ -66,6 +67,7 @@ class Pair:
 
 
 PAIRS = (Pair("wrn_40_2", "wrn_16_2"), Pair("resnet32x4", "resnet8x4"))
+SMALL = Pair("resnet14", "resnet8")  # of the shortest form
 
 
 def shared() -> Path | None:
@@ -172,11 +174,11 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g}, {len(values)} rounds)"
 
 
-def alone(measure: Callable[[bool], list[Row]], words: str | None) -> None:
-    """`python -m benchmarks.<name> [--full]`."""
+def alone(measure: Callable[[Form], list[Row]], words: str | None) -> None:
+    """`python -m benchmarks.<name> [--full|--shortest]`."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="more repeats, larger data, longer trainings")
-    rows = measure(not parser.parse_args().full)
+    Form.add_to(parser)
+    rows = measure(parser.parse_args().form)
     print(f"\n{machine()}\n\n{table(rows)}")
 
 

@@ -36,7 +36,7 @@ from autokd.augment.build import build_policy
 from autokd.augment.policy import Policy, Step
 from autokd.augment.views import Views
 from autokd.train.allocation import keep_freed_memory
-from benchmarks.rows import Row, table
+from benchmarks.rows import Form, Row, table
 
 TARGET = 25
 GREY = (128, 128, 128)
@@ -145,16 +145,16 @@ def compare(policy: Policy, pixels: np.ndarray, batch: int, turns: int) -> Compa
     return Comparison(ours, pil)
 
 
-def measure(short: bool = True) -> list[Row]:
+def measure(form: Form = Form.SHORT) -> list[Row]:
     """The CIFAR-100 policy at a batch of 512; the full form takes more turns and adds smaller batches."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()
     random.seed(0)
     try:
-        pixels, policy, rows = images(5000), build_policy("jda_cifar100"), []
-        for batch in (512,) if short else (512, 256, 128, 64):
-            made = compare(policy, pixels, batch, 15 if short else 41)
+        pixels, policy, rows = images(form.pick(1000, 5000, 5000)), build_policy("jda_cifar100"), []
+        for batch in form.pick((512,), (512,), (512, 256, 128, 64)):
+            made = compare(policy, pixels, batch, form.pick(2, 15, 41))
             ratio = statistics.median(made.ratios)
             low, _, high = statistics.quantiles(made.ratios, n=4)
             per_second = f"{statistics.median(made.ours):,.0f} / {statistics.median(made.pil):,.0f}"
@@ -175,9 +175,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="every chain policy, at batches of 64, 256 and 512")
     parser.add_argument("--turns", type=int, default=15)
+    Form.add_to(parser)
     options = parser.parse_args()
     if not options.all:
-        print(table(measure()))
+        print(table(measure(options.form)))
         return
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -33,9 +33,9 @@ from autokd.config.trial import TrialConfig
 from autokd.data.training import open_training
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
-from benchmarks._setting import PAIRS, alone, cifar100, one_core, scratch, spread, trial_config
+from benchmarks._setting import PAIRS, SMALL, alone, cifar100, one_core, scratch, spread, trial_config
 from benchmarks.augment import PIL_OPS, signed
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 __all__ = ["Usual", "measure", "tune"]
 
@@ -224,13 +224,13 @@ def tune(
     return tuner.fit()
 
 
-def measure(short: bool) -> list[Row]:
+def measure(form: Form) -> list[Row]:
     with scratch() as folder:
         where = one_core()
         rows = []
-        for pair in PAIRS[:1] if short else PAIRS:
+        for pair in form.pick((SMALL,), PAIRS[:1], PAIRS):
             usual = Usual(trial_config(pair, cifar100(Path(folder), 0.02), Path(folder)))
-            rates = [usual.rate(2 if short else 6, warmup=1 if short else 4) for _ in range(1 if short else 5)]
+            rates = [usual.rate(form.pick(1, 2, 6), warmup=form.pick(1, 1, 4)) for _ in range(form.pick(1, 1, 5))]
             rows.append(Row(f"images/s of the usual way, {pair}, CCD, {where}", spread(rates)))
         return rows
 

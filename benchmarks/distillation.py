@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from benchmarks._setting import (
     BATCH,
     PAIRS,
+    SMALL,
     Pair,
     alone,
     at_pace,
@@ -34,7 +35,7 @@ from benchmarks._setting import (
     timed_steps,
     trial_config,
 )
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 if TYPE_CHECKING:
     from autokd.config.trial import TrialConfig
@@ -48,26 +49,28 @@ TRAINING = 45_000  # images of CIFAR-100 that are not held out
 EPOCHS = 240
 
 
-def measure(short: bool) -> list[Row]:
-    return compare(PAIRS, rounds=3 if short else 7, steps=3 if short else 12)
+def measure(form: Form) -> list[Row]:
+    pairs = form.pick((SMALL,), PAIRS, PAIRS)
+    return compare(pairs, rounds=form.pick(1, 3, 7), steps=form.pick(1, 3, 12), paced=form is not Form.SHORTEST)
 
 
-def compare(pairs: Sequence[Pair], *, rounds: int, steps: int) -> list[Row]:
+def compare(pairs: Sequence[Pair], *, rounds: int, steps: int, paced: bool = True) -> list[Row]:
+    """paced: whether the pace of a full training is measured first, which may take minutes."""
     where = one_core()
     rows: list[Row] = []
     with scratch() as folder:
         for pair in pairs:
-            rows += _compare(pair, Path(folder), rounds, steps, where)
+            rows += _compare(pair, Path(folder), rounds, steps, where, paced)
     return rows
 
 
-def _compare(pair: Pair, folder: Path, rounds: int, steps: int, where: str) -> list[Row]:
+def _compare(pair: Pair, folder: Path, rounds: int, steps: int, where: str, paced: bool) -> list[Row]:
     from autokd.train.workshop import Workshop
     from benchmarks.baseline import Usual
 
     config = trial_config(pair, cifar100(folder, steps * BATCH / 2 / TRAINING), folder, epochs=2)  # views: one pass of images
     usual = Usual(config)
-    pace, told = _full_pace(config, folder)
+    pace, told = _full_pace(config, folder) if paced else _usual_pace()
     print(f"   {told}", flush=True)
     elsewhere = Workshop(threads=1, signals="live")
     timed_steps(at_pace(elsewhere.trial(config), pace), 1)  # what is compiled is compiled now
@@ -96,6 +99,14 @@ def _compare(pair: Pair, folder: Path, rounds: int, steps: int, where: str) -> l
         middle = statistics.median(by_round)
         rows.append(Row(what, f"{middle:.2f}{note}") if target is None else Row.at_least(what, middle, target, note))
     return rows
+
+
+def _usual_pace() -> tuple[Pace, str]:
+    import torch
+
+    from autokd.train.pace import default_pace
+
+    return default_pace(torch.device("cpu")), "the pace of a full training was not measured"
 
 
 def _full_pace(config: TrialConfig, folder: Path) -> tuple[Pace, str]:

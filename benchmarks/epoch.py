@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks._setting import BATCH, Pair, alone, cifar100, one_core, scratch, timed_steps, trial_config
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 __all__ = ["measure"]
 
@@ -25,8 +25,8 @@ VIEWS = 45_000  # of an epoch of CIFAR-100 without its validation split
 AHEAD = 8  # steps a round, as many as are rendered at a time
 
 
-def measure(short: bool) -> list[Row]:
-    return compare(STUDENTS, rounds=2 if short else 10)
+def measure(form: Form) -> list[Row]:
+    return compare(form.pick(("resnet8",), STUDENTS, STUDENTS), rounds=form.pick(1, 2, 10))
 
 
 def compare(students: Sequence[str], *, rounds: int, teacher: str = "resnet8") -> list[Row]:

@@ -313,7 +313,10 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="only sites with this in their name")
     parser.add_argument("--since", type=int, default=0, help="only writes from this number on")
     parser.add_argument("--verbose", action="store_true", help="tell of each try")
+    parser.add_argument("--shortest", action="store_true", help="only see that it runs: one write of one stage")
     asked = parser.parse_args(args)
+    if asked.shortest:
+        asked.stage, asked.each, asked.only = ["search"], 1, asked.only or "ledger"
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         if "full_disk" not in os.environ.get("LD_PRELOAD", ""):

@@ -28,18 +28,19 @@ from autokd.errors import AutokdError
 from autokd.train.teachers import train_teacher
 from autokd.train.trial import run
 from autokd.train.workshop import Workshop
-from benchmarks._setting import EXAMPLE, margin, shared
-from benchmarks.rows import Row
+from benchmarks._setting import EXAMPLE, alone, margin, shared
+from benchmarks.rows import Form, Row
 
 __all__ = ["measure"]
 
 SEEDS = 3
 
 
-def measure(short: bool) -> list[Row]:
+def measure(form: Form) -> list[Row]:
+    seeds = form.pick(2, SEEDS, SEEDS)
     with tempfile.TemporaryDirectory() as folder:
         bench = Workshop(threads=1, cache_dir=folder)
-        base = _digits(bench, folder) if short else _cifar100()
+        base = _cifar100() if form is Form.FULL else _digits(bench, folder, form)
         assert base.teacher is not None
         rows = [Row(f"{base.teacher.name}: validation top-1", f"{bench.verify(base.data, base.teacher).top1:.2%}")]
         plain = PolicyConfig("none")
@@ -52,17 +53,17 @@ def measure(short: bool) -> list[Row]:
             "KD + JDA": base.with_(method=MethodConfig("kd"), loss=LossConfig(0.1, 0.9)),
             "CCD + JDA": base.with_(method=MethodConfig("ccd"), loss=LossConfig(0.1, 0.9)),
         }
-        if not short:  # twenty minutes instead of forty
+        if form is Form.FULL:  # twenty minutes instead of forty
             arms = {name: arms[name] for name in ("cross-entropy", "KD", "CCD + JDA")}
         scores = {
-            name: [_score(bench, arm.with_(seed=seed), name) for seed in range(SEEDS)] for name, arm in arms.items()
+            name: [_score(bench, arm.with_(seed=seed), name) for seed in range(seeds)] for name, arm in arms.items()
         }
     control = scores["cross-entropy"]
     for name, found in scores.items():
         gains = [one - other for one, other in zip(found, control, strict=True)]
         told = f"{statistics.mean(found):.2f} % ± {margin(found):.2f}"
         if name == "cross-entropy":
-            rows.append(Row(f"{base.student.name}, {name}: validation top-1, {SEEDS} seeds", told))
+            rows.append(Row(f"{base.student.name}, {name}: validation top-1, {seeds} seeds", told))
         else:
             gain = statistics.mean(gains)
             note = f"{told}; gain {gain:+.2f} ± {margin(gains):.2f} points"
@@ -78,10 +79,10 @@ def _score(bench: Workshop, config: TrialConfig, name: str) -> float:
     return 100 * report.val_top1
 
 
-def _digits(bench: Workshop, folder: str) -> TrialConfig:
+def _digits(bench: Workshop, folder: str, form: Form) -> TrialConfig:
     data = DataConfig("digits", validation=0.3)
     recipe = RecipeConfig(lr=0.05, schedule="cosine", warmup=0.1)
-    teacher = TeacherConfig("wrn_16_2", "wrn_16_2", training=TeacherTraining(epochs=12, recipe=recipe))
+    teacher = TeacherConfig("wrn_16_2", "wrn_16_2", training=TeacherTraining(epochs=form.pick(1, 12, 12), recipe=recipe))
     path = train_teacher(data, teacher, folder, workshop=bench)
     return TrialConfig(
         data=data,
@@ -89,7 +90,7 @@ def _digits(bench: Workshop, folder: str) -> TrialConfig:
         teacher=replace(teacher, training=None, checkpoint=str(path)),
         policy=PolicyConfig("jda_cifar100", {"probability": 0.1, "strength": 0.5}),
         recipe=recipe,
-        epochs=12,
+        epochs=form.pick(0.3, 12, 12),
     )
 
 
@@ -113,3 +114,7 @@ def _cifar100() -> TrialConfig:
         recipe=RecipeConfig(lr=0.1, schedule="cosine", warmup=0.05, ema=0.99),
         epochs=8,
     )
+
+
+if __name__ == "__main__":
+    alone(measure, __doc__)

@@ -24,26 +24,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks._setting import BATCH, PAIRS, Pair, cifar100, scratch, spread, trial_config
-from benchmarks.rows import Row, machine, table
+from benchmarks._setting import BATCH, PAIRS, SMALL, Pair, cifar100, scratch, spread, trial_config
+from benchmarks.rows import Form, Row, machine, table
 
 __all__ = ["measure"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def measure(short: bool, *, epochs: int = 0, packed: int = 4) -> list[Row]:
+def measure(form: Form, *, epochs: int = 0, packed: int = 4) -> list[Row]:
     import torch
 
     if not torch.cuda.is_available():
-        rows = [_single(pair, "cpu", 0.01, 2, 1)[0] for pair in PAIRS[: 1 if short else 2]]
+        rows = [_single(pair, "cpu", 0.01, 2, 1)[0] for pair in form.pick((SMALL,), PAIRS[:1], PAIRS)]
         missing = "bfloat16 on a GPU, the share of its roofline, packed trials, the full training of 240 epochs"
         return [*rows, Row("benchmarks.gpu", f"no GPU here; not measured: {missing}")]
     rows = []
-    for pair in PAIRS:
-        made, alone = _single(pair, "cuda", 0.1 if short else 1.0, 60 if short else 200, 3 if short else 7)
+    for pair in form.pick((SMALL,), PAIRS, PAIRS):
+        made, alone = _single(pair, "cuda", form.pick(0.1, 0.1, 1.0), form.pick(4, 60, 200), form.pick(1, 3, 7))
         rows += [made, *_roofline(pair, alone)]
-        rows.append(_packed(pair, packed, 200 if short else 600))
+        rows.append(_packed(pair, packed, form.pick(4, 200, 600)))
     if epochs:
         rows.append(_training(PAIRS[0], epochs))
     return rows
@@ -243,7 +243,7 @@ def _training(pair: Pair, epochs: int) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="more steps, all of CIFAR-100")
+    Form.add_to(parser)
     parser.add_argument("--epochs", type=int, default=0, help="also a whole training of so many epochs")
     parser.add_argument("--packed", type=int, default=4, help="trials at once")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -251,7 +251,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         return _one(options.one, options.steps)
-    rows = measure(not options.full, epochs=options.epochs, packed=options.packed)
+    rows = measure(options.form, epochs=options.epochs, packed=options.packed)
     print(f"\n{machine()}\n\n{table(rows)}")
 
 

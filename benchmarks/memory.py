@@ -11,22 +11,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks._setting import BATCH, Pair, alone, cifar100, scratch, trial_config
-from benchmarks.rows import Row
+from benchmarks._setting import BATCH, SMALL, Pair, alone, cifar100, scratch, trial_config
+from benchmarks.rows import Form, Row
 
 __all__ = ["measure"]
 
 PAIR = Pair("resnet32x4", "resnet8x4")
 
 
-def measure(short: bool) -> list[Row]:
+def measure(form: Form) -> list[Row]:
     if not Path("/proc/self/smaps_rollup").exists():
         return [Row("memory of a second trial", "not measured: needs Linux's /proc", "<= 1.3 x needs + import")]
-    return compare(PAIR, fraction=0.1 if short else 1.0, steps=10)
+    return compare(form.pick(SMALL, PAIR, PAIR), fraction=form.pick(0.02, 0.1, 1.0), steps=form.pick(1, 10, 10))
 
 
 def compare(pair: Pair, *, fraction: float, steps: int) -> list[Row]:
@@ -48,34 +51,26 @@ def compare(pair: Pair, *, fraction: float, steps: int) -> list[Row]:
 
 def _second(words: list[str]) -> float:
     """MB that a second process of this kind adds to the first."""
-    one, two = _held([words]), _held([words, words])
+    one, two = _held([words, words])
     return two - one
 
 
-def _held(jobs: list[list[str]]) -> float:
-    """Start one process a job, let all reach their fullest, and return the sum of their PSS in MB."""
-    import os
-    import subprocess
-
+def _held(jobs: list[list[str]]) -> list[float]:
+    """Start one process a job, one after another; after each has reached its fullest, the sum of all their PSS in MB."""
     root = Path(__file__).resolve().parents[1]
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
-    made = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.memory", *job],
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for job in jobs
-    ]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    made: list[subprocess.Popen[str]] = []
+    held = []
     try:
-        for process in made:
-            assert process.stdout is not None
-            if process.stdout.readline().strip() != "ready":
-                raise RuntimeError(f"a trial ended early: {process.args}")
-        return sum(_pss(process.pid) for process in made)
+        for job in jobs:
+            command = [sys.executable, "-m", "benchmarks.memory", *job]
+            made.append(subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": path}, **pipes))
+            assert made[-1].stdout is not None
+            if made[-1].stdout.readline().strip() != "ready":
+                raise RuntimeError(f"a trial ended early: {job}")
+            held.append(sum(_pss(process.pid) for process in made))
+        return held
     finally:
         for process in made:
             process.communicate("\n")

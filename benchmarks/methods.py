@@ -37,7 +37,7 @@ from autokd.errors import AutokdError, TrialFailed
 from autokd.rooms import Entry, catalogue
 from autokd.train.workshop import Workshop
 from benchmarks._setting import EXAMPLE, margin, shared
-from benchmarks.rows import Row, machine
+from benchmarks.rows import Form, Row, machine
 
 __all__ = ["arms", "measure"]
 
@@ -58,11 +58,11 @@ class Found:
     failed: str = ""
 
 
-def measure(short: bool, *, seeds: int = 3, epochs: float = EPOCHS, keep: Path | None = None) -> list[Row]:
+def measure(form: Form, *, seeds: int = 3, epochs: float = EPOCHS, keep: Path | None = None) -> list[Row]:
     """One row an arm, the best first."""
     return [
         Row(f"{found.arm}: validation top-1", f"{_told(found.top1)}{found.failed and f' failed: {found.failed}'}")
-        for found in _sorted(_all(short, 1 if short else seeds, epochs, keep))
+        for found in _sorted(_all(form, form.pick(1, 1, seeds), epochs, keep))
     ]
 
 
@@ -86,7 +86,7 @@ def _loss(entry: Entry) -> LossConfig:
     return LossConfig(published.get("ce_weight", 1.0), published.get("kd_weight", 0.0))
 
 
-def _all(short: bool, seeds: int, epochs: float, keep: Path | None) -> list[Found]:
+def _all(form: Form, seeds: int, epochs: float, keep: Path | None) -> list[Found]:
     import tempfile
 
     from autokd.train.trial import run
@@ -98,9 +98,11 @@ def _all(short: bool, seeds: int, epochs: float, keep: Path | None) -> list[Foun
             done[told["key"]] = told
     with tempfile.TemporaryDirectory(prefix="autokd-bench-", ignore_cleanup_errors=True) as folder:
         bench = Workshop(threads=1, cache_dir=folder)
-        base = _digits(bench, folder) if short else _cifar10(epochs)
+        base = _cifar10(epochs) if form is Form.FULL else _digits(bench, folder)
+        chosen = arms(base, form.pick(0.2, 0.2, 1.0))
         found = []
-        for name, arm in arms(base, 0.2 if short else 1.0).items():
+        for name in form.pick(("ce", "kd", "fitnet"), tuple(chosen), tuple(chosen)):
+            arm = chosen[name]
             one = Found(name, " ".join(f"{w:g}" for w in _weights(arm)))
             found.append(one)
             for seed in range(seeds):
@@ -203,19 +205,20 @@ def _cifar10(epochs: float) -> TrialConfig:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="CIFAR-10 instead of digits")
+    Form.add_to(parser)  # in full: CIFAR-10 instead of digits
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=EPOCHS, help="views processed / training images, of the full form")
     parser.add_argument("--write", action="store_true", help="put the table of the full form into docs/methods.md")
     parser.add_argument("--keep", type=Path, help="a JSON-lines file of finished trainings; those in it are not repeated")
     options = parser.parse_args()
-    seeds = options.seeds if options.full else 1
-    found = _all(not options.full, seeds, options.epochs, options.keep)
-    views = f"{options.epochs:g} epochs of 4,000 images" if options.full else "0.3 epochs of digits"
+    full = options.form is Form.FULL
+    seeds = options.seeds if full else 1
+    found = _all(options.form, seeds, options.epochs, options.keep)
+    views = f"{options.epochs:g} epochs of 4,000 images" if full else "0.3 epochs of digits"
     told = f"{seeds} seeds, {views}, half of the views augmented; {machine()}."
     table = page_table(found, told)
     print(f"\n{table}")
-    if options.write and options.full:
+    if options.write and full:
         text = PAGE.read_text(encoding="utf-8")
         head, rest = text.split(BEGIN, 1)
         PAGE.write_text(f"{head}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")

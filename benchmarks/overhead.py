@@ -24,7 +24,7 @@ from typing import Any
 
 from autokd.config.trial import TrialConfig
 from benchmarks._setting import alone, in_process
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 __all__ = ["Still", "measure"]
 
@@ -32,17 +32,18 @@ EPOCHS = 9.0
 IMAGES = 1000  # of the pretended data set
 
 
-def measure(short: bool) -> list[Row]:
-    ours = in_process("benchmarks.overhead", "--side", "ray", "--trials", 64)
-    many = in_process("benchmarks.overhead", "--side", "many", "--trials", 1000)
-    usual = in_process("benchmarks.overhead", "--side", "usual", "--trials", 4 if short else 16)
+def measure(form: Form) -> list[Row]:
+    ours = in_process("benchmarks.overhead", "--side", "ray", "--trials", form.pick(4, 64, 64))
+    many = in_process("benchmarks.overhead", "--side", "many", "--trials", form.pick(20, 1000, 1000))
+    usual = in_process("benchmarks.overhead", "--side", "usual", "--trials", form.pick(2, 4, 16))
     fixed = f" s (command to first end {ours['fixed']:.1f} s; {ours['trials']} trials)"
     told = f"{usual['each']:.2f} s (start to first end {usual['fixed']:.1f} s; {usual['trials']} trials)"
+    grown = f"{many['trials']:,} simulated trials: last hundred / first hundred"
     growth = f" (first hundred {1e3 * many['first']:.1f} ms a trial, last {1e3 * many['last']:.1f} ms)"
     return [
-        Row.at_most("overhead a trial beyond its training, 64 short trials, Ray", ours["each"], 0.1, fixed),
+        Row.at_most(f"overhead a trial beyond its training, {ours['trials']} short trials, Ray", ours["each"], 0.1, fixed),
         Row("the same, usual way", told, "4 to 12 s were seen"),
-        Row.at_most("1,000 simulated trials: last hundred / first hundred", many["last"] / many["first"], 1.2, growth),
+        Row.at_most(grown, many["last"] / many["first"], 1.2, growth),
     ]
 
 
@@ -128,7 +129,7 @@ def run(side: str, trials: int) -> dict[str, float]:
 
 def told(ends: list[float]) -> dict[str, float]:
     gaps = [after - before for before, after in zip(ends, ends[1:])]
-    some = min(100, len(gaps) // 2)
+    some = max(1, min(100, len(gaps) // 2))
     return {
         "trials": len(ends),
         "fixed": ends[0],
@@ -155,7 +156,7 @@ def usual(trials: int) -> dict[str, float]:
         domains = {"lr": tune.loguniform(1e-3, 0.9)}
         search(_curve, domains, Path(folder), trials=trials, epochs=round(EPOCHS), callbacks=[Clock()])
         ray.shutdown()
-    return told(sorted(ends.values()))
+    return told(sorted(ends))
 
 
 def _curve(config: dict[str, Any]) -> None:

@@ -358,7 +358,11 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--space", default="search_spaces/digits.yaml")
     parser.add_argument("--set", action="append", default=[], help="as autokd search has it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shortest", action="store_true", help="only see that it runs: one kill of a small search")
     asked = parser.parse_args(args)
+    if asked.shortest:
+        asked.driver, asked.worker, asked.cache = 1, 0, 2
+        asked.set += ["search.trials=2", "search.epochs=1", "teachers={wide: {model: resnet8, train: {epochs: 1}}}"]
     draw, options = random.Random(asked.seed), [word for one in asked.set for word in ("--set", one)]
     holds = True
     with tempfile.TemporaryDirectory() as folder:

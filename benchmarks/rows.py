@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar
 
-__all__ = ["Row", "machine", "median_seconds", "table"]
+__all__ = ["Form", "Row", "machine", "median_seconds", "table"]
+
+T = TypeVar("T")
+
+
+class Form(Enum):
+    """How much is measured. The shortest says only that a benchmark runs: its numbers are worth nothing."""
+
+    SHORTEST = "shortest"
+    SHORT = "short"
+    FULL = "full"
+
+    def pick(self, shortest: T, short: T, full: T) -> T:
+        return {Form.SHORTEST: shortest, Form.SHORT: short, Form.FULL: full}[self]
+
+    @staticmethod
+    def add_to(parser: argparse.ArgumentParser) -> None:
+        """`--full` and `--shortest`, as `form` of what is parsed."""
+        forms = parser.add_mutually_exclusive_group()
+        parser.set_defaults(form=Form.SHORT)
+        told = "the full form: more repeats, larger data, longer trainings"
+        forms.add_argument("--full", "--long", dest="form", action="store_const", const=Form.FULL, help=told)
+        told = "only see that it runs, in seconds; the numbers are worth nothing"
+        forms.add_argument("--shortest", dest="form", action="store_const", const=Form.SHORTEST, help=told)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ from autokd.config.trial import (
     TrialConfig,
 )
 from autokd.data.training import open_training
+from autokd.machine import cpus
 from benchmarks._setting import EXAMPLE, alone, cifar100, scratch, shared
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 __all__ = ["TASKS", "Task", "measure", "seconds_of"]
 
@@ -79,8 +80,10 @@ TASKS = {
 }
 
 
-def measure(short: bool) -> list[Row]:
-    if short:
+def measure(form: Form) -> list[Row]:
+    if form is Form.SHORTEST:
+        return [compare(replace(TASKS["digits"], train=1, epochs=1), seeds=1, trials=2)]
+    if form is Form.SHORT:
         return [compare(TASKS["digits"], seeds=1)]
     rows = [compare(TASKS["digits"], seeds=5), compare(TASKS["digits"], seeds=3, trials=TRIALS)]
     if shared() is None:
@@ -118,7 +121,7 @@ def seconds_of(task: Task, side: str, seed: int, checkpoint: Path, folder: Path,
     from benchmarks.startup import end
 
     words = ["--side", side, "--task", task.name, "--seed", str(seed), "--teacher", str(checkpoint)]
-    words += ["--data", str(folder), "--trials", str(trials or ENDLESS)]
+    words += ["--data", str(folder), "--trials", str(trials or ENDLESS), "--epochs", str(task.epochs)]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as errors, subprocess.Popen(
@@ -179,7 +182,7 @@ def _teacher(task: Task, folder: Path) -> Path:
         return root / "teachers_cifar100" / f"resnet{task.options['depth']}_cifar100.pt"
     recipe = RecipeConfig(lr=0.05, schedule="cosine", warmup=0.1)
     teacher = TeacherConfig(task.teacher, task.teacher, training=TeacherTraining(epochs=task.train, recipe=recipe))
-    return train_teacher(_data(task, folder), teacher, folder, workshop=Workshop(threads=os.cpu_count()))
+    return train_teacher(_data(task, folder), teacher, folder, workshop=Workshop(threads=cpus()))
 
 
 def _ours(task: Task, seed: int, checkpoint: Path, folder: Path, trials: int) -> None:
@@ -230,6 +233,7 @@ def _usual(task: Task, seed: int, checkpoint: Path, folder: Path, trials: int) -
         "temperature": tune.loguniform(1, 10),
         "probability": tune.choice(list(task.probabilities)),
         "task": task.name,
+        "epochs": task.epochs,
         "teacher": str(checkpoint),
         "folder": str(folder),
     }
@@ -243,7 +247,7 @@ def _trial(config: dict[str, Any]) -> None:
 
     from benchmarks.baseline import train
 
-    task = TASKS[config["task"]]
+    task = replace(TASKS[config["task"]], epochs=config["epochs"])
     for _, top1 in train(_config(task, config, Path(config["folder"]))):
         tune.report({"top1": top1})
 
@@ -303,9 +307,10 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=ENDLESS)
+    parser.add_argument("--epochs", type=int, required=True)
     options = parser.parse_args()
     side = _ours if options.side == "ours" else _usual
-    side(TASKS[options.task], options.seed, options.teacher, options.data, options.trials)
+    side(replace(TASKS[options.task], epochs=options.epochs), options.seed, options.teacher, options.data, options.trials)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks._setting import alone, scratch, spread
-from benchmarks.rows import Row
+from benchmarks.rows import Form, Row
 
 __all__ = ["first_report", "first_sign", "help_seconds", "measure"]
 
@@ -30,13 +30,14 @@ SPACE = ROOT / "search_spaces" / "digits.yaml"
 COMMAND = [sys.executable, "-c", "from autokd.cli.main import main; main()"]
 
 
-def measure(short: bool) -> list[Row]:
-    rounds = 3 if short else 9
+def measure(form: Form) -> list[Row]:
+    rounds = form.pick(1, 3, 9)
     compiled = byte_compiled()
+    more = form.pick(("--set", "teachers={wide: {model: resnet8, train: {epochs: 1}}}"), (), ())
     with scratch() as folder:
-        helps = help_seconds(5 if short else 15)
-        cold = first_report(Path(folder))
-        reports = [first_report(Path(folder)) for _ in range(1 if short else rounds)]
+        helps = help_seconds(form.pick(1, 5, 15))
+        cold = first_report(Path(folder), *more)
+        reports = [first_report(Path(folder), *more) for _ in range(form.pick(1, 1, rounds))]
         signs = [first_sign(Path(folder)) for _ in range(rounds)]
     note = f" s ({spread(reports)}; {compiled})"
     return [
@@ -65,9 +66,9 @@ def byte_compiled() -> str:
     return "byte-compiled" if there else "environment NOT byte-compiled: python -m compileall"
 
 
-def first_report(folder: Path) -> float:
+def first_report(folder: Path, *more: str) -> float:
     """Seconds from the command to the first {"event": "report"}; then the search is stopped."""
-    words = ["search", str(SPACE), "--runs", str(folder / "runs"), "--json", "--set", "tracking.mlflow=false"]
+    words = ["search", str(SPACE), "--runs", str(folder / "runs"), "--json", "--set", "tracking.mlflow=false", *more]
     start = time.perf_counter()
     with subprocess.Popen(
         [*COMMAND, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

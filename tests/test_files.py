@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autokd.files import cache_root, intact_zip, vouched, whole, write_text
+from autokd.files import cache_root, in_shell, intact_zip, vouched, whole, write_text
 
 
 def test_a_file_appears_when_it_is_finished_and_its_folder_is_made(tmp_path):
@@ -58,3 +58,11 @@ def test_the_cache_moves_with_its_variable(tmp_path, monkeypatch):
     assert cache_root() == Path.home() / "kept"
     monkeypatch.delenv("AUTOKD_CACHE")
     assert cache_root() == Path.home() / ".cache" / "autokd"
+
+
+def test_a_path_stands_in_a_command_as_a_shell_reads_it():
+    import shlex
+
+    for path in ("runs/digits-20261126-c836", "my runs/it's 50%", 'a "b" $c'):
+        assert shlex.split(f"autokd resume {in_shell(Path(path))}") == ["autokd", "resume", path]
+    assert in_shell("runs/digits-1") == "runs/digits-1"  # nothing is put around what needs nothing

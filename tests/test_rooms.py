@@ -14,7 +14,9 @@ from autokd.rooms import Limit, Setting, complain
 
 ROOT = Path(autokd.__file__).parent
 LEVELS = [
-    ["rooms", "errors", "files"],
+    ["rooms", "errors"],
+    ["machine"],
+    ["files"],
     ["space", "methods", "augment", "models", "data"],
     ["config"],
     ["cost", "signals"],

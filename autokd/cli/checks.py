@@ -6,15 +6,20 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+
+from autokd.cli.hosts import taken
+from autokd.errors import AutokdError
+from autokd.files import cache_root
+from autokd.machine import cpus, home, memory, prepare, usable
+from autokd.search.granted import CACHE_FIX, RUNS_FIX, ray_folder
 
 __all__ = ["Check", "all_checks"]
 
@@ -32,17 +37,21 @@ class Check:
     fix: str = ""
 
 
-def all_checks(runs: Path, cache: Path, *, port: int = 5000) -> list[Check]:
-    """Every check, in the order in which a person would mend things. runs, cache: folders that need not exist yet."""
+def all_checks(runs: Path, *, port: int = 5000) -> list[Check]:
+    """Every check, in the order in which a person would mend things. runs: a folder that need not exist yet."""
+    places = home_folder(prepare)  # first: it sets up what the others find
     return [
         python(sys.version_info[:3]),
         *packages(_required("autokd"), _version),
         twins(_version("torch"), _required("torchvision")),
         compiled(_source("ray"), dont_write="PYTHONDONTWRITEBYTECODE" in os.environ, prefix=sys.pycache_prefix),
-        cores(_cores()),
+        cores(cpus(), os.cpu_count() or 1),
+        main_memory(memory()),
         gpu(_asked_nvidia(), _version("torch") or ""),
-        folder("runs", runs, least=2 * _GB),
-        folder("cache", cache, least=5 * _GB),
+        places,
+        folder("runs", lambda: runs, least=2 * _GB),
+        folder("cache", cache_root, least=5 * _GB),
+        sockets(ray_folder),
         shared_memory(Path("/dev/shm")),
         open_files(_open_files()),
         free_port(port),
@@ -100,10 +109,36 @@ def compiled(source: Path | None, *, dont_write: bool, prefix: str | None) -> Ch
     return Check("compiled files", "ok", "written at the first start")
 
 
-def cores(count: int) -> Check:
-    if count < 2:
-        return Check("cores", "warn", "1: trials train one after another", "a machine with more cores, or a GPU")
-    return Check("cores", "ok", f"{count} ({platform.machine()})")
+def cores(granted: int, there: int) -> Check:
+    """granted: processors that this process may use, of those that are there."""
+    told = f"{granted} of {there}" if granted < there else str(granted)
+    if granted < 2:
+        return Check("cores", "warn", f"{told}: trials train one after another", "ask for more cores, or for a GPU")
+    return Check("cores", "ok", f"{told} ({platform.machine()})")
+
+
+def main_memory(granted: int | None) -> Check:
+    """granted: bytes."""
+    return Check("memory", "ok", "not told by this system" if granted is None else f"{granted / _GB:.1f} GB")
+
+
+def home_folder(prepared: Callable[[], Sequence[str]]) -> Check:
+    """prepared: sets up a user name and places for what libraries keep, and says what stands in for something missing."""
+    try:
+        notes = prepared()
+    except AutokdError as fault:
+        return Check("home folder", "fail", fault.what, fault.fix)
+    if notes:
+        return Check("home folder", "warn", "; ".join(notes), "set HOME, TMPDIR and AUTOKD_CACHE to folders that you can write")
+    return Check("home folder", "ok", str(home()))
+
+
+def sockets(place: Callable[[], Path]) -> Check:
+    """place: where Ray will put its sockets."""
+    try:
+        return Check("folder of Ray", "ok", str(place()))
+    except AutokdError as fault:
+        return Check("folder of Ray", "fail", fault.what, fault.fix)
 
 
 def gpu(asked: tuple[bool, str], torch: str) -> Check:
@@ -119,18 +154,17 @@ def gpu(asked: tuple[bool, str], torch: str) -> Check:
     return Check("gpu", "ok", ", ".join(names))
 
 
-def folder(name: str, path: Path, *, least: float) -> Check:
+def folder(name: str, place: Callable[[], Path], *, least: float) -> Check:
     """Whether a folder, or the nearest one above it that exists, can be written and has `least` bytes left."""
-    near = next(one for one in (path, *path.absolute().parents) if one.exists())
-    title = f"{name} folder"
-    if not near.is_dir():
-        return Check(title, "fail", f"{near} is a file", "move it, or name another folder")
-    if not os.access(near, os.W_OK | os.X_OK):
-        return Check(title, "fail", f"{near} cannot be written", "change its rights, or name another folder")
-    free = shutil.disk_usage(near).free
+    title, way = f"{name} folder", CACHE_FIX if name == "cache" else RUNS_FIX
+    try:
+        path = place()
+        free = shutil.disk_usage(usable(path, way)).free
+    except AutokdError as fault:
+        return Check(title, "fail", fault.what, fault.fix)
     told = f"{free / _GB:.3g} GB free at {path}"
     if free < least:
-        way = "AUTOKD_CACHE moves it, `autokd cache clear` empties it" if name == "cache" else "--runs names another folder"
+        way = "AUTOKD_CACHE moves it, `autokd cache clear` empties it" if name == "cache" else way
         return Check(title, "warn", f"{told}; {least / _GB:.0f} GB are wise", way)
     return Check(title, "ok", told)
 
@@ -158,13 +192,8 @@ def open_files(limits: tuple[int, int] | None, least: int = 4096) -> Check:
 
 
 def free_port(port: int) -> Check:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            found = f"port {port} of autokd ui is taken"
-            return Check("port", "warn", found, "autokd ui --port N, or end what listens there")
+    if told := taken(port):
+        return Check("port", "warn", f"{told}, and autokd ui would use it", "autokd ui --port N")
     return Check("port", "ok", f"{port} is free for autokd ui")
 
 
@@ -193,17 +222,14 @@ def _source(package: str) -> Path | None:
     return Path(found.origin) if found is not None and found.origin else None
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _asked_nvidia() -> tuple[bool, str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return False, ""
     words = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        return True, subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
+        told = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        return True, told.stdout
     except (OSError, subprocess.SubprocessError):
         return True, ""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autokd.cli.terminal import shown
 from autokd.errors import readable
 
 if TYPE_CHECKING:
@@ -24,12 +25,26 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _NARROWEST)
+    narrow: Any = None if shown("…") == "…" else _Narrow(stream)
+    return Console(stderr=stderr, file=narrow, highlight=False, width=None if stream.isatty() else _NARROWEST)
 
 
-def echo(text: str = "") -> None:
+class _Narrow:
+    """A stream whose encoding lacks the ellipsis that rich cuts a cell with: it is one place wide, and stays so."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return int(self.stream.write(text.replace("…", ".")))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
     """One line for a person, at once."""
-    print(readable(text), flush=True)
+    print(readable(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def wrapped(text: str, indent: str = "") -> None:
@@ -42,7 +57,10 @@ def wrapped(text: str, indent: str = "") -> None:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    if shown(text) != text:  # an encoding that lacks some of it
+        text = json.dumps(plain(value), indent=2, allow_nan=False)
+    print(text, flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
@@ -50,14 +68,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(title=shown(title) or None, box=None, title_justify="left", title_style="bold", pad_edge=False)
     rows = [list(row) for row in rows]
     longest = max((len(_cell(row[0])) for row in rows), default=0)
     for number, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], (int, float)) or row[number] == "" for row in rows)
         side: Any = "right" if numeric else "left"
         whole = number == 0 and longest <= _WHOLE
-        table.add_column(column, justify=side, header_style="bold", overflow="fold", no_wrap=whole)
+        table.add_column(shown(column), justify=side, header_style="bold", overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     screen = console()
@@ -74,7 +92,7 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:g}"
-    return readable(str(value))
+    return shown(str(value))
 
 
 def plain(value: Any) -> Any:

@@ -10,13 +10,14 @@ import typer
 from autokd.cli.console import echo
 from autokd.cli.options import Runs, find_run
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 
 __all__ = ["copy"]
 
 
 def copy(
     source: Annotated[str, typer.Argument(metavar="RUN", help="A run, as its name or folder; or the address of a copy.")],
-    target: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Where to: s3://bucket/runs, gs://…, file://….")] = None,
+    target: Annotated[str | None, typer.Argument(metavar="ADDRESS", help="Where to: s3://bucket/runs, gs://bucket/runs.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Copy a run to object storage, or one from there into the folder of runs."""
@@ -27,7 +28,7 @@ def copy(
             raise AutokdError("a copy is fetched into the folder of runs", where=source, fix="name that folder with --runs")
         runs.mkdir(parents=True, exist_ok=True)
         folder = fetch(source, runs)
-        echo(f"copied to {folder}\ngo on with it: autokd resume {folder}")
+        echo(f"copied to {folder}\ngo on with it: autokd resume {in_shell(folder)}")
         return
     if target is None or not is_address(target):
         raise AutokdError(f"{target or 'nothing'} is no address", fix="for example autokd copy RUN s3://bucket/runs")

@@ -10,7 +10,6 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet, Runs
-from autokd.files import cache_root
 
 __all__ = ["doctor"]
 
@@ -24,7 +23,7 @@ def doctor(
     """Check the installation and the machine; end with 1 where something cannot work."""
     from autokd.cli.checks import all_checks
 
-    made = all_checks(runs, cache_root(), port=port)
+    made = all_checks(runs, port=port)
     bad = [one for one in made if one.state != "ok"]
     failed = any(one.state == "fail" for one in made)
     if as_json:

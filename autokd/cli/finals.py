@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import echo, print_table
+from autokd.files import in_shell
 from autokd.report.finals import FILES, MEASURED, file_rows, span
 from autokd.report.words import amount, percent
 
@@ -33,7 +34,7 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
         echo(f"{final.folder}")
     if page is not None:
         echo(f"{page}")
-    echo(f"\nuse it   autokd predict {next(iter(finals.values())).folder}/student.safetensors IMAGES…")
+    echo(f"\nuse it   autokd predict {in_shell(next(iter(finals.values())).folder / 'student.safetensors')} IMAGES…")
     if len(metrics) > 1 and all(told["search_val_top1"] is None for told in metrics.values()):
         text = (
             "No validation ranked these students: whoever takes the one with the best test score has chosen by the test, and its "

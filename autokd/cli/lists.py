@@ -10,6 +10,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table, wrapped
 from autokd.cli.options import Json, Quiet
+from autokd.cli.terminal import shown
 from autokd.errors import AutokdError, did_you_mean
 from autokd.report.words import amount
 
@@ -181,7 +182,7 @@ def _tell(entry: Entry, *, kind: str = "settings", extra: dict[str, Any] | None 
         lines.append(("source", entry.source))
     width, room = min(console().width, 120), max([8, *(len(key) for key, _ in lines)])
     head, *rest = wrap(f"{entry.name}  {entry.summary}", width, subsequent_indent="  ")
-    typer.echo(typer.style(entry.name, bold=True) + head.removeprefix(entry.name))
+    typer.echo(shown(typer.style(entry.name, bold=True) + head.removeprefix(entry.name)))
     for line in rest:
         echo(line)
     for key, text in lines:

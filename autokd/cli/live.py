@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.console import console, echo, plain
+from autokd.cli.terminal import hang_up, shown
 from autokd.config.limits import COSTS, cost_of_row, limits_in
 from autokd.report.summary import limits_of
 from autokd.report.words import duration, percent
@@ -307,13 +308,13 @@ class Board:
         for budget in self.budgets:
             best = self.leader(budget)
             if best is None:
-                table.add_row(budget.get("name", ""), limits_of(budget), "-", "-", "", "", "")
+                table.add_row(budget.get("name", ""), shown(limits_of(budget)), "-", "-", "", "", "")
                 continue
-            mark = "" if best.status == "done" else "…"
+            mark = "" if best.status == "done" else shown("…")
             facts = best.facts
             table.add_row(
                 budget.get("name", ""),
-                limits_of(budget),
+                shown(limits_of(budget)),
                 best.trial,
                 f"{percent(best.val_top1)}{mark}",
                 str(facts.get("student", "")),
@@ -351,7 +352,7 @@ class Board:
 
     def _foot(self, text: Any) -> Any:
         hidden = len(self.trials) - _ROWS
-        words = [f"… and {hidden} more"] if hidden > 0 else []
+        words = [shown(f"… and {hidden} more")] if hidden > 0 else []
         return text("   ".join([*words, self.phase]), style="dim", no_wrap=True, overflow="ellipsis")
 
 
@@ -385,6 +386,8 @@ class Follower:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """What `search` is given as its observer. Never raises: what is drawn must not stop what is computed."""
+        if event.get("closed"):
+            hang_up()
         try:
             line = self.board.take(event)
         except Exception as error:  # an event of a shape nobody thought of

@@ -27,8 +27,10 @@ from autokd.cli import (
 from autokd.cli import study as studying
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
+from autokd.cli.terminal import terminal
 from autokd.errors import AutokdError
 from autokd.files import full_disk
+from autokd.machine import prepare
 
 __all__ = ["app", "main"]
 
@@ -79,6 +81,8 @@ def _root(
     if version:
         print(__version__)
         raise typer.Exit()
+    if ctx.invoked_subcommand != "doctor":  # which tells it as one of its checks
+        prepare()
 
 
 def version(as_json: Json = False) -> None:
@@ -102,6 +106,11 @@ app.add_typer(caching.app, name="cache", help="What is kept on disk: decoded dat
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point. Ends with 0, with 2 for what a person can mend (told without a traceback), with 130 for Ctrl-C."""
+    with terminal():
+        _run(args)
+
+
+def _run(args: Sequence[str] | None) -> None:
     try:
         app(args=list(args) if args is not None else None, prog_name="autokd")
     except AutokdError as error:

@@ -8,10 +8,15 @@ from typing import Annotated
 
 import typer
 
+from autokd.cli.console import echo
 from autokd.errors import AutokdError, did_you_mean
 
-__all__ = ["Device", "Json", "Name", "Quiet", "RunName", "Runs", "Set", "device_of", "find_run", "runs_in"]
+__all__ = ["Device", "Json", "Name", "Quiet", "RunName", "Runs", "Set", "SpaceFile", "device_of", "find_run",
+           "runs_in", "space_of"]  # fmt: skip
 
+SpaceFile = Annotated[
+    Path, typer.Argument(metavar="SPACE.yaml", help="The search space: a file, or the name of one that comes with autokd.")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", envvar="AUTOKD_RUNS", help="Folder of all runs.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; the space's own where left out.")]
 Set = Annotated[
@@ -28,6 +33,16 @@ RunName = Annotated[
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N; the GPU where there is one.")]
 
 _LEDGER = "ledger.jsonl"  # what makes a folder a run
+
+
+def space_of(word: Path, *, quiet: bool = False) -> Path:
+    """The file of a space, told where it is one that comes with autokd. Raises SpaceError where there is none."""
+    from autokd.config.shipped import find_space
+
+    found = find_space(word)
+    if found != word and not quiet:
+        echo(f"space {word}: {found}, which comes with autokd", err=True)
+    return found
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -17,8 +17,10 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.finals import print_finals
+from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
 from autokd.errors import AutokdError, did_you_mean
+from autokd.files import in_shell
 from autokd.report.words import amount, duration, percent
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def report(
     if other is None:
         if form == "table":
             print_summary(summary, short=quiet)
+        elif form == "json":
+            print_json(summary.to_dict())
         else:
             echo(render(summary, form))
         return
@@ -86,11 +90,11 @@ def keep_report(folder: Path, *, again: bool = False) -> Path | None:
     try:
         page = write_report(folder)
     except (AutokdError, OSError) as fault:
-        typer.echo(f"report.html could not be written: {fault}", err=True)
+        echo(f"report.html could not be written: {fault}", err=True)
     if again:
         from autokd.track.mlflow_files import keep_files
 
-        keep_files(folder, complain=lambda told: typer.echo(told, err=True))
+        keep_files(folder, complain=lambda told: echo(told, err=True))
     return page
 
 
@@ -128,7 +132,7 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
 
     print_summary(replace(summary, state=state), short=True)
     if state in ("cut off", "paused"):
-        echo(f"\ngo on with   autokd resume {folder}")
+        echo(f"\ngo on with   autokd resume {in_shell(folder)}")
 
 
 def show(
@@ -269,7 +273,7 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        typer.echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {folder}", err=True)
+        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {in_shell(folder)}", err=True)
         raise typer.Exit(130) from None
     page = keep_report(folder, again=True)
     if as_json:
@@ -293,6 +297,10 @@ def ui(
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; other than 127.0.0.1, others can read and delete.")
     ] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", metavar="NAME", help="A name of this machine that others ask by; repeatable."),
+    ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser once it answers.")] = True,
     quiet: Quiet = False,
 ) -> None:
@@ -302,27 +310,32 @@ def ui(
     """
     folder = find_run(run, runs) if run is not None else None
     runs = folder.parent if folder is not None else runs
+    from autokd.track.mlflow_files import store_uri
+
     store = runs.resolve() / "mlflow.db"
     if not store.exists():
         raise AutokdError(
             f"no MLflow store in {runs}", fix="start a search first, or name the folder of the runs: --runs DIR"
         )
-    _check_host(host)
-    if not _free(port, host):
-        raise AutokdError(f"port {port} is in use", fix="another one: --port N")
-    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-    if host not in _OWN:
+    check(host)
+    if told := taken(port, host):
+        raise AutokdError(told, fix="another one: --port N")
+    address = f"http://{'127.0.0.1' if host == ANY else host}:{port}"
+    if host not in LOOPBACK:
         warning = f"warning: whoever reaches {host}:{port} can read and delete every trial: no password stands before it"
         print(warning, file=sys.stderr)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{store}",
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store_uri(runs),
                "--default-artifact-root", (store.parent / "mlartifacts").as_uri(),
                "--host", host, "--port", str(port), "--workers", "1"]  # fmt: skip
     calm = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}  # half the memory and the start
+    names = settings(host, port, allowed_host or [])
+    environment = {**os.environ, **names} if allowed_host else {**names, **os.environ}  # MLflow's own variables, too
     if not quiet:
         echo(f"MLflow over {store}\nstarting on {address}; Ctrl-C ends it")
-    with TemporaryFile("w+") as said:  # told where it fails; a line a request is nothing to watch
-        server = subprocess.Popen(command, env={**os.environ, **calm}, stdout=said, stderr=said, start_new_session=True)
-        previous = signal.signal(signal.SIGTERM, _as_interrupt)
+        if told := hint(host, allowed_host or []):
+            echo(told)
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as said:  # told where it fails
+        server = subprocess.Popen(command, env={**environment, **calm}, stdout=said, stderr=said, start_new_session=True)
         try:
             page = address
             if _answers(server, address):
@@ -341,7 +354,6 @@ def ui(
         except KeyboardInterrupt:
             code = 0
         finally:
-            signal.signal(signal.SIGTERM, previous)
             _end(server)
         said.seek(0)
         last = said.read().strip().splitlines()[-5:]
@@ -349,45 +361,14 @@ def ui(
         raise AutokdError(f"MLflow ended with code {code}", fix="\n  ".join(last) or "it said nothing")
 
 
-def _as_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
-_OWN = ("127.0.0.1", "localhost")
-
-
-def _check_host(host: str) -> None:
-    """An IPv4 address of this machine, or its name."""
-    import socket
-
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except (OSError, UnicodeError):
-        raise AutokdError(f"{host!r} is no address of this machine", fix="127.0.0.1, or 0.0.0.0 for all of them") from None
-
-
-def _free(port: int, host: str = "127.0.0.1") -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
 def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0) -> bool:
     """Wait until the server is healthy, or has ended."""
     from urllib.error import URLError
-    from urllib.request import urlopen
 
     end = time.monotonic() + within
     while time.monotonic() < end and server.poll() is None:
         try:
-            with urlopen(f"{address}/health", timeout=2) as answer:
+            with _asked(f"{address}/health", timeout=2) as answer:
                 if answer.status == 200:
                     return True
         except (URLError, OSError):
@@ -395,15 +376,20 @@ def _answers(server: subprocess.Popen[bytes], address: str, within: float = 90.0
     return False
 
 
+def _asked(address: str, timeout: float) -> Any:
+    """The answer of a server of our own, whatever proxy the environment names."""
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({})).open(address, timeout=timeout)
+
+
 def _pages(address: str, run: str | None) -> tuple[str, str]:
     """Where a search's trials and the charts of its knobs are seen; MLflow's list of experiments where it knows no search."""
-    from urllib.request import urlopen
-
     from autokd.track.mlflow_views import address as place_of
     from autokd.track.mlflow_views import latest
 
     try:
-        with urlopen(f"{address}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=10) as answer:
+        with _asked(f"{address}/api/2.0/mlflow/experiments/search?max_results=1000", timeout=10) as answer:
             found = latest(json.load(answer).get("experiments", []), run)
     except (OSError, ValueError):  # the list of experiments serves too
         found = None

@@ -12,6 +12,7 @@ from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet, Runs, find_run, runs_in
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 from autokd.report.words import cost, percent
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def prune(
     busy = [folder for folder in chosen if held(folder)]
     if busy and names:
         told = "a search is writing this run"
-        raise AutokdError(told, where=str(busy[0]), fix=f"wait for its end, or end it: autokd stop {busy[0]}")
+        raise AutokdError(told, where=str(busy[0]), fix=f"wait for its end, or end it: autokd stop {in_shell(busy[0])}")
     if older_than is not None:
         before = time.time() - older_than * _DAY
         chosen = [folder for folder in chosen if (folder / FILE).stat().st_mtime < before]
@@ -162,4 +163,4 @@ def _bytes(size: int) -> str:
 
 
 def _option(runs: Path) -> str:
-    return "" if runs == Path("runs") else f" --runs {runs}"
+    return "" if runs == Path("runs") else f" --runs {in_shell(runs)}"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json
-from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, find_run
+from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 
 if TYPE_CHECKING:
     from autokd.search.run import Run
 
 __all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
 
-SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Most trials; the same as --set search.trials=N.")]
 Hours = Annotated[
     float | None, typer.Option("--hours", min=0, help="Longest wall time; the same as --set search.hours=N.")
@@ -47,10 +47,12 @@ def search(
     short = {"search.trials": trials, "search.hours": hours, "search.seed": seed, "resources.address": address}
     overrides += [f"{path}={value}" for path, value in short.items() if value is not None]
 
+    file = space_of(space, quiet=quiet)
+
     def begin(watch: Any) -> Run:
         from autokd.config.search_space import load_space
 
-        loaded = load_space(space, overrides=overrides)
+        loaded = load_space(file, overrides=overrides)
         if confirm and loaded.confirm is None:
             from dataclasses import replace
 
@@ -128,8 +130,8 @@ def _ask(word: str, run: str | None, runs: Path) -> None:
     folder = find_run(run, runs)
     ask(folder, word)
     echo(f"asked {folder} to {word}: {WORDS[word]}")
-    echo(f"look     autokd status {folder}")
-    echo(f"go on    autokd resume {folder}")
+    echo(f"look     autokd status {in_shell(folder)}")
+    echo(f"go on    autokd resume {in_shell(folder)}")
 
 
 def _report(watch: Any) -> Any:
@@ -187,10 +189,10 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     echo(f"run      {folder}")
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
-    echo(f"look     autokd report {folder}   ·   autokd ui --runs {folder.parent}")
+    echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
     if told.select == "validation" and not (folder / "confirm.json").exists():
-        echo(f"confirm  autokd confirm {folder}")
-    echo(f"finish   autokd finalize {folder}")
+        echo(f"confirm  autokd confirm {in_shell(folder)}")
+    echo(f"finish   autokd finalize {in_shell(folder)}")
     if watch.board.ended in ("paused", "cancelled"):
         _interrupted(str(folder), again)
 
@@ -202,9 +204,9 @@ def _newer(path: Path, than: Path) -> bool:
 def _interrupted(folder: str, again: str) -> None:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {in_shell(folder)}", err=True)
     else:
-        typer.echo("stopped before the run began; nothing was written", err=True)
+        echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)
 
 

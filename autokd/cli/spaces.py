@@ -13,7 +13,7 @@ import typer
 
 from autokd import __version__
 from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Quiet, Set
+from autokd.cli.options import Json, Quiet, Set, SpaceFile, space_of
 from autokd.cli.reading import bar, print_data
 from autokd.errors import AutokdError, Faults
 from autokd.report.summary import limits_of
@@ -30,7 +30,7 @@ _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "timm
 
 
 def validate(
-    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")],
+    space: SpaceFile,
     changes: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -41,7 +41,7 @@ def validate(
     from autokd.config.search_space import load_space
     from autokd.data.check import check_data
 
-    loaded = load_space(space, overrides=list(changes or []))
+    loaded = load_space(space_of(space, quiet=quiet), overrides=list(changes or []))
     with bar(not quiet and not as_json) as told:
         report = check_data(loaded.data, fetch=False, tell=told)
     facts, trouble = examine(loaded, report, again=remeasure, deep=deep, tell=None if quiet or as_json else _aside)

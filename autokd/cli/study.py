@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run
+from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ def study(
         raise AutokdError("a study begins from a space, or goes on from a run", fix="SPACE.yaml, or --resume RUN")
     from autokd.search import study as planning
 
-    if resume is not None:
+    if space is None:
         folder: Path | None = find_run(resume, runs)
         plan, grid = planning.kept_study(folder)  # type: ignore[arg-type]
     else:
         folder = None
-        loaded = _loaded(space, [*(changes or []), *([f"search.epochs={epochs:g}"] if epochs is not None else [])])
+        length = [f"search.epochs={epochs:g}"] if epochs is not None else []
+        loaded = _loaded(space_of(space, quiet=quiet), [*(changes or []), *length])
         from autokd.data.training import describe
 
         card = describe(loaded.data.name, root=loaded.data.root, options=loaded.data.options)
@@ -159,10 +161,10 @@ def _carry_out(
         _interrupted(str(folder))
 
 
-def _loaded(space: Path | None, overrides: list[str]) -> SearchSpace:
+def _loaded(space: Path, overrides: list[str]) -> SearchSpace:
     from autokd.config.search_space import load_space
 
-    return load_space(str(space), overrides=overrides)
+    return load_space(space, overrides=overrides)
 
 
 def _letters(words: str) -> list[str]:
@@ -224,12 +226,12 @@ def _tell(report: StudyReport, folder: Path, page: Path) -> None:
     echo()
     echo(f"report   {page}")
     echo(f"tables   {page.parent / 'study.md'}   ·   trials.csv, comparisons.csv beside it")
-    echo(f"run      {folder}   ·   autokd ui --runs {folder.parent}")
+    echo(f"run      {folder}   ·   autokd ui --runs {in_shell(folder.parent)}")
 
 
 def _interrupted(folder: str) -> None:
     if folder:
-        typer.echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {folder}", err=True)
+        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {in_shell(folder)}", err=True)
     else:
-        typer.echo("stopped before the run began; nothing was written", err=True)
+        echo("stopped before the run began; nothing was written", err=True)
     raise typer.Exit(130)

@@ -10,7 +10,7 @@ import typer
 
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.examples import epilog
-from autokd.cli.options import Device, Json, Quiet, Runs, Set, device_of
+from autokd.cli.options import Device, Json, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
 from autokd.errors import AutokdError, Faults, did_you_mean
 from autokd.report.words import amount, duration, percent
@@ -19,7 +19,6 @@ __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")]
 Teacher = Annotated[list[str] | None, typer.Option("--teacher", help="Only this teacher; repeatable.")]
 
 
@@ -43,6 +42,7 @@ def train(
         )
     device = device_of(device)
     start = time.monotonic()
+    from autokd.search.granted import granted
     from autokd.train.teachers import train_teacher
     from autokd.train.workshop import Workshop
 
@@ -50,6 +50,7 @@ def train(
         if not (as_json or quiet):
             echo(f"[{duration(time.monotonic() - start):>5}] {text}")
 
+    granted(say, runs)
     workshop = Workshop(device)
     made = []
     for name, config in asked.items():
@@ -150,7 +151,7 @@ def _teachers(
     from autokd.config.search_space import load_space
     from autokd.data.check import check_data
 
-    loaded = load_space(space, overrides=list(changes or []))
+    loaded = load_space(space_of(space, quiet=not shown), overrides=list(changes or []))
     unknown = [name for name in names or [] if name not in loaded.teachers]
     if unknown:
         fix = "teachers: " + ", ".join(loaded.teachers)

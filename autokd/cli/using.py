@@ -11,7 +11,7 @@ import typer
 from autokd.cli.console import echo, print_json, print_table
 from autokd.cli.options import Json, Quiet
 from autokd.cli.reading import over
-from autokd.errors import readable
+from autokd.machine import cpus
 from autokd.report.words import percent
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def print_classes(rows: list[dict[str, Any]]) -> None:
 def predict(
     model: Model,
     images: Annotated[
-        list[str], typer.Argument(metavar="IMAGES…", help="Image files, or folders of them.", show_default=False)
+        list[str], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.", show_default=False)
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="So many of the likeliest classes.")] = 1,
     black: Black = None,
@@ -144,10 +144,10 @@ def predict(
             echo(f"\n{doubtful} of {len(known)} below {unsure:.4g}, the confidence that the validation split asked for")
     sys.stdout.flush()
     for line in over(passed):
-        typer.echo(f"autokd: passed over: {line}", err=True)
+        echo(f"autokd: passed over: {line}", err=True)
     for one in found:
         if one.fault is not None:
-            typer.echo(readable(f"autokd: {one.file}: {one.fault}"), err=True)
+            echo(f"autokd: {one.file}: {one.fault}", err=True)
     if len(known) < len(found):
         raise typer.Exit(2)
 
@@ -163,7 +163,8 @@ def _reading(student: Student, black: float | None, white: float | None) -> Stud
 def _opened(model: Path, threads: int | None, own_code: bool) -> Student:
     from autokd.finalize.student import open_student
 
-    if threads is not None and model.suffix != ".onnx":
+    threads = threads or cpus()
+    if model.suffix != ".onnx":
         import torch
 
         torch.set_num_threads(threads)

@@ -24,10 +24,12 @@ from autokd.config.sections import (
     TeacherSection,
     TrainSection,
 )
+from autokd.config.shipped import base_of
 from autokd.config.tree import fixed_policy, fixed_recipe, needs_teacher, parse_tree
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TeacherTraining
 from autokd.config.units import Amount, short
 from autokd.errors import AutokdError, Faults, SpaceError, did_you_mean, readable
+from autokd.machine import expanded
 from autokd.models import zoo
 from autokd.rooms import catalogue, complain
 from autokd.space.document import Document, Place
@@ -513,15 +515,17 @@ class Reader:
         path = self._absolute(written)
         if path.exists():
             return path
-        if self.document.folder is not None and not Path(written).is_absolute():
-            beside = (self.document.folder / written).resolve()
-            if beside.exists():
-                return beside
+        folder = self.document.folder
+        if folder is not None and not Path(written).is_absolute():
+            for place in filter(None, (folder, base_of(folder))):
+                beside = (place / written).resolve()
+                if beside.exists():
+                    return beside
         return None
 
     @staticmethod
     def _absolute(written: str) -> Path:
-        return Path(written).expanduser().resolve()
+        return expanded(written).resolve()
 
 
 def _holds_out(split_file: Path) -> bool:

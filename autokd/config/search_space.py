@@ -18,6 +18,7 @@ from autokd.config.sections import (
     SignalSettings,
     Tracking,
 )
+from autokd.config.shipped import find_space
 from autokd.config.tree import Knob, Tree, needs_teacher, searched
 from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TrialConfig
 from autokd.config.units import short, short_ms, short_size
@@ -213,10 +214,11 @@ class SearchSpace:
 def load_space(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> SearchSpace:
     """Read a search space from a YAML file or from Python values, with `path.to.key=value` overrides applied in order.
 
+    A file that is not there may be a space that comes with autokd, by its name: "digits".
     Relative paths in it are looked for in the current folder, then beside the file, and are made absolute. Raises Faults:
     every fault there is, each with its file and line, what it is and the way out.
     """
-    document = Document.from_values(source) if isinstance(source, Mapping) else Document.read(source)
+    document = Document.from_values(source) if isinstance(source, Mapping) else Document.read(find_space(source))
     reader = Reader(document)
     for text in overrides:
         reader.override(text)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autokd.machine import cpus
+
 __all__ = ["CpuTimes", "MachineLoad", "cpu_times"]
 
 _OTHERS = 0.25  # share of the CPUs used by other processes, above which caches, memory and clock suffer
@@ -63,7 +65,7 @@ class MachineLoad:
         before, worked, since = self.begin
         now, seconds = self.read(), max(self.clock() - since, 1e-9)
         if before is None or now is None or now.processors != before.processors:
-            load, processors = self.load(), os.cpu_count() or 1
+            load, processors = self.load(), cpus()
             waiting = 0.0 if load is None else load - threads
             return f"the load average was {load:.1f} on {processors} CPUs" if waiting > 2 * _OTHERS * processors else ""
         stolen = (now.stolen - before.stolen) / (seconds * now.processors)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autokd.data.decode import Encoded
-from autokd.errors import AutokdError, did_you_mean
+from autokd.errors import AutokdError, did_you_mean, refused
 
 __all__ = ["Columns", "encode"]
 
@@ -174,6 +174,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as fault:
+        if told := refused(fault):
+            raise AutokdError(f"the file cannot be read: {told}", where=str(path)) from fault
         raise AutokdError(
             f"the file is damaged: {' '.join(str(fault).split())}", where=str(path), fix="copy or download it again"
         ) from fault
@@ -191,6 +193,8 @@ def _open(path: Path) -> _Parquet | _Arrow:
     except FileNotFoundError:
         raise AutokdError("there is no such file", where=str(path)) from None
     except (OSError, pyarrow.ArrowException) as fault:
+        if told := refused(fault):
+            raise AutokdError(f"the file cannot be read: {told}", where=str(path)) from None
         raise AutokdError(f"neither Parquet nor Arrow: {str(fault).splitlines()[0]}", where=str(path)) from None
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from autokd.data.reading import Faulty, FaultyImages, Seen
 from autokd.errors import AutokdError, Faults
+from autokd.machine import cpus
 
 __all__ = ["RULES", "Encoded", "decode", "decode_first", "decode_into", "decode_named", "extensions", "progress"]
 
@@ -279,8 +280,7 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 def _threads() -> int:
-    available: Callable[[int], Any] | None = getattr(os, "sched_getaffinity", None)
-    return max(1, min(16, len(available(0)) if available else os.cpu_count() or 1))
+    return min(16, cpus())
 
 
 def _chunks(images: Iterable[Encoded]) -> Iterator[list[Encoded]]:

@@ -18,6 +18,7 @@ from autokd.data.sets.folder import classes_in
 from autokd.data.sets.table import _ENDINGS
 from autokd.data.walk import Tally, walk
 from autokd.errors import AutokdError, did_you_mean, readable
+from autokd.machine import expanded
 
 __all__ = ["image_files", "open_outside"]
 
@@ -41,7 +42,7 @@ def open_outside(
     reads grey levels, 3 colours. size, fit, black, white: as in `decode`. label, image: columns of a table. faulty: an image that
     cannot be read stops (all are named), or is left out (`skip`). Raises AutokdError for what cannot be read or matched.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if channels not in (1, 3):
         raise AutokdError(f"images of files have 1 or 3 channels, not {channels}", where=str(place))
     how = looking("grey" if channels == 1 else "rgb", size, fit, black, white)
@@ -61,7 +62,7 @@ def image_files(words: Sequence[str | Path]) -> tuple[list[Path], tuple[PassedOv
     found: list[Path] = []
     tally = Tally()
     for word in words:
-        place = Path(word).expanduser()
+        place = expanded(word)
         if place.is_dir():
             (inside,) = walk([place], tally)
             if not inside:

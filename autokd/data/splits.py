@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 
 __all__ = ["cut", "split", "words"]
 
@@ -134,6 +134,8 @@ def _read(path: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         raise AutokdError("there is no such split file", where=str(path)) from None
     except (OSError, ValueError) as fault:
+        if told := refused(fault):
+            raise AutokdError(f"the split file cannot be read: {told}", where=str(path)) from None
         raise AutokdError(f"not a split file: {fault}", where=str(path), fix=_SHAPE) from None
     if not isinstance(told, dict) or set(told) != {"train", "validation"}:
         raise AutokdError("not a split file", where=str(path), fix=_SHAPE)

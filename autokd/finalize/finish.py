@@ -19,6 +19,7 @@ from autokd.config.trial import TrialConfig
 from autokd.errors import AutokdError
 from autokd.files import write_text
 from autokd.finalize.training import Trained
+from autokd.machine import cpus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -353,7 +354,7 @@ def _described(order: Order, loaded: Loaded, bench: Workshop) -> dict[str, Any]:
         "saw_validation": bool(config.teacher and config.teacher.saw_validation),
         "command": order.command,
         "versions": _versions(),
-        "machine": {"system": platform.platform(), "device": str(bench.device), "cores": os.cpu_count()},
+        "machine": {"system": platform.platform(), "device": str(bench.device), "cores": cpus()},
     }
 
 

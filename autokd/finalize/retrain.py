@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, did_you_mean
-from autokd.files import full_disk
+from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
 from autokd.finalize.training import ALL, adopt, everything, train_seeds
+from autokd.search.granted import granted
 from autokd.track.ledger import FILE, FolderLock, all_events
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def finalize(
     )
     chosen = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
+    granted(lambda text: tell({"event": "finalize", "budgets": [], "text": text}), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)
@@ -122,7 +124,7 @@ def _alone(folder: Path) -> Iterator[None]:
         if full is None:
             raise
         what = full.filename or (fault.where if isinstance(fault, AutokdError) else "") or full
-        fix = f"finished trainings are kept; make room, then go on: autokd finalize {folder}"
+        fix = f"finished trainings are kept; make room, then go on: autokd finalize {in_shell(folder)}"
         raise AutokdError(f"the disk is full: {what}", where=str(folder), fix=fix) from fault
 
 
@@ -321,7 +323,7 @@ def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str,
     empty = [name for name, row in wanted.items() if row is None]
     if empty and (budgets or len(empty) == len(wanted)):
         raise AutokdError(
-            f"no trial has finished for {', '.join(empty)}", where=str(folder), fix=f"autokd resume {folder}"
+            f"no trial has finished for {', '.join(empty)}", where=str(folder), fix=f"autokd resume {in_shell(folder)}"
         )
     return {name: row for name, row in wanted.items() if row is not None}
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 from autokd.finalize.facts import FILE, KEY, Facts, from_text
+from autokd.machine import expanded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ def open_student(path: str | Path, *, threads: int | None = None, own_code: bool
     own_code: whether a .safetensors may name a module of one's own, whose code is then run; the graphs bring no such names.
     Raises AutokdError where the file is missing, damaged, or does not say what its student reads.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if path.is_dir():
         inside = sorted(one.name for one in path.iterdir() if one.suffix in ENDINGS)
         fix = f"name a file in it: {', '.join(inside)}" if inside else "students lie in RUN/final/BUDGET/"
@@ -63,6 +64,10 @@ def open_student(path: str | Path, *, threads: int | None = None, own_code: bool
         raise AutokdError(
             f"no student ends in {path.suffix or 'nothing'!r}", where=str(path), fix=f"one of: {' '.join(ENDINGS)}"
         )
+    try:
+        path.open("rb").close()
+    except OSError as fault:  # a library would make damage of it
+        raise AutokdError(f"the file cannot be read: {refused(fault) or fault}", where=str(path)) from None
     return readers[path.suffix](path)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.trial import DataConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed
 from autokd.files import vouched, write_text
+from autokd.machine import cpus
 from autokd.train.crash import CRASH_FIX, crash_of_exit
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def train_seeds(
     """
     seeds = list(seeds)
     if processes is None:
-        processes = (os.cpu_count() or 1) if bench.device.type == "cpu" else 1
+        processes = cpus() if bench.device.type == "cpu" else 1
     processes = min(processes, len(seeds))
     made_of = _made_of(bench, config)
     lock = threading.Lock()
+    children: set[subprocess.Popen[str]] = set()
 
     def say(seed: int, text: str) -> None:
         with lock:
@@ -80,7 +82,7 @@ def train_seeds(
                 voice("was trained before")
                 return known
             if processes > 1:
-                return _train_apart(bench, chosen, train_on, place, voice, made_of)
+                return _train_apart(bench, chosen, train_on, place, voice, made_of, children)
             return train(bench, chosen, train_on, place, voice, made_of)
         except TrialFailed as failure:
             voice(f"failed: {failure.reason}")
@@ -88,7 +90,12 @@ def train_seeds(
 
     if processes > 1:
         with ThreadPoolExecutor(processes) as pool:
-            found = list(pool.map(one, seeds))
+            try:
+                found = list(pool.map(one, seeds))
+            except BaseException:  # a signal to this process alone: the pool would wait for its children
+                for child in list(children):
+                    child.kill()
+                raise
     else:
         found = [one(seed) for seed in seeds]
     trained = [item for item in found if isinstance(item, Trained)]
@@ -198,10 +205,12 @@ def _train_apart(
     place: Path,
     tell: Callable[[str], None],
     made_of: str,
+    children: set[subprocess.Popen[str]],
     *,
     again: bool = False,
 ) -> Trained:
-    """`train` in a process of its own, with one thread. again: it has crashed before, and a workaround was found."""
+    """`train` in a process of its own, with one thread. children: holds that process while it runs. again: it has crashed before,
+    and a workaround was found."""
     order = {
         "bench": {**bench.settings, "threads": 1},
         "config": config.to_dict(),
@@ -217,10 +226,12 @@ def _train_apart(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
     ) as child:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None
+        children.add(child)
         try:
             errors: list[str] = []
             reader = threading.Thread(target=lambda: errors.extend(child.stderr or ()), daemon=True)
@@ -240,6 +251,8 @@ def _train_apart(
         except BaseException:
             child.kill()
             raise
+        finally:
+            children.discard(child)
     known = _known(config, train_on, place, made_of)
     if known is None:
         crash = crash_of_exit(child.returncode, "".join(errors))
@@ -247,7 +260,7 @@ def _train_apart(
             news = bench.after_crash(config, crash) if not again else ""
             if news:
                 tell(news)
-                return _train_apart(bench, config, train_on, place, tell, made_of, again=True)
+                return _train_apart(bench, config, train_on, place, tell, made_of, children, again=True)
             raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=CRASH_FIX)
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
         raise AutokdError(

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from autokd.errors import AutokdError
 from autokd.files import intact_zip
+from autokd.machine import expanded
 from autokd.models import _safetensors
 from autokd.models._wrappings import alias, some, unwrap
 from autokd.models.features import inner
@@ -80,7 +81,7 @@ def load_weights(model: nn.Module, path: str | Path) -> Loaded:
     Then every name and shape must agree, and real numbers must be real numbers: quantised weights are refused. Raises
     AutokdError, and leaves the network as it was, for whatever does not fit.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     data = _bytes(path)
     digest = sha256(data).hexdigest()
     content, metadata = _open(path, data)
@@ -121,7 +122,7 @@ def save_weights(
     accuracy: a share (0.7432), told again by `load_weights`. metadata: further words to keep. The file appears whole or
     not at all.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     model, words = inner(model), _words(model, accuracy, metadata)
     try:
         _safetensors.write(path, model.state_dict(), words)

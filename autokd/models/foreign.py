@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from autokd.errors import AutokdError, did_you_mean
+from autokd.machine import expanded
 from autokd.models.published import Published, fitting, library, unknown
 from autokd.models.zoo import Resolved, is_file
 
@@ -174,7 +175,7 @@ def _accepts(function: Callable[..., Any], word: str) -> bool:
 
 
 def _from_file(found: Resolved) -> ModuleType:
-    path = Path(found.place).expanduser().resolve()
+    path = expanded(found.place).resolve()
     if not path.is_file():
         raise AutokdError(f"there is no file {found.place}", where=found.name, fix=f"looked for {path}")
     _refuse_of_a_run(found, path)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from hashlib import blake2b, file_digest
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from autokd.machine import expanded
 from autokd.models.features import inner
 from autokd.models.sources import code
 from autokd.models.zoo import resolve
@@ -62,7 +62,7 @@ def _contents(options: dict[str, Any]) -> dict[str, Any]:
     found = dict(options)
     for word, value in options.items():
         try:
-            if isinstance(value, str) and value and (path := Path(value).expanduser()).is_file():
+            if isinstance(value, str) and value and (path := expanded(value)).is_file():
                 with open(path, "rb") as file:
                     found[word] = file_digest(file, "sha256").hexdigest()
         except OSError:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from autokd.machine import expanded
 from autokd.models.zoo import Resolved, is_file, resolve
 
 _FOREIGN = {"autokd", "torch", "torchvision", "timm", "numpy", "scipy", "PIL"}  # not followed, wherever they are installed
@@ -25,7 +26,7 @@ _INSTALLED = ("site-packages", "dist-packages", os.path.dirname(os.__file__))
 def source_files(found: Resolved) -> list[Path]:
     """The files, the network's own first; empty where there is none to be read (a compiled module)."""
     if is_file(found.place):
-        waiting = [Path(found.place).expanduser().resolve()]
+        waiting = [expanded(found.place).resolve()]
     else:
         words = found.place.split(".")
         root = _root_of(words[0], installed=True)

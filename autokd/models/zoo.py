@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autokd.errors import AutokdError, did_you_mean
+from autokd.machine import expanded
 from autokd.rooms import Entry, catalogue, complain
 
 LIBRARIES = ("torchvision", "timm")
@@ -92,7 +93,7 @@ def anchor(name: str, folder: str | Path | None = None) -> str:
     place, colon, attribute = name.rpartition(":")
     if not colon or place in LIBRARIES or not is_file(place):
         return name
-    return f"{Path(folder or '.', Path(place).expanduser()).resolve()}:{attribute}"
+    return f"{Path(folder or '.', expanded(place)).resolve()}:{attribute}"
 
 
 def is_file(place: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from autokd.files import whole, write_text
+from autokd.files import in_shell, whole, write_text
 from autokd.report import run_charts
 from autokd.report.chart import PALETTE, Chart, csv_text
 from autokd.report.compare import as_section, differences
@@ -175,7 +175,8 @@ def _how(told: Told, summary: Summary) -> str:
 
 def _made(summary: Summary) -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Made {now} from the ledger and the table of {summary.run}; made anew with: autokd report {summary.run} --format html"
+    again = f"autokd report {in_shell(summary.run)} --format html"
+    return f"Made {now} from the ledger and the table of {summary.run}; made anew with: {again}"
 
 
 def _figures(part: _Part, place: str) -> str:

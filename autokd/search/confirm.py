@@ -22,8 +22,9 @@ from autokd.config.search_space import SearchSpace
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError
-from autokd.files import full_disk, write_text
+from autokd.files import full_disk, in_shell, write_text
 from autokd.search.brain import Brain
+from autokd.search.granted import granted
 from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, observers_of
 from autokd.search.study import published
@@ -387,7 +388,10 @@ def confirm(
 
     with FolderLock(folder), _room(folder):
         events = all_events(folder / FILE)
-        feasible = feasible or fit(space, events)
+        if feasible is None:
+            alone = engine == "ray" and space.resources.address is None
+            granted(lambda text: tell({"event": "phase", "text": text}), folder, ray=alone)
+            feasible = fit(space, events)
         teachers = known_teachers(events)
         lineup = line_up(folder, space, settings, feasible, teachers)  # or refused, before anything is written
         place = folder / FOLDER
@@ -474,7 +478,7 @@ def line_up(
             config = TrialConfig.from_dict(json.loads(first[0]["config"])) if first else None
             entries.append(Entry(name, {row["trial"]: row for row in rows[: settings.top]}, config, limits[name]))
     if not entries:
-        raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {folder}")
+        raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {in_shell(folder)}")
     taught = {s: t for pairs in feasible.pairs.values() for t, s in reversed(pairs) if t is not None}
     return Lineup(tuple(entries), settings, {**space.teachers, **(teachers or {})}, taught)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autokd.errors import AutokdError
-from autokd.files import write_text
+from autokd.files import in_shell, write_text
 from autokd.track.ledger import held
 
 __all__ = ["WORDS", "Watch", "ask"]
@@ -29,7 +29,7 @@ def ask(folder: str | os.PathLike[str], word: str) -> None:
         raise AutokdError(f"no request {word!r}", fix=f"one of {', '.join(WORDS)}")
     if not held(folder):
         told = f"nothing to {word}: no process is working on this run"
-        raise AutokdError(told, where=str(folder), fix=f"go on with it: autokd resume {folder}")
+        raise AutokdError(told, where=str(folder), fix=f"go on with it: autokd resume {in_shell(folder)}")
     write_text(folder / FILE, word + "\n")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autokd.errors import AutokdError
+from autokd.files import in_shell
 from autokd.search.kept import PLACE, STUDY, Checkpoints, drop, size_of
 from autokd.track.ledger import FILE, read_events
 
@@ -63,9 +64,10 @@ class Limiter:
         """What the search ends with after it had to pause."""
         self._due = 0.0
         gigabytes = _round_up(1.25 * self._bytes() / 1e9)
+        run = in_shell(self.root)
         fix = (
-            f"nothing that had ended is lost; allow more: autokd resume {self.root} --set search.max_disk_gb={gigabytes:g}\n"
-            f"  or let unfinished trials begin anew: autokd runs prune {self.root} --all, then autokd resume {self.root}"
+            f"nothing that had ended is lost; allow more: autokd resume {run} --set search.max_disk_gb={gigabytes:g}\n"
+            f"  or let unfinished trials begin anew: autokd runs prune {run} --all, then autokd resume {run}"
         )
         return DiskLimit(f"the search has paused: {self.why}", where=str(self.root), fix=fix)
 

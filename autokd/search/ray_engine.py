@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -17,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from autokd.machine import cpus, home, writable
 
 # read by Ray when it is imported, or by the processes it starts
 for _name, _value in {
@@ -34,11 +38,12 @@ for _name, _value in {
 }.items():
     if _name != "RAY_AUTH_MODE" or "ray" not in sys.modules:  # imported before, it has read that it need not ask for a token, and
         os.environ.setdefault(_name, _value)  # starts none that does; with nothing said, its `init` sees to a token by itself
-if (os.cpu_count() or 1) <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
+if cpus() <= 16:  # its first workers, one a core, import what takes longest while the search is made ready
     os.environ.setdefault("RAY_preload_python_modules", "torch,autokd.train.trial,pyarrow,autokd.search.ray_engine")
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import utils as ray_utils  # noqa: E402
 from ray.tune.execution import tune_controller  # noqa: E402
 from ray.tune.progress_reporter import ProgressReporter  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
@@ -47,10 +52,11 @@ from ray.tune.stopper import Stopper  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
-from autokd.errors import AutokdError  # noqa: E402
+from autokd.errors import AutokdError, readable  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
+from autokd.search.granted import ray_folder  # noqa: E402
 from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
@@ -93,6 +99,7 @@ class RayEngine:
         self.workers = 1
         self._mine = False
         self._local = False  # started here, on this machine
+        self.teaching = False  # teachers are trained; each goes on from its last checkpoint another time
         self._measuring = False  # a teacher, in this process
         self._nodes = Nodes()
         self._log = RayLog()
@@ -109,17 +116,13 @@ class RayEngine:
                 "configure_logging": True,
             }
             if address is None:
-                quiet["object_store_memory"] = _STORE_BYTES
+                quiet |= {"num_cpus": cpus(), "object_store_memory": _STORE_BYTES, "_temp_dir": str(ray_folder())}
+                _see_to_a_token()
             try:
-                ray.init(address=address or "local", **quiet)
+                with _deaf_children(), _readable_words():
+                    ray.init(address=address or "local", **quiet)
             except Exception as fault:  # a start that takes too long is told as a bare Exception
-                where = f"the Ray cluster at {address} could not be reached" if address else "Ray did not start"
-                fix = (
-                    "check the address, and that the cluster runs the same Ray and Python"
-                    if address
-                    else "a busy machine starts it slowly: try again; autokd doctor looks for what else it may be"
-                )
-                raise AutokdError(f"{where}: {' '.join(str(fault).split())[:300]}", fix=fix) from fault
+                raise _not_started(fault, address) from fault
             self._mine, self._local = True, address is None
         self._log.begin()
         there = ray.cluster_resources()
@@ -224,6 +227,7 @@ class RayEngine:
         found = {name: self._measured(data, teachers[name], folder) for name in near}
         made = {name: facts for name, facts in found.items() if facts is not None}
         waiting |= {begun(name): name for name in near if name not in made}  # trained before, and not so
+        self.teaching = bool(waiting)
         while waiting:
             if self.cancelled:
                 for one in waiting:
@@ -239,6 +243,7 @@ class RayEngine:
                     raise (cause if isinstance(cause, AutokdError) else fault) from None
                 except ray.exceptions.RayError as fault:
                     raise _lost_teacher(name, folder, fault) from None
+        self.teaching = False
         return {name: made[name] for name in teachers}
 
     def _measured(self, data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any] | None:
@@ -264,14 +269,14 @@ class RayEngine:
             bridge.patient = not self._mine
         folder = Path(run).resolve() / "ray"
         there = ray.cluster_resources()
-        cpus, gpus = self.cpus, self.gpus  # Ray pickles what the function holds
+        own_cpus, own_gpus = self.cpus, self.gpus  # Ray pickles what the function holds
 
         def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
             """More for a trial that ran out of memory, so that fewer others stand beside it."""
             share = config.get("share", 1.0)
-            asked = {"CPU": min(cpus * share, max(cpus, there.get("CPU", 1)))}
-            if gpus:
-                asked["GPU"] = gpus if gpus >= 1 else min(1.0, gpus * share)
+            asked = {"CPU": min(own_cpus * share, max(own_cpus, there.get("CPU", 1)))}
+            if own_gpus:
+                asked["GPU"] = own_gpus if own_gpus >= 1 else min(1.0, own_gpus * share)
             return tune.PlacementGroupFactory([asked])
 
         alone = self.workers == 1
@@ -539,6 +544,55 @@ def _ready_processes() -> Iterator[None]:
         yield
     finally:
         setattr(tune_controller, "_ActorClassCache", theirs)  # noqa: B010
+
+
+def _see_to_a_token() -> None:
+    """Ray keeps the word that its processes know one another by in the home folder; where it cannot, it gets one from us."""
+    own = home()
+    kept = own / ".ray" / "auth_token" if own is not None else None
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or (kept is not None and os.access(kept, os.R_OK)):
+        return
+    if kept is None or not writable(kept.parent):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that are started here do not hear SIGHUP, which a terminal that closes sends to all: the search pauses, and
+    they are to come to their next checkpoint. One that arrives meanwhile is heard afterwards."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _readable_words() -> Iterator[None]:
+    """Ray records the words this process was started with, and fails over a file's name among them that is not UTF-8."""
+    theirs = getattr(ray_utils, "get_entrypoint_name", None)
+    if theirs is None:
+        yield
+        return
+    setattr(ray_utils, "get_entrypoint_name", lambda: readable(theirs()))  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(ray_utils, "get_entrypoint_name", theirs)  # noqa: B010
+
+
+def _not_started(fault: Exception, address: str | None) -> AutokdError:
+    """What a person is told of a Ray that could not be started or joined, and the way out that fits what Ray told."""
+    told = " ".join(str(fault).split())[:300]
+    if address:
+        fix = "check the address, and that the cluster runs the same Ray and Python"
+        return AutokdError(f"the Ray cluster at {address} could not be reached: {told}", fix=fix)
+    late = "try again once less runs on this machine; " if "timed out" in told else ""
+    fix = f"{late}Ray's logs: {ray_folder() / 'session_latest' / 'logs'}; what it needs of the machine: autokd doctor"
+    return AutokdError(f"Ray did not start: {told}", fix=fix)
 
 
 def share_of(resources: Any, there: float) -> tuple[float, float, int]:

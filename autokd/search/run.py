@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
 from autokd.errors import AutokdError, readable
-from autokd.files import cache_root, full_disk, uncollected, write_text
+from autokd.files import cache_root, full_disk, in_shell, uncollected, write_text
+from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
+from autokd.search.granted import granted
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder
 from autokd.track.table import read_table
@@ -179,9 +181,11 @@ def search(
         from autokd.search.confirm import refuse_unscored
 
         refuse_unscored(space)
+    _possible(Path(runs))
+    tell = _Teller(observers_of(on_event, observer)).phase
+    granted(tell, Path(runs), ray=engine == "ray" and space.resources.address is None)
     report = None
     if feasible is None:
-        tell = _Teller(observers_of(on_event, observer)).phase
         report = read_data(space, tell)
         tell("counting what each student costs")
         feasible = fit(space, tell=tell)
@@ -230,6 +234,7 @@ def resume(
         space = space or extended(folder, overrides, add_trials=add_trials, add_budgets=add_budgets, past=past)
         overrides += [*([f"{add_trials} more trials"] if add_trials else []), *(f"budget {one}" for one in add_budgets)]
         observers = observers_of(on_event, observer)
+        granted(_Teller(observers).phase, folder, ray=engine == "ray" and space.resources.address is None)
         if on_past is not None:
             with uncollected():
                 on_past(space, past)
@@ -425,7 +430,7 @@ def carry_out(
     if limiter is not None and limiter.why and status == "paused":
         raise limiter.fault()
     if status == "failed":
-        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {folder}")
+        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {in_shell(folder)}")
     return Run(folder)
 
 
@@ -627,21 +632,35 @@ def _watched(folder: Path, space: Any) -> list[Path]:
 
 @contextmanager
 def _interruptible(brain: Any, engine: Any, tell: _Teller) -> Iterator[Callable[[], None]]:
-    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does. Yields what sets it up again."""
+    """Ctrl-C (or SIGTERM) once pauses, twice cancels; a third time Python does what it does. Yields what sets it up again.
+
+    SIGHUP, of a terminal that closes, pauses too; it comes from the system and from a shell, so that a second one says no more.
+    Where it is ignored, as under nohup, it stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
+    closed = getattr(signal, "SIGHUP", None)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if closed is not None and signal.getsignal(closed) is not signal.SIG_IGN:
+        before[closed] = signal.getsignal(closed)
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def heard(*_: Any) -> None:
+    def heard(number: int, frame: Any) -> None:
         if not brain.pausing:
             brain.pause()
-            tell.phase("pausing: running trials go on to their next checkpoint; Ctrl-C again stops them now")
-        else:
+            if number == closed and getattr(engine, "teaching", False):  # nobody is there to ask for it a second time
+                engine.cancel()
+            more = "" if number == closed else "; Ctrl-C again stops them now"
+            try:
+                tell.on_event({"event": "phase", "text": f"pausing: running trials go on to their next checkpoint{more}",
+                               "time": time.time(), "closed": number == closed})  # fmt: skip
+            except RuntimeError:  # it came amid a line that was being printed
+                pass
+        elif number != closed:
             restore()
             engine.cancel()
 
@@ -776,13 +795,17 @@ def _home(folder: Path, space: Any) -> Path:
     return Path(getattr(space, "runs", None) or folder.parent)
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def _possible(runs: Path) -> None:
+    """Raises AutokdError where no run can lie at such a path."""
     if re.match(r"[A-Za-z0-9]{2,}:/", str(runs)):  # Path makes one slash of two
         fix = "keep runs in a folder, and copy them afterwards: autokd copy RUN s3://bucket/runs (docs/cluster.md)"
         raise AutokdError("a run is worked on in a folder, not in object storage", where=str(runs), fix=fix)
     if readable(place := os.path.abspath(runs)) != place:
         fix = "name another folder with --runs"
         raise AutokdError("the path of the runs is not UTF-8, and Ray takes no other", where=place, fix=fix)
+
+
+def _new_folder(runs: Path, name: str) -> Path:
     try:
         runs.mkdir(parents=True, exist_ok=True)
         while True:
@@ -809,7 +832,7 @@ def environment(space: Any) -> dict[str, Any]:
     packages = ("autokd", "torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy", "timm")
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": cpus(), "memory": memory()},
         "commit": _commit(),
         "seeds": {"search": space.search.seed, "split": space.data.split_seed, "views": space.data.views_seed},
         "command": [Path(sys.argv[0]).name, *secretless(sys.argv[1:])],

@@ -8,7 +8,6 @@ needs. Whoever calls it brings the processes (`Probe` runs in them): this file k
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.files import cache_root, write_text
+from autokd.machine import cpus
 
 if TYPE_CHECKING:
     from autokd.config.trial import TeacherConfig, TrialConfig
@@ -159,6 +159,6 @@ def remember(name: str, configs: Sequence[TrialConfig], facts: dict[str, Any]) -
 
 
 def _note(name: str, configs: Sequence[TrialConfig]) -> Path:
-    machine = [platform.node(), platform.processor() or platform.machine(), os.cpu_count(), metadata.version("torch")]
+    machine = [platform.node(), platform.processor() or platform.machine(), cpus(), metadata.version("torch")]
     told = json.dumps([name, machine, sorted(config.key for config in configs)])
     return cache_root() / "signals" / "pace" / f"share-{blake2b(told.encode(), digest_size=8).hexdigest()}.json"

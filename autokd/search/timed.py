@@ -27,6 +27,7 @@ from autokd.config.limits import Deployment
 from autokd.cost.latency import Timing, differ
 from autokd.errors import AutokdError, Faults
 from autokd.files import cache_root, write_text
+from autokd.machine import cpus
 from autokd.models.origin import origin
 from autokd.models.sources import code
 from autokd.train.crash import crash_of_exit
@@ -136,7 +137,7 @@ def machine(gpu: bool = False) -> dict[str, Any]:
     """What a time depends on, beside the network: processor, cores, versions; and the GPU where one is asked for."""
     told = {
         "processor": _processor(),
-        "cpus": os.cpu_count() or 1,
+        "cpus": cpus(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": ".".join(platform.python_version_tuple()[:2]),
         "torch": metadata.version("torch"),
@@ -219,7 +220,7 @@ def _one_process(
     over = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         command = [sys.executable, "-m", "autokd.cost.timing"]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "encoding": "utf-8"}
         with subprocess.Popen(command, env=environment, **pipes) as process:
             try:
                 process.stdin.write(json.dumps(job, default=repr))  # type: ignore[union-attr]
@@ -248,16 +249,16 @@ def _one_process(
 
 def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:
     """Raises where this machine has not what the deployments ask for, all at once."""
-    cpus = here["cpus"]
+    granted = here["cpus"]
     faults: dict[str, AutokdError] = {}
     for one in asked:
         if one.deployment.device == "cuda" and here["gpu"] == "none":
             fix = "search on a machine with one, or device: cpu"
             fault = AutokdError("a latency on a GPU cannot be measured here: there is none", where=one.where, fix=fix)
             faults[str(fault)] = fault
-        if one.deployment.threads > cpus:
-            what = f"a latency with {one.deployment.threads} threads cannot be measured here: this machine has {cpus} processors"
-            fix = f"search on the machine it is meant for, or threads: {cpus}"
+        if one.deployment.threads > granted:
+            what = f"a latency with {one.deployment.threads} threads cannot be measured here: {granted} processors may be used"
+            fix = f"search on the machine it is meant for, or threads: {granted}"
             fault = AutokdError(what, where=one.where, fix=fix)
             faults[str(fault)] = fault
     if faults:
@@ -326,5 +327,5 @@ def _processor() -> str:
 def _gpu() -> str:
     """The first GPU's name, asked for in another process: asking takes GPU memory for good."""
     asking = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
-    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=False)
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, encoding="utf-8", errors="replace", check=False)
     return told.stdout.strip().splitlines()[-1] if told.stdout.strip() else "none"

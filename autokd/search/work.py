@@ -26,8 +26,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed
-from autokd.files import in_file_name, whole
+from autokd.errors import AutokdError, TrialFailed, refused
+from autokd.files import in_file_name, in_shell, whole
 from autokd.search.kept import ERRORS, PLACE
 from autokd.train.crash import Crash, crash_in, watched
 from autokd.train.recorded import versions
@@ -292,7 +292,7 @@ def full_disk(told: Mapping[str, Any] | OSError, run: str | os.PathLike[str], ag
     what a trial's job said, or the fault itself."""
     reason = f"the disk is full: {told.filename or told}" if isinstance(told, OSError) else str(told["failed"])
     return DiskFull(
-        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd {again} {run}"
+        reason, where=str(run), fix=f"nothing that had ended is lost; make room, then go on: autokd {again} {in_shell(run)}"
     )
 
 
@@ -344,8 +344,9 @@ def read_answers(path: Path, images: int) -> Any:
         if bits.dtype != np.uint8 or bits.shape != (-(-images // 8),):
             raise ValueError(f"{bits.dtype} {bits.shape}")
     except (OSError, ValueError, EOFError) as fault:
-        fix = f"delete the folder {path.parents[1]} and confirm again"
-        raise AutokdError("a training's answers cannot be read", where=str(path), fix=fix) from fault
+        denied = refused(fault) if not isinstance(fault, FileNotFoundError) else None
+        fix = "" if denied else f"delete the folder {path.parents[1]} and confirm again"
+        raise AutokdError(f"a training's answers cannot be read: {denied or fault}", where=str(path), fix=fix) from fault
     return np.unpackbits(bits, count=images).astype(bool)
 
 

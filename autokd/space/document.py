@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from autokd.errors import Faults, SpaceError, did_you_mean
+from autokd.errors import Faults, SpaceError, did_you_mean, readable, refused
 
 __all__ = ["Document", "Place", "dump", "plain"]
 
@@ -50,10 +50,10 @@ class Document:
             raise Faults([SpaceError("no such file", where=str(path), fix=f"check the path{near}")]) from None
         except IsADirectoryError:
             raise Faults([SpaceError("this is a folder", where=str(path), fix="name a YAML file")]) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise Faults(
-                [SpaceError(f"cannot be read: {error}", where=str(path), fix="save it as UTF-8 text")]
-            ) from None
+        except OSError as error:
+            raise Faults([SpaceError(f"cannot be read: {refused(error) or error}", where=str(path))]) from None
+        except UnicodeDecodeError as error:
+            raise Faults([SpaceError(f"cannot be read: {error}", where=str(path), fix="save it as UTF-8 text")]) from None
         return cls.from_text(text, str(path), folder=path.resolve().parent)
 
     @classmethod
@@ -200,11 +200,14 @@ class _Builder:
                 mark.line if mark else 0, f"not YAML: {what}", "check the indentation, the colons and the quotes"
             )
         except YAMLError as error:
-            self._tell(0, f"not YAML: {' '.join(str(error).split())}", "save it as plain UTF-8 text")
+            if readable(text) != text:  # only a word of the command line can hold such
+                self._tell(0, "this is not UTF-8, and no space file holds it", "rename what it names, or name a link to it")
+            else:
+                self._tell(0, f"not YAML: {' '.join(str(error).split())}", "save it as plain UTF-8 text")
         except RecursionError:
             self._tell(0, "lists and mappings stand too deep in one another", "a space needs about ten levels")
         except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:  # ruamel.yaml's own, of odd tags
-            self._tell(0, f"not YAML: {' '.join(str(error).split()) or type(error).__name__}", "save it as plain UTF-8 text")
+            self._tell(0, f"not YAML: {' '.join(str(error).split()) or type(error).__name__}", "write numbers and words plainly")
         raise Faults(self.faults)
 
     def values(self, node: Node | None, place: Place = ()) -> Any:

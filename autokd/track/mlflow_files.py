@@ -6,12 +6,16 @@ import csv
 import logging
 import os
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "put_files", "quiet_client",
-           "read_front", "store_uri"]  # fmt: skip
+from autokd.machine import aside
+
+__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "open_experiment", "plain_path",
+           "put_files", "quiet_client", "read_front", "store_uri"]  # fmt: skip
 
 RUN_TAG, TRIAL_TAG = "autokd.run", "autokd.trial"
 FILES = (
@@ -21,7 +25,38 @@ FILES = (
 
 def store_uri(runs: str | os.PathLike[str]) -> str:
     """The tracking URI of a folder of runs: sqlite in `mlflow.db`."""
-    return f"sqlite:///{Path(runs).resolve() / 'mlflow.db'}"
+    return f"sqlite:///{plain_path(Path(runs).resolve()) / 'mlflow.db'}"
+
+
+def plain_path(folder: Path) -> Path:
+    """The folder by a path that may stand in the address of a database: with a % or ? in it, by a link in a folder of our own.
+
+    What % and ? mean there differs between versions of SQLAlchemy, and MLflow makes folders from what it reads.
+    """
+    if not set("%?") & set(str(folder)):
+        return folder
+    link = aside() / "mlflow" / blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+    link.parent.mkdir(exist_ok=True)
+    if not link.exists():  # also where it leads to what is gone
+        made = link.with_name(f"{link.name}.{os.getpid()}")
+        made.symlink_to(folder)
+        os.replace(made, link)
+    return link
+
+
+def open_experiment(client: Any, name: str, artifacts: str | None, tags: dict[str, str] | None = None) -> str:
+    """The id of the experiment of this name, made where there is none.
+
+    A deleted one stays deleted, with its runs, and keeps its name: then the experiment is called "NAME (2)", and so on.
+    """
+    for number in count(1):
+        one = name if number == 1 else f"{name} ({number})"
+        found = client.get_experiment_by_name(one)
+        if found is None:
+            return str(client.create_experiment(one, artifact_location=artifacts, tags=tags))
+        if found.lifecycle_stage == "active":
+            return str(found.experiment_id)
+    raise AssertionError  # never
 
 
 def quiet_client() -> Any:

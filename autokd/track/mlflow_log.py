@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from autokd.config.limits import COSTS, limits_in
-from autokd.track.mlflow_files import RUN_TAG, TRIAL_TAG, put_files, quiet_client, read_front, store_uri
+from autokd.track.mlflow_files import (
+    RUN_TAG,
+    TRIAL_TAG,
+    open_experiment,
+    plain_path,
+    put_files,
+    quiet_client,
+    read_front,
+    store_uri,
+)
 from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_view, saved_views, search_note
 
 __all__ = ["MlflowLog", "store_uri"]
@@ -116,14 +125,8 @@ class _Writer:
         if log.uri == store_uri(log.runs):
             _make_store(log.runs)
         self.client = client(tracking_uri=log.uri)
-        found = self.client.get_experiment_by_name(log.experiment)
-        if found is None:
-            where = None if not log.uri.startswith("sqlite:") else (log.runs / "mlartifacts").resolve().as_uri()
-            self.experiment = self.client.create_experiment(log.experiment, artifact_location=where, tags=_KIND)
-        else:
-            self.experiment = found.experiment_id
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(self.experiment)
+        where = None if not log.uri.startswith("sqlite:") else (log.runs / "mlartifacts").resolve().as_uri()
+        self.experiment = open_experiment(self.client, log.experiment, where, _KIND)
         self.parent: str | None = None
         self.outcome = "KILLED"  # until a close says otherwise
         self.children: dict[str, str] = {}  # trial: MLflow's id of the child
@@ -183,6 +186,8 @@ class _Writer:
             tags = {RUN_TAG: self.log.run, "budget": f"the {self.what}"}  # its place among the groups
             tags |= {f"budget.{one['name']}": _limits(one) for one in event.get("budgets", [])}
             self.parent = self.client.create_run(self.experiment, time, tags=tags, run_name=self.log.run).info.run_id
+            for child in self.children.values():  # whose own was deleted
+                self.client.set_tag(child, "mlflow.parentRunId", self.parent)
             put_files(self.client, self.parent, [one for one in self.log.artifacts if one.suffix in (".yaml", ".json")])
         elif event["event"] == "resume":
             self.client.update_run(self.parent, status="RUNNING")
@@ -286,7 +291,7 @@ def _make_store(runs: Path) -> None:
         return
     aside = runs / f".mlflow-{os.getpid()}.db"
     aside.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{aside.resolve()}").search_experiments(max_results=1)
+    MlflowClient(tracking_uri=f"sqlite:///{plain_path(aside.parent.resolve()) / aside.name}").search_experiments(max_results=1)
     try:
         os.link(aside, target)
     except FileExistsError:  # another search was quicker

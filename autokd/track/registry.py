@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autokd.errors import AutokdError
-from autokd.track.mlflow_files import find_search, store_uri
+from autokd.track.mlflow_files import find_search, open_experiment, store_uri
 from autokd.track.mlflow_log import _make_store
 
 __all__ = ["FINAL_TAG", "alias", "register"]
@@ -113,12 +113,7 @@ def _home(client: Any, folder: Path) -> tuple[str, str | None]:
     found = find_search(client, folder.name)
     if found is not None:
         return found
-    known = client.get_experiment_by_name(folder.name)
-    if known is not None:
-        return known.experiment_id, None
-    return client.create_experiment(
-        folder.name, artifact_location=(folder.parent / "mlartifacts").resolve().as_uri()
-    ), None
+    return open_experiment(client, folder.name, (folder.parent / "mlartifacts").resolve().as_uri()), None
 
 
 def _signature(shape: Sequence[int], classes: int) -> Any:

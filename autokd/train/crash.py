@@ -115,8 +115,9 @@ def find_crashing_layer(
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
     try:
-        made = subprocess.run([sys.executable, "-m", "autokd.train.crash"], input=json.dumps(job, default=repr), text=True,
-                              capture_output=True, env=environment, timeout=_SECONDS, check=False)  # fmt: skip
+        made = subprocess.run([sys.executable, "-m", "autokd.train.crash"], input=json.dumps(job, default=repr),
+                              capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=_SECONDS,
+                              check=False)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
     told = crash_of_exit(made.returncode, made.stderr)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from autokd.augment.normalise import normalise
 from autokd.augment.views import View
 from autokd.config.trial import RecipeConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed
+from autokd.errors import AutokdError, TrialFailed, refused
 from autokd.files import intact_zip, whole
 from autokd.methods.build import Method, build_method
 from autokd.methods.ce import ce
@@ -455,9 +455,10 @@ class Trial:
         except (MemoryError, torch.OutOfMemoryError):
             raise  # nothing is wrong with the file
         except Exception as error:
-            raise AutokdError(
-                "the checkpoint is damaged", where=str(path), fix="delete it: the trial starts over"
-            ) from error
+            if told := refused(error):
+                raise AutokdError(f"the checkpoint cannot be read: {told}", where=str(path)) from error
+            what = f"the checkpoint is damaged: {' '.join(str(error).split())[:160]}"
+            raise AutokdError(what, where=str(path), fix="delete it: the trial starts over") from error
         config = self.config if epochs is None else replace(self.config, epochs=epochs)
         if not isinstance(state, dict) or state.get("key") != config.key:
             raise AutokdError("the checkpoint belongs to another configuration", where=str(path))

@@ -23,6 +23,7 @@ from autokd.data.images import Size, size_of
 from autokd.data.training import Training, open_training
 from autokd.errors import AutokdError
 from autokd.files import locked
+from autokd.machine import cpus
 from autokd.methods._soft import energy
 from autokd.models.build import build
 from autokd.models.checkpoint import load_weights
@@ -89,7 +90,7 @@ class Loaded:
 
 
 class Workshop:
-    """One process's bench. `device` is "cpu", "cuda" or "cuda:1"; `threads` bounds torch's own threads (None: leave them).
+    """One process's bench. `device` is "cpu", "cuda" or "cuda:1"; `threads` bounds torch's own threads (None: by the processors).
 
     `signals` is live (ask the teacher at every batch), cached (keep its answers in `cache_dir`) or auto (time both); what was
     chosen and why stands in `decisions`. `top_k`: as in `CachedSignals`.
@@ -111,8 +112,7 @@ class Workshop:
         self.decisions: list[str] = []  # sentences for a person, each once
         self._told = 0
         self.threads = threads
-        if threads is not None:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads if threads is not None else min(torch.get_num_threads(), cpus()))
         if self.device.type == "cpu":
             keep_freed_memory()
         self._data: dict[str, Loaded] = {}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
+import os
 import pkgutil
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +24,7 @@ from autokd.config.trial import DataConfig, MethodConfig, PolicyConfig, StudentC
 from autokd.models.build import build
 from autokd.models.checkpoint import save_weights
 from benchmarks import _setting, gpu, memory, overhead, search
-from benchmarks.rows import Row, table
+from benchmarks.rows import Form, Row, table
 
 NAMES = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__) if not one.name.startswith("_"))
 MEASURING = ("baseline", "distillation", "epoch", "gpu", "memory", "overhead", "search", "startup")
@@ -177,3 +181,70 @@ def test_a_help_page_is_timed_from_the_command_on():
     times = help_seconds(1)
     assert len(times) == 1 and 0 < times[0] < time.perf_counter() - start
     assert json.dumps(times)
+
+
+def process(*words: str, timeout: float = 1700) -> str:
+    root = _setting.Path(benchmarks.__path__[0]).parent
+    made = subprocess.run([sys.executable, "-m", *words], cwd=root, capture_output=True, text=True, timeout=timeout)
+    assert made.returncode == 0, f"{words}\n{made.stdout[-2000:]}\n{made.stderr[-4000:]}"
+    return made.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(1800)  # two minutes on two cores that are free
+def test_make_bench_comes_to_its_table_with_a_row_of_every_benchmark():
+    """In the form that says only that they run. The modules that print no such row are run by the tests below."""
+    told = process("benchmarks", "--shortest")
+    head, line, *rows = told[told.index("| what | measured | target | yes/no |") :].strip().splitlines()
+    assert line == "|---|---|---|---|" and all(row.count("|") >= 5 and row.endswith((" yes |", " no |", " - |")) for row in rows)
+    assert set(re.findall(r"^== (\w+)$", told, re.MULTILINE)) == set(NAMES) - {"full_disk", "reliability", "rows"}
+    for words in (
+        *("JDA images/s", "of the usual way", "images/s of distillation, cold", "seconds an epoch", "KD + JDA"),
+        *("memory of a second", "fitnet: validation", "overhead a trial", "the same, usual way"),
+        *("whole search of 2 trials", "`autokd --help`"),
+    ):
+        assert any(words in row for row in rows), words
+    if not torch.cuda.is_available():
+        assert any("benchmarks.gpu" in row and "no GPU here" in row for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a compiler")
+def test_a_full_disk_is_tried_and_told():
+    told = process("benchmarks.full_disk", "--shortest")
+    assert "| disk full at every write site |" in told and ": 0 faults" in told
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_kills_are_tried_and_told():
+    told = process("benchmarks.reliability", "--shortest")
+    assert "| driver killed at 1 random moments |" in told and "2 processes filling the same signal cache" in told
+
+
+@pytest.mark.parametrize("form", [Form.SHORTEST, Form.SHORT, Form.FULL])
+def test_a_form_is_one_of_three(form):
+    parser = argparse.ArgumentParser()
+    Form.add_to(parser)
+    words = {Form.SHORTEST: ["--shortest"], Form.SHORT: [], Form.FULL: ["--full"]}[form]
+    assert parser.parse_args(words).form is form
+    assert form.pick(1, 2, 3) == {Form.SHORTEST: 1, Form.SHORT: 2, Form.FULL: 3}[form]
+
+
+def test_one_that_holds_itself_on_one_core_leaves_the_others_to_the_next():
+    from benchmarks.__main__ import every_core
+
+    before = os.sched_getaffinity(0)
+    threads = torch.get_num_threads()
+    try:
+        with every_core():
+            _setting.one_core()
+            assert len(os.sched_getaffinity(0)) == 1
+        assert os.sched_getaffinity(0) == before
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_usual_way_counts_ends_and_two_are_enough():
+    assert overhead.told([1.0, 3.0]) == {"trials": 2, "fixed": 1.0, "each": 2.0, "first": 2.0, "last": 2.0}

@@ -8,6 +8,7 @@ from autokd.config.trial import DataConfig, StudentConfig, TeacherConfig, TrialC
 from autokd.rooms import catalogue
 from benchmarks import methods
 from benchmarks.methods import Found, arms, page_table
+from benchmarks.rows import Form
 
 BASE = TrialConfig(DataConfig("digits"), StudentConfig("resnet8"), TeacherConfig("big", "resnet14", checkpoint="x"), epochs=2)
 
@@ -41,8 +42,8 @@ def test_the_table_is_sorted_keeps_its_losers_and_pairs_gains_by_seed():
 def test_a_training_that_was_kept_is_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setattr(methods, "arms", lambda base, head: {"ce": arms(base, head)["ce"]})
     monkeypatch.setattr(methods, "_digits", lambda bench, folder, made=methods._digits: made(bench, str(tmp_path)))
-    first = methods.measure(True, keep=tmp_path / "kept.jsonl")
+    first = methods.measure(Form.SHORT, keep=tmp_path / "kept.jsonl")
     monkeypatch.setattr("autokd.train.trial.run", lambda *_, **__: pytest.fail("trained again"))
     text = (tmp_path / "kept.jsonl").read_text()
     assert text.count("\n") == 1
-    assert methods.measure(True, keep=tmp_path / "kept.jsonl") == first
+    assert methods.measure(Form.SHORT, keep=tmp_path / "kept.jsonl") == first

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autokd.cli import checks
+from autokd.errors import AutokdError
 
 REQUIRED = ["torch>=2.9", "ray[tune]>=2.50", "rich>=13", "typer>=0.15", 'pytest>=8; extra == "dev"']
 HAVE = {"torch": "2.11.0+cpu", "ray": "2.60.0", "rich": "14.0", "typer": "0.20"}
@@ -65,16 +67,27 @@ def test_a_gpu_that_torch_cannot_use_fails():
 def test_a_folder_that_is_a_file_or_full_is_told(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    assert checks.folder("runs", file, least=1).state == "fail"
-    assert checks.folder("runs", tmp_path / "not" / "yet", least=1).state == "ok"
-    full = checks.folder("cache", tmp_path, least=1e18)
+    assert checks.folder("runs", lambda: file, least=1).state == "fail"
+    assert checks.folder("runs", lambda: tmp_path / "not" / "yet", least=1).state == "ok"
+    full = checks.folder("cache", lambda: tmp_path, least=1e18)
     assert full.state == "warn" and "AUTOKD_CACHE" in full.fix
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_folder_that_cannot_be_written_fails(tmp_path):
     tmp_path.chmod(0o500)
-    assert checks.folder("runs", tmp_path / "runs", least=1).state == "fail"
+    assert checks.folder("runs", lambda: tmp_path / "runs", least=1).state == "fail"
+
+
+def refused() -> Any:
+    raise AutokdError("nothing can be written", fix="set TMPDIR")
+
+
+def test_what_a_search_would_be_refused_for_fails_with_the_same_words():
+    for check in (checks.home_folder(refused), checks.sockets(refused), checks.folder("cache", refused, least=1)):
+        assert (check.state, check.found, check.fix) == ("fail", "nothing can be written", "set TMPDIR")
+    assert checks.home_folder(lambda: ["there is no home folder: caches go to /tmp/x"]).state == "warn"
+    assert checks.home_folder(lambda: []).state == "ok"
 
 
 def test_limits_of_the_system():
@@ -82,7 +95,9 @@ def test_limits_of_the_system():
     assert checks.shared_memory(Path("/"), least=1e18).state == "warn"
     assert checks.open_files((1024, 1024)).state == "warn" and checks.open_files((1024, 65536)).state == "ok"
     assert checks.open_files((-1, -1)).state == "ok" and checks.open_files(None).state == "ok"
-    assert checks.cores(1).state == "warn" and checks.cores(2).state == "ok"
+    assert checks.cores(1, 64).state == "warn" and checks.cores(2, 2).state == "ok"
+    assert checks.cores(2, 64).found.startswith("2 of 64") and checks.cores(2, 2).found.startswith("2 (")
+    assert checks.main_memory(8 * 10**9).found == "8.0 GB" and checks.main_memory(None).state == "ok"
 
 
 def test_a_port_in_use_is_told():
@@ -109,6 +124,6 @@ def test_the_command_ends_with_one_where_something_cannot_work(tmp_path):
 def test_it_asks_without_importing_what_it_asks_for():
     code = (
         "import sys; from pathlib import Path; from autokd.cli.checks import all_checks; "
-        "all_checks(Path('a'), Path('b')); assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)"
+        "all_checks(Path('a')); assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

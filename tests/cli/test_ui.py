@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from autokd.cli.hosts import hint, settings
+from autokd.errors import AutokdError
 from autokd.track.mlflow_log import MlflowLog
 
 
@@ -67,6 +71,61 @@ def test_it_serves_the_store_of_the_runs_on_this_machine_only_and_ends(runs: Pat
         server.kill()
     with socket.socket() as probe, pytest.raises(OSError):
         probe.connect(("127.0.0.1", port))
+
+
+def asked(port: int, path: str, host: str, origin: str = "") -> int:
+    """The status of an answer, asked for by a name; with an origin, of what a page from there would change."""
+    headers = {"Host": host, **({"Origin": origin, "Content-Type": "application/json"} if origin else {})}
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        body = b'{"experiment_ids": ["1"]}' if origin else None
+        connection.request("POST" if origin else "GET", path, body=body, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_it_is_asked_by_another_name_where_that_was_allowed_and_knows_no_proxy(runs: Path, repository: Path, tmp_path: Path):
+    odd = tmp_path / "per%41cent ?"
+    odd.mkdir()
+    shutil.move(runs / "mlflow.db", odd)
+    port = free_port()
+    proxied = {name: "http://192.0.2.77:3128" for name in ("http_proxy", "HTTP_PROXY", "all_proxy")}
+    environment = {**os.environ, "PYTHONPATH": str(repository), **proxied, "no_proxy": ""}
+    search = "/ajax-api/2.0/mlflow/runs/search"
+    for names, seen in (([], 403), (["gpubox", "other.example.org"], 200)):
+        words = ["ui", "--runs", str(odd), "--port", str(port), "--host", "0.0.0.0", "--no-browser"]
+        words += [word for name in names for word in ("--allowed-host", name)]
+        command = [sys.executable, "-m", "autokd.cli.main", *words]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            assert server.stdout is not None
+            told = [server.stdout.readline() for _ in range(3 if names else 4)]
+            assert any("--allowed-host" in line and socket.gethostname() in line for line in told) == (not names)
+            assert told[-1].startswith(f"ready: http://127.0.0.1:{port}/#/experiments/1/runs?"), told  # it read the store
+            assert asked(port, "/", f"gpubox:{port}") == asked(port, "/", "other.example.org") == seen
+            assert asked(port, search, f"gpubox:{port}", f"http://gpubox:{port}") == seen
+            assert asked(port, "/", "evil.example") == asked(port, search, f"127.0.0.1:{port}", "http://evil.example") == 403
+            assert asked(port, "/", f"127.0.0.1:{port}") == asked(port, "/", f"192.168.1.7:{port}") == 200
+            assert asked(port, search, f"127.0.0.1:{port}", f"http://127.0.0.1:{port}") == 200
+        finally:
+            server.send_signal(signal.SIGHUP)
+            server.communicate(timeout=60)
+        assert server.returncode == 0
+
+
+def test_names_that_are_none_are_refused_and_addresses_of_this_machine_are_known():
+    with pytest.raises(AutokdError, match="no name of a machine"):
+        settings("0.0.0.0", 5000, ["http://gpubox:5000"])
+    assert set(settings("0.0.0.0", 5000, ["*"]).values()) == {"*"}
+    told = settings("10.1.2.3", 5000, ["gpubox"])
+    hosts, origins = (told[f"MLFLOW_SERVER_{name}"].split(",") for name in ("ALLOWED_HOSTS", "CORS_ALLOWED_ORIGINS"))
+    assert {"localhost", "localhost:*", "10.1.2.3:*", "gpubox", "gpubox:*", "192.168.*", "172.31.*"} <= set(hosts)
+    assert {"http://gpubox:5000", "https://gpubox", "http://10.1.2.3:5000"} <= set(origins)
+    assert not any("*" in origin for origin in origins)  # "http://10.*" would be a page of http://10.evil.example
+    assert "10.*" not in settings("127.0.0.1", 5000, [])["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert hint("127.0.0.1", []) == hint("0.0.0.0", ["gpubox"]) == "" and socket.gethostname() in hint("0.0.0.0", [])
 
 
 def test_a_port_in_use_is_told(runs: Path, repository: Path):

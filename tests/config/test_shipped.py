@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from autokd.cli.main import main
+from autokd.config import shipped as room
 from autokd.config.search_space import load_space
+from autokd.config.shipped import base_of, find_space, shipped
 from autokd.methods.build import build_method
 from autokd.train.batches import divide
 
@@ -27,13 +29,54 @@ def validate(capsys: pytest.CaptureFixture[str], path: Path, *options: str) -> t
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A folder without data; the repository's own files are found beside the space's parent, as from a checkout."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    """A folder without data; what a space names of the repository is found from anywhere."""
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_five_are_there():
+def test_the_five_are_there_and_each_is_known_by_its_name():
     assert {"digits", "cifar10", "cifar100", "cifar100-small", "imagenet"} <= set(SPACES)
+    assert shipped() == SPACES | {f"published/{name}": path for name, path in PUBLISHED.items()}
+
+
+def test_a_space_is_found_by_its_name_from_anywhere_and_that_is_told(elsewhere, tmp_path, capsys):
+    for word in ("digits", "digits.yaml", "search_spaces/digits", "search_spaces/digits.yaml", Path("digits")):
+        assert find_space(word) == SPACES["digits"]
+    code, out, err = validate(capsys, "digits", "--json")
+    assert code == 0 and json.loads(out)["space"] == "digits"
+    assert err == f"space digits: {SPACES['digits']}, which comes with autokd\n"
+
+
+def test_a_name_in_a_folder_of_spaces_is_known_with_its_folder(tmp_path, monkeypatch):
+    package = tmp_path / "autokd"
+    (package / "config").mkdir(parents=True)
+    (package / "search_spaces/published").mkdir(parents=True)
+    file = package / "search_spaces/published/kd.yaml"
+    file.write_text("name: kd\n")
+    monkeypatch.setattr(room, "__file__", str(package / "config/shipped.py"))
+    assert shipped() == {"published/kd": file} and find_space("published/kd") == find_space("published/kd.yaml") == file
+    assert base_of(file.parent) == package and base_of(tmp_path) is None
+
+
+def test_ones_own_file_comes_first_and_a_folder_of_that_name_does_not_stand_in_the_way(elsewhere, tmp_path, capsys):
+    (tmp_path / "digits").mkdir()  # of images, say
+    assert find_space("digits") == SPACES["digits"]
+    own = SPACES["digits"].read_text().replace("name: digits", "name: mine", 1)
+    (tmp_path / "digits.yaml").write_text(own)
+    code, out, err = validate(capsys, "digits.yaml", "--json")
+    assert code == 0 and json.loads(out)["space"] == "mine" and not err
+    (tmp_path / "digits").rmdir()
+    (tmp_path / "digits").write_text(own)
+    assert find_space("digits") == Path("digits")
+
+
+@pytest.mark.parametrize("word", ["digts", "../search_spaces/digits", "/search_spaces/digits.yaml", "nowhere/digits.yaml"])
+def test_what_is_neither_is_refused_in_words(elsewhere, capsys, word):
+    code, out, err = validate(capsys, word)
+    assert code == 2 and "Traceback" not in err
+    if word == "digts":
+        assert "comes with autokd" in err and "did you mean 'digits'?" in err and "cifar100-small" in err
+    else:
+        assert "no such file" in err
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -48,7 +91,7 @@ def test_a_shipped_space_is_valid_without_its_data_and_every_budget_has_students
             limits = {key: budget[key] for key in ("params", "macs") if key in budget}
             keeps = all(student[key] <= limit for key, limit in limits.items())
             assert keeps or budget["name"] not in student["budgets"]
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["examples"]  # nothing was downloaded or made
+    assert list(tmp_path.iterdir()) == []  # nothing was downloaded or made
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -198,7 +241,7 @@ def test_a_published_space_is_valid_without_its_data(name, elsewhere, tmp_path, 
     code, out, err = validate(capsys, PUBLISHED[name])
     assert code == 0, err
     assert max(map(len, out.splitlines())) <= 100 and "none is ranked" in " ".join(out.split())
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["examples"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

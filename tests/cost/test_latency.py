@@ -97,7 +97,7 @@ def test_a_steady_time_beside_others_is_narrow_and_not_trusted(more, doubt):
 
 
 def test_where_nothing_counts_processors_the_load_average_speaks(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("autokd.cost.machine_load.cpus", lambda: 4)
     for load, doubt in ((2.5, ""), (3.5, "the load average was 3.5 on 4 CPUs"), (None, "")):
         assert MachineLoad(lambda: None, load=lambda load=load: load).doubt(threads=1) == doubt
     assert MachineLoad(lambda: None, load=lambda: 3.5).doubt(threads=3) == ""  # three of them are what is timed

@@ -6,9 +6,13 @@ import errno
 import hashlib
 import json
 import os
+import signal
+import threading
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -321,3 +325,40 @@ def test_a_run_without_a_finished_trial_says_how_to_go_on(folder: Path):
         part.unlink()
     with pytest.raises(AutokdError, match="no trial has finished for tiny, any"):
         finalize(folder)
+
+
+def test_a_signal_to_this_process_alone_ends_the_trainings_beside_it(tmp_path, monkeypatch):
+    """As from `kill`: with Ctrl-C they hear it themselves. The pool would wait until they are done."""
+    from autokd.finalize import training
+
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null\necho $$ >> {tmp_path}/children\nexec sleep 300\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(training.sys, "executable", str(program))
+
+    monkeypatch.setattr(training, "_made_of", lambda bench, config: "")
+    over = threading.Event()
+
+    def interrupt() -> None:
+        while not over.wait(0.05):
+            if children() == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    def children() -> int:
+        path = tmp_path / "children"
+        return len(path.read_text().split()) if path.exists() else 0
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    began = time.monotonic()
+    bench = SimpleNamespace(settings={}, device=SimpleNamespace(type="cpu"))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training.train_seeds(bench, student_config(), range(5), "train", tmp_path, lambda text: None, processes=2)
+    finally:
+        over.set()
+        thread.join()
+    assert time.monotonic() - began < 100 and children() == 2  # the other seeds were not begun
+    for number in (tmp_path / "children").read_text().split():
+        assert not Path(f"/proc/{number}").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,12 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from autokd.errors import AutokdError
+from autokd.search.granted import ray_folder
 
 
 @pytest.mark.parametrize(
     ("address", "fault", "what", "way_out"),
     [
-        (None, Exception("it timed out\nduring startup"), "Ray did not start: it timed out during startup", "try again"),
+        (None, Exception("it timed out\nduring startup"), "Ray did not start: it timed out during startup", "less runs"),
+        (None, PermissionError(13, "Permission denied", "/.ray"), "Ray did not start: [Errno 13] Permission denied", "doctor"),
         ("head:1", ConnectionError("nobody there"), "the Ray cluster at head:1 could not be reached: nobody", "address"),
     ],
 )
@@ -31,6 +34,46 @@ def test_a_ray_that_does_not_start_is_told_with_the_way_out(monkeypatch, address
     with pytest.raises(AutokdError) as told:
         RayEngine(address=address).open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
     assert what in str(told.value) and way_out in told.value.fix
+    assert ("less runs" in told.value.fix) == ("timed out" in what)  # a busy machine is named where one was met
+
+
+def test_ray_is_given_the_granted_processors_a_folder_of_our_own_and_no_signal_of_a_closing_terminal(monkeypatch):
+    import ray
+
+    from autokd.search import ray_engine
+
+    asked = {}
+
+    def init(**settings):
+        asked.update(settings)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        asked["deaf"] = signal.SIGHUP in blocked
+        raise ConnectionError("enough")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray_engine, "cpus", lambda: 3)
+    with pytest.raises(AutokdError):
+        ray_engine.RayEngine().open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+    assert asked["num_cpus"] == 3 and asked["deaf"] and asked["_temp_dir"] == str(ray_folder())
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    with pytest.raises(AutokdError):  # a cluster's machines know themselves
+        asked.clear()
+        ray_engine.RayEngine(address="head:1").open(SimpleNamespace(cpus=1.0, gpus=0.0, workers=1, address=None))
+    assert not {"num_cpus", "_temp_dir"} & asked.keys()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_ray_gets_a_token_from_us_where_it_cannot_keep_one(tmp_path, monkeypatch, there):
+    from autokd.search import ray_engine
+
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "x")  # put back afterwards
+        monkeypatch.delenv(name)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path if there else tmp_path / "file"))
+    ray_engine._see_to_a_token()
+    assert len(os.environ.get("RAY_AUTH_TOKEN", "")) == (0 if there else 64)
 
 
 def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leaves_the_measurement(monkeypatch):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from search_fakes import BUDGETS, COSTS, PAIRS, Space, divided
@@ -186,23 +189,50 @@ def test_a_folder_without_a_ledger_is_no_run(tmp_path):
         Run(tmp_path)
 
 
-def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path):
-    import os
-    import signal
-
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGHUP] * 3])  # a shell sends it once more
+def test_a_pause_ends_the_session_and_the_resume_goes_on(tmp_path, signals):
     seen = []
 
     def watch(event):
         seen.append(event)
         if event["event"] == "report" and len(seen) > 15:
-            os.kill(os.getpid(), signal.SIGINT)
+            for number in signals:
+                os.kill(os.getpid(), number)
 
+    before = signal.getsignal(signal.SIGHUP)
     run = run_of(tmp_path / "paused", on_event=watch)
+    assert signal.getsignal(signal.SIGHUP) is before
     assert run.status()["state"] == "paused"
+    told = [event["text"] for event in seen if event["event"] == "phase" and "pausing" in event["text"]]
+    assert len(told) == 1 and ("Ctrl-C again" in told[0]) == (signals[0] != signal.SIGHUP)
     assert sum(run.status()["trials"].values()) < 12
     run = again(run.folder, Space())
     assert run.status()["state"] == "finished"
     assert what_happened(run.folder) == what_happened(run_of(tmp_path / "whole").folder)
+
+
+def test_under_nohup_a_closing_terminal_does_not_pause(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = run_of(tmp_path, on_event=lambda event: os.kill(os.getpid(), signal.SIGHUP))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.status()["state"] == "finished"
+
+
+def test_a_terminal_that_closes_while_teachers_are_trained_ends_their_training_too():
+    """Each goes on from its last checkpoint another time, and nobody is there to press Ctrl-C once more."""
+    from autokd.search.run import _interruptible, _Teller
+
+    asked = []
+    brain = SimpleNamespace(pausing=False, pause=lambda: asked.append("pause"))
+    for teaching in (False, True):
+        asked.clear()
+        engine_ = SimpleNamespace(teaching=teaching, cancel=lambda: asked.append("cancel"))
+        with _interruptible(brain, engine_, _Teller([])):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked == ["pause", *(["cancel"] if teaching else [])]
 
 
 def test_a_resume_writes_a_damaged_table_anew_from_the_ledger(tmp_path):

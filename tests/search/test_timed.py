@@ -77,7 +77,7 @@ def test_another_condition_image_network_code_or_machine_is_measured_for_itself(
         monkeypatch.setattr(timing_room.platform, "python_version_tuple", lambda: ("3", "99", "0"))
     if change == "torch":
         monkeypatch.setattr(timing_room.metadata, "version", lambda name: "9.9")
-    monkeypatch.setattr(timing_room.os, "cpu_count", lambda: 99 if change == "cpu_count" else 2)
+    monkeypatch.setattr(timing_room, "cpus", lambda: 99 if change == "cpu_count" else 2)
     time_all([other], path=path, run=watch, code="b" if change == "code" else "a")
     assert len(watch.asked) == 2
 
@@ -149,8 +149,8 @@ def test_a_librarys_networks_are_kept_by_its_version(path, model, monkeypatch):
 
 
 def test_more_threads_than_the_machine_has_are_a_fault_at_the_budgets_line(path, monkeypatch):
-    monkeypatch.setattr(timing_room.os, "cpu_count", lambda: 4)
-    with pytest.raises(AutokdError, match="with 64 threads cannot be measured here: this machine has 4") as fault:
+    monkeypatch.setattr(timing_room, "cpus", lambda: 4)
+    with pytest.raises(AutokdError, match="with 64 threads cannot be measured here: 4 processors may be used") as fault:
         time_all([ask("little", threads=64)], path=path, run=Stopwatch())
     assert fault.value.where == "space.yaml:9" and "threads: 4" in fault.value.fix
 

@@ -15,7 +15,7 @@ from autokd.search.inline_engine import InlineEngine
 from autokd.search.run import resume, search
 from autokd.track.mlflow_files import find_search, keep_files, quiet_client, store_uri
 
-KEPT = {"environment.json", "front.csv", "report", "report.html", "space.yaml", "trials.parquet"}
+KEPT = {"data.json", "environment.json", "front.csv", "report", "report.html", "space.yaml", "trials.parquet"}
 
 
 def engine():

@@ -241,3 +241,51 @@ def test_the_parent_says_how_the_search_ended(folder, closed, status):
     client, (parent,), _ = runs(folder)
     assert parent.info.status == status
     assert client.get_experiment(parent.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_deleted_runs_stay_deleted_and_the_next_search_is_written_beside_them(folder):
+    from mlflow.entities import ViewType
+
+    log(folder, SESSION)
+    client = MlflowClient(tracking_uri=store_uri(folder))
+    first = client.get_experiment_by_name("study").experiment_id
+    client.delete_experiment(first)
+    log(folder, SESSION)  # a resume of the same search: all of it once more, where it can be seen
+    log(folder, [{**event, "run": "study-2"} for event in SESSION])
+    old = client.get_experiment_by_name("study")
+    assert (old.experiment_id, old.lifecycle_stage) == (first, "deleted")
+    assert client.search_runs([first], run_view_type=ViewType.ACTIVE_ONLY) == []
+    assert len(client.search_runs([first], run_view_type=ViewType.DELETED_ONLY)) == 4
+    new = client.get_experiment_by_name("study (2)")
+    assert new.lifecycle_stage == "active" and len(client.search_runs([new.experiment_id])) == 4
+    client.delete_experiment(new.experiment_id)
+    log(folder, SESSION[:1])
+    assert len(client.search_runs([client.get_experiment_by_name("study (3)").experiment_id])) == 1
+    client.restore_experiment(first)  # whoever takes it back finds it as it was, and it is used again
+    log(folder, SESSION)
+    assert len(client.search_runs([first])) == 4
+
+
+def test_trials_whose_search_was_deleted_stand_below_the_new_one(folder):
+    log(folder, SESSION)
+    client, (parent,), _ = runs(folder)
+    client.delete_run(parent.info.run_id)
+    log(folder, [{**BEGIN, "event": "resume"}, CLOSE])
+    _, (again,), children = runs(folder)
+    assert again.info.run_id != parent.info.run_id
+    assert {child.data.tags["mlflow.parentRunId"] for child in children.values()} == {again.info.run_id}
+    assert client.get_run(parent.info.run_id).info.lifecycle_stage == "deleted"
+
+
+def test_a_folder_of_any_name_holds_its_own_store(tmp_path, blank):
+    name = "50%41 wh?y h#sh 'a' \"b\""
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copy(blank, folder / "mlflow.db")
+    artifact = tmp_path / "space.yaml"
+    artifact.write_text("name: x\n")
+    log(folder, SESSION, artifacts=(artifact,))
+    client, (parent,), children = runs(folder)
+    assert len(children) == 3
+    assert [one.path for one in client.list_artifacts(parent.info.run_id)] == ["space.yaml"]
+    assert (folder / "mlartifacts").is_dir() and sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "space.yaml"])

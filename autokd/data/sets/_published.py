@@ -13,8 +13,9 @@ from autokd.data.cache import stamp
 from autokd.data.columns import Columns, encode
 from autokd.data.decoded import images_of, looking
 from autokd.data.images import Images
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
 from autokd.files import locked
+from autokd.machine import expanded
 
 __all__ = ["cifar_images", "fetch", "parquet_images", "parquet_paths", "read_pickle"]
 
@@ -24,7 +25,7 @@ def parquet_paths(name: str, part: str, root: str, file: str | None) -> list[Pat
 
     `file` names one; otherwise <part>.parquet, or shards <part>-*.parquet in order. AutokdError where the named file is missing.
     """
-    places = [Path(root).expanduser() / name, Path(root).expanduser()]
+    places = [expanded(root) / name, expanded(root)]
     if file is not None:
         for place in places:
             if (place / file).is_file():
@@ -78,7 +79,7 @@ def parquet_images(
 
 def fetch(kind: str, name: str, root: str, looked: str, download: bool) -> None:
     """Have torchvision's `kind` download and check its files below `root`. AutokdError where it cannot, or may not."""
-    place = Path(root).expanduser()
+    place = expanded(root)
     fix = f"looked for {looked}; put one of them there, or name the folder that has it with `root`"
     if not download:
         raise AutokdError(f"{name} is not there, and downloading is off", where=str(place), fix=fix)
@@ -127,6 +128,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise AutokdError("this file of the set is missing", where=str(path)) from None
     except Exception as fault:  # a broken pickle raises almost anything
+        if told := refused(fault):
+            raise AutokdError(f"it cannot be read: {told}", where=str(path)) from None
         raise AutokdError(f"not a CIFAR pickle: {fault}", where=str(path), fix="download the set again") from None
     if not isinstance(told, dict):
         raise AutokdError("not a CIFAR pickle", where=str(path), fix="download the set again")

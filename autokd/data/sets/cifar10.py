@@ -8,6 +8,7 @@ from typing import Any
 from autokd.data.columns import Columns
 from autokd.data.images import Images
 from autokd.data.sets._published import cifar_images, fetch, parquet_images, parquet_paths
+from autokd.machine import expanded
 
 __all__ = ["cifar10"]
 
@@ -46,7 +47,7 @@ def cifar10(
     folder = _pickles(root)
     if folder is None:
         fetch("CIFAR10", "cifar10", root, _LOOKED, download)
-        folder = Path(root).expanduser() / _FOLDER
+        folder = expanded(root) / _FOLDER
     files = [f"data_batch_{number}" for number in range(1, 6)] if part == "train" else ["test_batch"]
     return cifar_images([folder / file for file in files], "labels", NAMES)
 
@@ -64,6 +65,6 @@ def here(
 
 
 def _pickles(root: str) -> Path | None:
-    place = Path(root).expanduser()
+    place = expanded(root)
     folders = (place / _FOLDER, place / "cifar10" / _FOLDER, place)
     return next((folder for folder in folders if (folder / "data_batch_1").is_file()), None)

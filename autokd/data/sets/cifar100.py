@@ -8,6 +8,7 @@ from typing import Any, Literal
 from autokd.data.columns import Columns
 from autokd.data.images import Images
 from autokd.data.sets._published import cifar_images, fetch, parquet_images, parquet_paths
+from autokd.machine import expanded
 
 __all__ = ["cifar100"]
 
@@ -54,7 +55,7 @@ def cifar100(
     folder = _pickles(root)
     if folder is None:
         fetch("CIFAR100", "cifar100", root, _LOOKED, download)
-        folder = Path(root).expanduser() / _FOLDER
+        folder = expanded(root) / _FOLDER
     return cifar_images([folder / part], f"{label}_labels", names)
 
 
@@ -72,7 +73,7 @@ def here(
 
 
 def _pickles(root: str) -> Path | None:
-    place = Path(root).expanduser()
+    place = expanded(root)
     folders = (place / _FOLDER, place / "cifar100" / _FOLDER, place)
     return next((folder for folder in folders if (folder / "train").is_file()), None)
 

@@ -11,7 +11,8 @@ import numpy as np
 from autokd.data.columns import Columns
 from autokd.data.images import Images
 from autokd.data.sets._published import fetch, parquet_images, parquet_paths
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, refused
+from autokd.machine import expanded
 
 __all__ = ["fashion_mnist"]
 
@@ -49,7 +50,7 @@ def fashion_mnist(
     folder = _raw(root)
     if folder is None:
         fetch("FashionMNIST", "fashion_mnist", root, _LOOKED, download)
-        folder = Path(root).expanduser() / "FashionMNIST" / "raw"
+        folder = expanded(root) / "FashionMNIST" / "raw"
     stem = "train" if part == "train" else "t10k"
     pixels, labels = _idx(folder / f"{stem}-images-idx3-ubyte", 3), _idx(folder / f"{stem}-labels-idx1-ubyte", 1)
     if pixels.shape[1:] != (28, 28) or len(pixels) != len(labels) or (len(labels) and labels.max() > 9):
@@ -70,7 +71,7 @@ def here(
 
 
 def _raw(root: str) -> Path | None:
-    place = Path(root).expanduser()
+    place = expanded(root)
     folders = (place / "FashionMNIST" / "raw", place / "fashion_mnist", place)
     return next((folder for folder in folders if any(folder.glob("train-images-idx3-ubyte*"))), None)
 
@@ -83,7 +84,9 @@ def _idx(path: Path, rank: int) -> np.ndarray:
     except FileNotFoundError:
         raise AutokdError("this file of the set is missing", where=str(path)) from None
     except (OSError, EOFError) as fault:
-        raise AutokdError(f"it cannot be read: {fault}", where=str(path), fix="download the set again") from None
+        denied = refused(fault)
+        again = "" if denied else "download the set again"
+        raise AutokdError(f"it cannot be read: {denied or fault}", where=str(path), fix=again) from None
     start = 4 + 4 * rank
     shape = tuple(int(side) for side in np.frombuffer(told[4:start], ">i4")) if len(told) >= start else ()
     if told[:4] != bytes((0, 0, 8, rank)) or len(told) - start != int(np.prod(shape)):

@@ -20,6 +20,7 @@ from autokd.data.reading import Finding
 from autokd.data.splits import cut
 from autokd.data.walk import HIDDEN, OUTSIDE, SUFFIX, Tally, entries, folders_of, is_folder, is_hidden, is_image, walk
 from autokd.errors import AutokdError, readable
+from autokd.machine import expanded
 from autokd.rooms import Count, Fraction, Natural
 
 __all__ = ["folder"]
@@ -134,7 +135,7 @@ def expected(
     *, root: str = "data", classes: int | None = None, size: int | None = None, colour: str = "rgb", **look: Any
 ) -> dict[str, Any] | None:
     """What the settings alone say of images that are not here; None where they are here, or that is too little."""
-    if classes is None or size is None or Path(root).expanduser().is_dir():
+    if classes is None or size is None or expanded(root).is_dir():
         return None
     shape = (3 if colour == "rgb" else 1, size, size)
     return {"classes": classes, "train_images": None, **appearance(shape, {}, **look)}
@@ -149,7 +150,7 @@ def _counted(found: _Found, classes: int | None, root: str) -> None:
     if classes is not None and len(found.classes) != classes:
         raise AutokdError(
             f"there are {len(found.classes)} classes, and options.classes says {classes}",
-            where=str(Path(root).expanduser()),
+            where=str(expanded(root)),
             fix="mend the one or the other",
         )
 
@@ -195,7 +196,7 @@ class _Layout:
 
 
 def _layout(root: str, train: str | None, validation: str | None, test: str | None) -> _Layout:
-    place = Path(root).expanduser()
+    place = expanded(root)
     if not place.is_dir():
         raise AutokdError("there is no such folder", where=str(place), fix="it should hold a folder of images per class")
     named = {kind: place / name for kind, name in (("train", train), ("validation", validation), ("test", test)) if name}

@@ -19,6 +19,7 @@ from autokd.data.sets.folder import SPLITS, appearance, looks
 from autokd.data.splits import cut, words
 from autokd.data.walk import OUTSIDE, Tally
 from autokd.errors import AutokdError
+from autokd.machine import expanded
 from autokd.rooms import Count, Fraction, Natural
 
 __all__ = ["table"]
@@ -157,7 +158,7 @@ def _made_of(found: _Found) -> dict[str, Any]:
 
 
 def _files(root: str, train: str | None, validation: str | None, test: str | None) -> _Files:
-    place = Path(root).expanduser()
+    place = expanded(root)
     named = {"train": train, "validation": validation, "test": test}
     if not place.is_dir():
         beside = {kind: [place.parent / name] if name else [] for kind, name in named.items()}

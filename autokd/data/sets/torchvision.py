@@ -16,6 +16,7 @@ from autokd.data.images import Images
 from autokd.data.sets.folder import appearance, looks
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import locked
+from autokd.machine import expanded
 from autokd.rooms import Count, Natural
 
 __all__ = ["torchvision"]
@@ -72,7 +73,7 @@ def torchvision(
 
     def make(path: Path) -> dict[str, Any]:
         found = _open(dataset, part, root, download)
-        files.extend(_files(found, Path(root).expanduser()))
+        files.extend(_files(found, expanded(root)))
         labels: list[int] = []
         facts = decode_into(path, _images(found, f"{dataset} {part}", labels), len(found), **how)
         return {**facts, "labels": labels, "classes": _classes(found, labels), "named": _named(found)}
@@ -114,7 +115,7 @@ def _images(found: Any, name: str, labels: list[int]) -> Iterator[Encoded]:
 
 
 def _made_of(root: str) -> dict[str, Any]:
-    return {"root": str(Path(root).expanduser().absolute())}
+    return {"root": str(expanded(root).absolute())}
 
 
 def _named(found: Any) -> bool:
@@ -159,7 +160,7 @@ def _open(dataset: str, part: str, root: str, download: bool) -> Any:
         raise AutokdError(
             f"torchvision's {dataset} has no training and test part", fix="use the set `folder` or `table`"
         )
-    place = Path(root).expanduser()
+    place = expanded(root)
     fault: Exception | None = None
     for words in tries:
         try:
