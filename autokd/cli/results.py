@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, wrapped
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import emit, print_json
 from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
-from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
+from autokd.cli.options import Device, Json, Jsonl, Quiet, RunName, Runs, device_of, find_run
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError, did_you_mean
+from autokd.errors import AutokdError, Interrupted, did_you_mean
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent
@@ -244,6 +245,7 @@ def finalize(
     ] = None,
     device: Device = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
@@ -252,11 +254,12 @@ def finalize(
     start = time.monotonic()
 
     def watch(event: dict[str, Any]) -> None:
-        if as_json or quiet:
-            return
-        echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
+        if as_lines:
+            emit(event)
+        elif not (as_json or quiet):
+            echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
 
-    if not as_json and not quiet:
+    if not (as_json or as_lines or quiet):
         echo(f"[ 0:00] finalizing {folder}")
     from autokd.finalize.external import named
     from autokd.finalize.retrain import finalize as finish
@@ -278,10 +281,10 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {in_shell(folder)}", err=True)
-        raise typer.Exit(130) from None
+        way = f"autokd finalize {in_shell(folder)}"
+        raise Interrupted("stopped; finished trainings are kept. Go on with:", fix=way) from None
     page = keep_report(folder, again=True)
-    if as_json:
+    if as_json or as_lines:
         print_json({name: final.metrics for name, final in finals.items()})
         return
     if quiet:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Runs, find_run
 from autokd.cli.tables import print_table
 from autokd.errors import AutokdError
