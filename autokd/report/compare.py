@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autokd.report.columns import LIMITS, folded
 from autokd.report.courses import Course, Told
 from autokd.report.run_charts import winners
 from autokd.report.summary import Section, limits_of
@@ -71,7 +72,7 @@ def _points(
 
 
 def as_section(one: Told, other: Told, found: list[Difference]) -> Section:
-    columns = ("budget", "limits", f"best of {one.run}", f"best of {other.run}", "points", "95 % interval")
+    columns = ("budget", LIMITS, folded(f"best of {one.run}"), folded(f"best of {other.run}"), "points", "95 % interval")
     rows = tuple(
         (
             row.budget,
