@@ -275,18 +275,18 @@ def _scores(
     """All that is told of labelled images: over the seeds, and of the exported student."""
     import numpy as np
 
-    from autokd.finalize.interval import interval
     from autokd.finalize.measures import calibration, per_class
+    from autokd.select.interval import answers_interval
 
     correct = np.stack([logits.argmax(axis=1) == images.labels for logits in answers])
     each = correct.mean(axis=1)
-    low, high = interval(correct)
+    low, high = answers_interval(correct)
     calibrated = [calibration(logits, images.labels) for logits in answers]
     chosen = trained.index(exported)
     over = "test images and seeds" if len(each) > 1 else "test images"
     return {
         "test": {"images": correct.shape[1], **_spread_of(each.tolist()), "low": low, "high": high,
-                 "interval": f"95 %, bootstrap over {over}"},
+                 "interval": f"95 %, bootstrap over {over}, Wilson where wider"},
         "seeds": [
             {**one.facts, "val_top1": one.facts["val_top1"] if held_out else None, "test_top1": float(top1),
              **{f"test_{word}": told[word] for word in ("ece", "nll", "brier")}}
