@@ -76,12 +76,15 @@ def loud(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("autokd.finalize.use.answers", lambda *_, **__: [answer])
 
 
-def test_every_command_with_json_prints_one_document_also_of_an_error(run, words):
+def test_every_command_with_json_prints_one_document_also_of_an_error(run, words, repository: Path):
     assert set(offering("--json")) == set(words)
+    page = (repository / "docs" / "programs.md").read_text(encoding="utf-8")
     for command, arguments in words.items():
         code, out, _ = run(*command.split(), *arguments.split(), "--json")
         told = json.loads(out)
         assert code in (0, 1 if command == "doctor" else 0) and "error" not in told, command
+        fields = (told or [{}])[0] if isinstance(told, list) else told
+        assert command == "version" or not [name for name in fields if f"`{name}`" not in page], command
         code, out, err = run(*command.split(), *arguments.split(), "--json", "--no-such-option")
         told = json.loads(out)["error"]
         assert code == told["exit_code"] == 2 and "--no-such-option" in told["message"] and "--no-such-option" in err, command
