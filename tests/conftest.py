@@ -43,3 +43,15 @@ def browser() -> Iterator[Any]:
         opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(autouse=True)
+def untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`autokd validate` times training steps for some seconds; here only where a test is about that (marker `timed`)."""
+    if "timed" not in request.keywords:
+        from autokd.search import estimate
+
+        def nothing(*_: Any, **__: Any) -> Any:
+            raise estimate.Unknown("this is a test")
+
+        monkeypatch.setattr(estimate, "estimate", nothing)
