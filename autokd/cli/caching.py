@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet
+from autokd.cli.tables import print_table
 from autokd.files import cache_root
 
 __all__ = ["app"]

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, print_json, wrapped
 from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
 from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, did_you_mean
 from autokd.files import in_shell
+from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent
 
 if TYPE_CHECKING:
@@ -101,7 +103,8 @@ def keep_report(folder: Path, *, again: bool = False) -> Path | None:
 def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Section] = ()) -> None:
     from autokd.report.summary import headline, sections
 
-    echo(headline(summary))
+    for line in headline(summary).splitlines():
+        wrapped(line)
     for section in (*sections(summary, short=short), *more):
         echo()
         if section.rows:
@@ -176,9 +179,11 @@ def show(
          _number(row["train_loss"]), duration(row["seconds"]))
         for row in rows
     ]  # fmt: skip
-    print_table(("rung", "epochs", "images", "val top-1", "val loss", "train loss", "time"), table, title="Reports")
+    columns = ("rung", "epochs", Column("images", 4), "val top-1", Column("val loss", 1), Column("train loss", 2),
+               Column("time", 3))  # fmt: skip
+    print_table(columns, table, title="Reports")
     echo()
-    print_table(("setting", "value"), list(_flat(config)), title="Configuration")
+    print_table(("setting", folded("value")), list(_flat(config)), title="Configuration")
     if last["checkpoint"]:
         echo(f"\ncheckpoint   {last['checkpoint']}")
     _print_log(log)

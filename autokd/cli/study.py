@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, print_json, wrapped
 from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError
 from autokd.files import in_shell
+from autokd.report.columns import Column, folded
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
@@ -210,19 +212,19 @@ def _tell_plan(plan: Study, *, as_json: bool, quiet: bool) -> None:
         for one in arms:
             echo(str(one["arm"]))
         return
-    echo(f"{plan.student} taught by {plan.teacher} on {plan.data}: {_projected(plan)}")
+    wrapped(f"{plan.student} taught by {plan.teacher} on {plan.data}: {_projected(plan)}")
     echo()
     rows = [(one["arm"], one["findings"], one["epochs"], amount(one["views"]), one["teacher"]) for one in arms]
-    print_table(("arm", "findings", "epochs", "views", "teacher"), rows)
+    print_table((folded("arm"), "findings", Column("epochs", 1), Column("views", 2), folded("teacher", 3)), rows)
     for one in skipped:
-        echo(f"({one['finding']}) is not run: {one['why']}")
+        wrapped(f"({one['finding']}) is not run: {one['why']}")
 
 
 def _tell(report: StudyReport, folder: Path, page: Path) -> None:
     from autokd.report.study import verdict_rows
 
     echo()
-    print_table(("", "claim", "verdict"), [row[:3] for row in verdict_rows(report)])
+    print_table(("", folded("claim"), folded("verdict")), [row[:3] for row in verdict_rows(report)])
     echo()
     echo(f"report   {page}")
     echo(f"tables   {page.parent / 'study.md'}   ·   trials.csv, comparisons.csv beside it")

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Device, Json, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, Faults, did_you_mean
+from autokd.report.columns import PARAMS, folded
 from autokd.report.words import amount, duration, percent
 
 __all__ = ["app"]
@@ -139,7 +141,7 @@ def _show(made: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
             echo(f"{item['teacher']} {percent(item.get('val_top1'))}")
         return
     rows = [(i["teacher"], i["model"], percent(i.get("val_top1")), amount(i.get("params")), i["note"]) for i in made]
-    print_table(("teacher", "model", "val top-1", "params", "note"), rows)
+    print_table((folded("teacher"), folded("model", 1), "val top-1", PARAMS, folded("note")), rows)
     for sentence in (one for item in made for one in item.get("told", ())):
         echo(sentence)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from autokd.machine import expanded
 from autokd.models.sources import code, source_files
 from autokd.models.zoo import resolve
 
@@ -38,7 +38,7 @@ def origin(model: str, options: Mapping[str, Any] | None = None) -> str | None:
 
 def _is_file(value: Any) -> bool:
     try:
-        return isinstance(value, str) and bool(value) and Path(value).expanduser().exists()
+        return isinstance(value, str) and bool(value) and expanded(value).exists()
     except (OSError, RuntimeError, ValueError):
         return False
 

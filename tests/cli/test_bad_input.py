@@ -106,7 +106,7 @@ def test_numbers_out_of_range_and_unknown_options_name_the_option(refused, made_
 def test_a_folder_of_runs_that_cannot_be_one_is_told(refused, tmp_path: Path, repository: Path):
     taken = tmp_path / "runs"
     taken.write_text("a file", encoding="utf-8")
-    assert "no run can be written there" in refused("search", repository / "search_spaces" / "digits.yaml", "--runs", taken)
+    assert f"{taken} is no folder" in refused("search", repository / "search_spaces" / "digits.yaml", "--runs", taken)
     assert "start a search first" in refused("ui", "--runs", taken)
 
 

@@ -92,7 +92,7 @@ def test_what_was_measured_is_kept_for_the_same_trials_and_no_others(tmp_path, m
     assert share.recall("threads", [one]) == {"1": 10.0, "2": 4.0}
     assert share.recall("gpu", [one]) is None
     assert share.recall("threads", [one.with_(student=StudentConfig("resnet14"))]) is None
-    for place, value in (("platform.node", lambda: "another"), ("os.cpu_count", lambda: 99), ("metadata.version", lambda _: "9")):
+    for place, value in (("platform.node", lambda: "another"), ("cpus", lambda: 99), ("metadata.version", lambda _: "9")):
         with monkeypatch.context() as patch:
             patch.setattr(f"autokd.search.share.{place}", value)
             assert share.recall("threads", [one]) is None

@@ -20,8 +20,9 @@ def randaugment(
 
     operations: how many ops a view gets, one after another
     level: how strong they are, of 30
-    implementation: whose ops slant, shift and turn. torchvision's read the nearest pixel, shift by whole pixels (a fraction is
-        dropped), and black enters; autoaugment's are those of JDA: bicubic slants, shifts to the nearest pixel, and grey
+    implementation: whose slants, shifts and turns: torchvision's (nearest pixel, black enters) or JDA's (bicubic, grey enters)
+
+    torchvision shifts by whole pixels and drops a fraction; autoaugment, which is the code of JDA, shifts to the nearest pixel.
 
     Source: "RandAugment", arXiv:1909.13719; torchvision.transforms.RandAugment on PIL images, 31 bins.
     """
