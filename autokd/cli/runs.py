@@ -61,7 +61,7 @@ def _list(runs: Path, *, as_json: bool, quiet: bool) -> None:
     if not found:
         echo(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
         return
-    print_table(("run", "state", "done", "failed", "best", "size", "spare", "changed"), [_row(one) for one in found])
+    print_table(("run", "state", "ended", "failed", "best", "size", "spare", "changed"), [_row(one) for one in found])
     spare = sum(one.spare for one in found if not isinstance(one, tuple))
     if spare:
         echo(f"\nspare: {_bytes(spare)} that nothing needs any more; delete it with:\n  autokd runs prune{_option(runs)}")
