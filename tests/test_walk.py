@@ -335,6 +335,37 @@ def ends(apart: np.ndarray, pooled: tuple[float, int] | None = None) -> tuple[fl
     return float(apart.mean()) - half, float(apart.mean()) + half, math.sqrt(images + variance / seeds)
 
 
+def share_ends(share: float, images: int) -> tuple[float, float]:
+    """Wilson's interval, the roots of (share - p)^2 = z^2 p (1 - p) / N; one to three images from 100 % the wider end."""
+    from scipy import stats
+
+    square = 1.959964**2 / images
+    low, high = np.sort(np.roots([1 + square, -2 * share - square, share * share]).real)
+    wrong = images * (1 - share)
+    known = [0.0, *(stats.gamma.ppf(0.05, count) for count in (1, 2, 3))]
+    return float(low), max(float(high), 1 - float(np.interp(wrong, range(4), known)) / images if wrong <= 3 else 0.0)
+
+
+def paired_ends(apart: np.ndarray) -> tuple[float, float]:
+    """Tango's interval of a difference, with the images apart that give its mean and the variance between images."""
+    from scipy import optimize
+
+    images, mean = apart.shape[1], float(apart.mean())
+    squares = max(two_way(apart)[0] * (images - 1) + mean * mean, abs(mean))
+    counts = images * np.array([(squares + mean) / 2, (squares - mean) / 2, 1 - squares])
+
+    def statistic(true: float) -> float:
+        def unlikely(second: float) -> float:
+            return -float((counts * np.log(np.maximum([second + true, second, 1 - 2 * second - true], 1e-300))).sum())
+
+        bounds = (max(0.0, -true), (1 - true) / 2)
+        likeliest = optimize.minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+        return images * (mean - true) / math.sqrt(images * (2 * likeliest + true - true * true))
+
+    low = optimize.brentq(lambda true: statistic(true) - 1.959964, mean - 0.9, mean - 1e-9)
+    return low, optimize.brentq(lambda true: statistic(true) + 1.959964, mean + 1e-9, mean + 0.9)
+
+
 @pytest.mark.parametrize("budget", LIMITS)
 def test_means_and_optimism_of_a_confirmation_are_those_of_its_answers(walk, budget, splits):
     told, candidates, controls = arms(walk, budget)
@@ -348,8 +379,9 @@ def test_means_and_optimism_of_a_confirmation_are_those_of_its_answers(walk, bud
         assert one["scores"] == pytest.approx(right.mean(axis=1)) and one["mean"] == pytest.approx(right.mean())
         assert one["search"] == row["val_top1"]
         low, high, _ = ends(right.astype(float))
-        assert one["low"] == pytest.approx(max(0, low), abs=0.15 * (high - low))
-        assert one["high"] == pytest.approx(min(1, high), abs=0.15 * (high - low))
+        least, most = share_ends(right.mean(), right.shape[1])
+        assert one["low"] == pytest.approx(max(0, min(low, least)), abs=0.15 * (high - low))
+        assert one["high"] == pytest.approx(min(1, max(high, most)), abs=0.15 * (high - low))
     for role, right in controls.items():
         assert told["controls"][role]["mean"] == pytest.approx(right.mean())
     chosen = next(one for one in told["candidates"] if one["trial"] == told["chosen"])
@@ -390,8 +422,9 @@ def test_gains_over_the_controls_are_those_of_the_answers_and_give_the_verdict(w
         if not told["controls"][role]["same"]:
             low, high, error = ends(apart, (2 * float((left**2).sum()) / df, df))
             assert gain["se"] == pytest.approx(error, rel=1e-6)
-            assert gain["low"] == pytest.approx(low, abs=0.1 * (high - low))
-            assert gain["high"] == pytest.approx(high, abs=0.1 * (high - low))
+            least, most = paired_ends(apart)
+            assert gain["low"] == pytest.approx(min(low, least), abs=0.1 * (high - low))
+            assert gain["high"] == pytest.approx(max(high, most), abs=0.1 * (high - low))
         gains.append(gain)
     paid, lost = all(one["low"] > 0 for one in gains), any(one["high"] < 0 for one in gains)
     assert told["verdict"] == ("search did not pay" if lost else "search paid" if paid else "inconclusive")
@@ -461,8 +494,9 @@ def test_test_accuracy_spread_and_interval_are_those_of_which_images_were_right(
         seeds, images = random.integers(0, 2, 2), random.integers(0, correct.shape[1], correct.shape[1])
         drawn.append(correct[np.ix_(seeds, images)].mean())
     low, high = np.quantile(drawn, [0.025, 0.975])
-    assert final["test"]["low"] == pytest.approx(low, abs=0.1 * (high - low) + 1e-9)
-    assert final["test"]["high"] == pytest.approx(high, abs=0.1 * (high - low) + 1e-9)
+    least, most = share_ends(correct.mean(), correct.shape[1])
+    assert final["test"]["low"] == pytest.approx(min(low, least), abs=0.1 * (high - low) + 1e-9)
+    assert final["test"]["high"] == pytest.approx(max(high, most), abs=0.1 * (high - low) + 1e-9)
     # the exported seed's row is what its file says
     row = correct[held["seeds"].tolist().index(final["exported_seed"])]
     pixels, labels = splits["test"]

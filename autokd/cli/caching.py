@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet
+from autokd.cli.tables import print_table
 from autokd.files import cache_root
 
 __all__ = ["app"]

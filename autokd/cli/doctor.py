@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet, Runs
+from autokd.cli.tables import print_table
+from autokd.report.columns import folded
 
 __all__ = ["doctor"]
 
@@ -31,7 +34,7 @@ def doctor(
     else:
         shown = bad if quiet else made
         if shown:
-            print_table(("", "what", "found"), [(one.state, one.name, one.found) for one in shown])
+            print_table(("", "what", folded("found")), [(one.state, one.name, one.found) for one in shown])
         if bad:
             echo()
             for one in bad:

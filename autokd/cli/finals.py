@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from autokd.cli.console import echo, print_table
+from autokd.cli.console import echo, wrapped
+from autokd.cli.tables import print_table
 from autokd.files import in_shell
+from autokd.report.columns import MACS, PARAMS, STUDENT, Column
 from autokd.report.finals import FILES, MEASURED, file_rows, span
 from autokd.report.words import amount, percent
 
@@ -40,9 +41,11 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
             "No validation ranked these students: whoever takes the one with the best test score has chosen by the test, and its "
             "score says too much."
         )
-        echo("\n" + fill(text, 100))
+        echo()
+        wrapped(text)
     if any(told["test_looks"] > 1 for told in metrics.values()):
-        echo("\nThe test split was opened more than once: choose nothing by these numbers any more.")
+        echo()
+        wrapped("The test split was opened more than once: choose nothing by these numbers any more.")
 
 
 def _students(metrics: Mapping[str, dict[str, Any]]) -> None:
@@ -52,7 +55,8 @@ def _students(metrics: Mapping[str, dict[str, Any]]) -> None:
         rows.append((name, told["student"], percent(test["mean"]), f"{100 * test['std']:.2f}", span(test),
                      percent(told["calibration"]["ece"]), str(told["test_looks"]), amount(told["params"]),
                      amount(told["macs"])))  # fmt: skip
-    columns = ("budget", "student", "test top-1", "± std", "95 % interval", "ECE", "looks", "params", "MACs")
+    columns = ("budget", STUDENT, "test top-1", Column("± std", 1), "95 % interval", Column("ECE", 3), Column("looks", 4),
+               PARAMS, MACS)
     print_table(columns, rows, title="Final students")
 
 
@@ -65,7 +69,7 @@ def _outside(alone: Mapping[str, dict[str, Any]]) -> None:
     if not rows:
         return
     echo()
-    columns = ("budget", "set", "top-1", "95 % interval", "images", "ECE", "points from test")
+    columns = ("budget", "set", "top-1", "95 % interval", Column("images", 1), Column("ECE", 3), Column("points from test", 2))
     print_table(columns, rows, title="Images from elsewhere")
     for there in next(iter(alone.values()))["external"].values():
-        echo(fill(there["ranking"]["text"], 100, subsequent_indent="  "))
+        wrapped(there["ranking"]["text"])

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table, wrapped
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet
+from autokd.cli.tables import print_table
 from autokd.cli.terminal import shown
 from autokd.errors import AutokdError, did_you_mean
+from autokd.report.columns import Column, folded
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def models(name: Named = None, as_json: Json = False, quiet: Quiet = False) -> N
         echo("\n".join(item.name for item in shown))
         return
     rows = [(item.name, amount(item.params), amount(item.macs), item.family) for item in shown]
-    print_table(("model", "params", "MACs", "family"), rows)
+    print_table((folded("model"), "params", "MACs", Column("family", 1)), rows)
     echo()
     if family is not None:
         _tell(families[family], kind="options", whole=name is not None)

@@ -7,18 +7,20 @@ tell `phase` (text: what goes on before and between trials). What an event does 
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.cli.console import console, echo, plain
+from autokd.cli.console import console, echo
+from autokd.cli.documents import emit
+from autokd.cli.tables import drawn
 from autokd.cli.terminal import hang_up, shown
 from autokd.config.limits import COSTS, cost_of_row, limits_in
+from autokd.report.columns import LIMITS, Column
 from autokd.report.summary import limits_of
 from autokd.report.words import duration, percent
 from autokd.select.best import rank
@@ -274,20 +276,19 @@ class Board:
     def render(self, width: int = 100) -> Group:
         """The board as rich draws it."""
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
         with self.lock:
-            parts = [self._head(Text), Text(), self._budgets_table(Table, width), Text()]
-            if self.trials:
-                parts.append(self._trials_table(Table, width))
-            return Group(*parts, self._foot(Text))
+            tables = [self._budgets_table(width), *([self._trials_table(width)] if self.trials else [])]
+            dropped = dict.fromkeys(title for _, some in tables for title in some)
+            parts = [part for table, _ in tables for part in (Text(), table or Text("no room: use a wider terminal"))]
+            return Group(self._head(Text), *parts, self._foot(Text, list(dropped)))
 
     def _head(self, text: Any) -> Any:
         counts = self.counts()
         planned = self.limits.get("trials")
         limit = duration(3600 * float(self.limits["hours"])) if self.limits.get("hours") else "no limit"
-        head = text(no_wrap=True, overflow="ellipsis")
+        head = text()
         head.append(self.name or "autokd", style="bold")
         head.append("" if self.what == "search" else f"   {self.what}")
         left = self.remaining()
@@ -298,66 +299,49 @@ class Board:
         head.append(", ".join(f"{number} {state}" for state, number in counts.items() if number) or "none yet")
         return head
 
-    def _budgets_table(self, make: Any, width: int) -> Any:
-        table = make(box=None, pad_edge=False, header_style="bold")
-        for column, side in (("budget", "left"), ("limits", "left"), ("leader", "left"), ("val top-1", "right")):
-            whole = column != "limits"
-            table.add_column(column, justify=side, no_wrap=whole, max_width=None if whole else max(24, width - 66))
-        for column in ("student", "method", "policy"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+    def _budgets_table(self, width: int) -> tuple[Any, tuple[str, ...]]:
+        rows = []
         for budget in self.budgets:
-            best = self.leader(budget)
+            name, limits, best = budget.get("name", ""), limits_of(budget), self.leader(budget)
             if best is None:
-                table.add_row(budget.get("name", ""), shown(limits_of(budget)), "-", "-", "", "", "")
+                rows.append((name, limits, "-", "-", "", "", ""))
                 continue
-            mark = "" if best.status == "done" else shown("…")
+            score = percent(best.val_top1) + ("" if best.status == "done" else " so far")
             facts = best.facts
-            table.add_row(
-                budget.get("name", ""),
-                shown(limits_of(budget)),
-                best.trial,
-                f"{percent(best.val_top1)}{mark}",
-                str(facts.get("student", "")),
-                str(facts.get("method", "")),
-                _policy(facts),
-            )
-        return table
+            words = (str(facts.get("student", "")), str(facts.get("method", "")), _policy(facts))
+            rows.append((name, limits, best.trial, score, *words))
+        columns = ("budget", LIMITS, "leader", "val top-1", _cut("student"), _cut("method", 2), _cut("policy", 5))
+        return drawn(columns, rows, width)
 
-    def _trials_table(self, make: Any, width: int) -> Any:
-        table = make(box=None, pad_edge=False, header_style="bold")
-        table.add_column("trial", no_wrap=True)
-        wide = max(8, (width - 44) // 5)
-        for column in ("budget", "teacher", "student", "method", "policy"):
-            room = wide + 6 if column in ("student", "policy") else wide  # drawn narrower where all of it does not fit
-            table.add_column(column, no_wrap=True, overflow="ellipsis", max_width=room)
-        table.add_column("done", justify="right", no_wrap=True)
-        table.add_column("val top-1", justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=14)
+    def _trials_table(self, width: int) -> tuple[Any, tuple[str, ...]]:
         style = {"running": "", "done": "green", "stopped": "dim", "failed": "red"}
         lines = sorted(self.trials.values(), key=lambda line: (line.status != "running", -line.order))[:_ROWS]
+        rows = []
         for line in lines:
             facts = line.facts
-            words = (facts.get(key) or "-" for key in ("budget", "teacher", "student", "method"))
-            state = line.reason if line.status == "failed" and line.reason else line.status
-            table.add_row(
-                line.arm or line.trial,
-                *(str(word) for word in words),
-                _policy(facts) or "-",
-                f"{line.progress:.0%}",
-                percent(line.val_top1),
-                state,
-                style=style.get(line.status, ""),
-            )
-        return table
+            words = (str(facts.get(key) or "-") for key in ("budget", "teacher", "student", "method"))
+            reason = line.reason if line.status == "failed" else ""
+            rows.append((line.arm or line.trial, *words, _policy(facts) or "-", f"{line.progress:.0%}",
+                         percent(line.val_top1), line.status, reason))  # fmt: skip
+        columns = ["trial", Column("budget", 1), _cut("teacher", 4), _cut("student"), _cut("method", 2), _cut("policy", 5)]
+        columns += ["done", "val top-1", "state", _cut("reason", 3)]
+        if not any(row[-1] for row in rows):
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
+        return drawn(columns, rows, width, styles=[style.get(line.status, "") for line in lines])
 
-    def _foot(self, text: Any) -> Any:
+    def _foot(self, text: Any, dropped: Sequence[str]) -> Any:
         hidden = len(self.trials) - _ROWS
         words = [shown(f"… and {hidden} more")] if hidden > 0 else []
-        return text("   ".join([*words, self.phase]), style="dim", no_wrap=True, overflow="ellipsis")
+        words += [f"no room for {', '.join(dropped)}: use a wider terminal"] if dropped else []
+        return text(shown("   ".join([*words, self.phase])), style="dim")
+
+
+def _cut(title: str, drop: int = 0) -> Column:
+    return Column(title, drop, "cut")
 
 
 class Follower:
-    """Gives each event to whoever watches: a live table on a terminal, a line on a pipe, JSON lines to a program."""
+    """Gives each event to whoever watches: a live table on a terminal, a line on a pipe, with `as_json` what --jsonl prints."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.board = Board()
@@ -393,7 +377,7 @@ class Follower:
         except Exception as error:  # an event of a shape nobody thought of
             line = f"(an event could not be shown: {error!r})"
         if self.as_json:
-            print(json.dumps(plain(event)), flush=True)
+            emit(event)
         elif self.live is None and not self.quiet and line:
             echo(f"[{duration(self.board.elapsed):>5}] {line}")
 

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import emit, print_json
 from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
-from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
-from autokd.errors import AutokdError, did_you_mean
+from autokd.cli.options import Device, Json, Jsonl, Quiet, RunName, Runs, device_of, find_run
+from autokd.cli.tables import print_table
+from autokd.errors import AutokdError, Interrupted, did_you_mean
 from autokd.files import in_shell
+from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent
 
 if TYPE_CHECKING:
@@ -101,7 +104,8 @@ def keep_report(folder: Path, *, again: bool = False) -> Path | None:
 def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Section] = ()) -> None:
     from autokd.report.summary import headline, sections
 
-    echo(headline(summary))
+    for line in headline(summary).splitlines():
+        wrapped(line)
     for section in (*sections(summary, short=short), *more):
         echo()
         if section.rows:
@@ -172,9 +176,11 @@ def show(
          _number(row["train_loss"]), duration(row["seconds"]))
         for row in rows
     ]  # fmt: skip
-    print_table(("rung", "epochs", "images", "val top-1", "val loss", "train loss", "time"), table, title="Reports")
+    columns = ("rung", "epochs", Column("images", 4), "val top-1", Column("val loss", 1), Column("train loss", 2),
+               Column("time", 3))  # fmt: skip
+    print_table(columns, table, title="Reports")
     echo()
-    print_table(("setting", "value"), list(_flat(config)), title="Configuration")
+    print_table(("setting", folded("value")), list(_flat(config)), title="Configuration")
     if last["checkpoint"]:
         echo(f"\ncheckpoint   {last['checkpoint']}")
     _print_log(log)
@@ -235,6 +241,7 @@ def finalize(
     ] = None,
     device: Device = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
@@ -243,11 +250,12 @@ def finalize(
     start = time.monotonic()
 
     def watch(event: dict[str, Any]) -> None:
-        if as_json or quiet:
-            return
-        echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
+        if as_lines:
+            emit(event)
+        elif not (as_json or quiet):
+            echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
 
-    if not as_json and not quiet:
+    if not (as_json or as_lines or quiet):
         echo(f"[ 0:00] finalizing {folder}")
     from autokd.finalize.external import named
     from autokd.finalize.retrain import finalize as finish
@@ -269,10 +277,10 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {in_shell(folder)}", err=True)
-        raise typer.Exit(130) from None
+        way = f"autokd finalize {in_shell(folder)}"
+        raise Interrupted("stopped; finished trainings are kept. Go on with:", fix=way) from None
     page = keep_report(folder, again=True)
-    if as_json:
+    if as_json or as_lines:
         print_json({name: final.metrics for name, final in finals.items()})
         return
     if quiet:

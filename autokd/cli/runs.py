@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet, Runs, find_run, runs_in
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError
 from autokd.files import in_shell
+from autokd.report.columns import Column, folded
 from autokd.report.words import cost, percent
 
 if TYPE_CHECKING:
@@ -61,7 +64,8 @@ def _list(runs: Path, *, as_json: bool, quiet: bool) -> None:
     if not found:
         echo(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
         return
-    print_table(("run", "state", "ended", "failed", "best", "size", "spare", "changed"), [_row(one) for one in found])
+    columns = ("run", "state", "ended", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
+    print_table(columns, [_row(one) for one in found])
     spare = sum(one.spare for one in found if not isinstance(one, tuple))
     if spare:
         echo(f"\nspare: {_bytes(spare)} that nothing needs any more; delete it with:\n  autokd runs prune{_option(runs)}")
@@ -131,7 +135,8 @@ def prune(
         if not found:
             echo("nothing to delete")
             return
-        print_table(("run", "what", "count", "size"), [row for folder, some in found.items() for row in _rows(folder, some)])
+        rows = [row for folder, some in found.items() for row in _rows(folder, some)]
+        print_table(("run", folded("what"), "count", "size"), rows)
         echo()
     if found and not yes and not as_json:
         typer.confirm(f"delete {_bytes(total)} of {len(found)} run{'s' * (len(found) > 1)}?", abort=True)

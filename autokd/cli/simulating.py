@@ -7,9 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Runs, find_run
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError
+from autokd.report.columns import Column, folded
 
 __all__ = ["simulate"]
 
@@ -55,7 +58,8 @@ def simulate(
         f"{len(curves)} recorded curves, {repetitions} searches of each scheduler, each with {share:.0%} of their views and "
         f"{workers} trials at once."
     )
-    columns = ["scheduler", *(f"regret, {name}" for name in budgets), "summed", "no student", "false kills", "begun", "ended"]
+    columns = ["scheduler", *(folded(f"regret, {name}", 1) for name in budgets), "summed", Column("no student", 2),
+               Column("false kills", 3), Column("begun", 5), Column("ended", 4)]  # fmt: skip
     rows = [
         [
             one.scheduler,

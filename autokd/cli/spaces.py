@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autokd import __version__
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet, Set, SpaceFile, space_of
 from autokd.cli.reading import bar, print_data
+from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, Faults
+from autokd.report.columns import STUDENT, Column, folded
 from autokd.report.summary import limits_of
 from autokd.report.words import amount, cost
 
@@ -45,7 +47,7 @@ def validate(
     with bar(not quiet and not as_json) as told:
         report = check_data(loaded.data, fetch=False, tell=told)
     facts, trouble = examine(loaded, report, again=remeasure, deep=deep, tell=None if quiet or as_json else _aside)
-    if as_json and (trouble is None or report.trouble() is not None):  # all that is faulty stands in it
+    if as_json:  # an error is added to it
         print_json(facts)
     elif not quiet and not as_json:
         _tell(loaded, facts, report)
@@ -239,33 +241,33 @@ def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None
     echo(f"{facts['space']}: {data['name']}, {images}, {data['classes']} classes")
     print_data(report)
     methods = ", ".join(facts["methods"])
-    echo(fill(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {methods}", 100, subsequent_indent="  "))
+    wrapped(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {methods}")
     echo()
     rows = [
         (knob["path"], knob["domain"], "" if knob["prior"] is None else written(knob["prior"]), knob["where"])
         for knob in facts["knobs"]
     ]
-    print_table(("knob", "values", "prior", "where"), rows, title=f"{len(rows)} knobs")
+    print_table(("knob", folded("values"), folded("prior", 1), folded("where", 2)), rows, title=f"{len(rows)} knobs")
     echo()
     names = [budget["name"] for budget in facts["budgets"]]
     table = [(s["name"], *_counted(s), *(_fit(s, name) for name in names)) for s in facts["students"]]
-    print_table(("student", *_COUNTED, *names), table, title="Students, and the budgets they fit")
+    print_table((STUDENT, *_COUNTED, *names), table, title="Students, and the budgets they fit")
     echo()
-    print_table(("teacher", "model", *_COUNTED, "weights"),
+    print_table((folded("teacher"), folded("model", 1), *_COUNTED, folded("weights")),
                 [(t["name"], t["model"], *_counted(t), t["weights"]) for t in facts["teachers"]],
                 title="Teachers")  # fmt: skip
     echo()
     for conditions in dict.fromkeys(key for s in facts["students"] for key in s["latencies"]):
         _tell_latency(conditions, facts)
     fitting = [(budget["name"], limits_of(budget), budget["students"]) for budget in facts["budgets"]]
-    print_table(("budget", "limits", "students"), fitting, title="Budgets")
+    print_table(("budget", folded("limits"), "students"), fitting, title="Budgets")
     echo()
     echo(_projected(work))
     for note in facts["notes"]:
-        echo(fill(f"note: {note}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+        wrapped(f"note: {note}")
 
 
-_COUNTED = ("params", "MACs", "file", "memory")
+_COUNTED = (Column("params", 4), Column("MACs", 3), Column("file", 5), Column("memory", 6))
 
 
 def _counted(facts: dict[str, Any]) -> tuple[str, ...]:
@@ -286,7 +288,7 @@ def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
     machine = facts["machine"]
     echo(f"Latency: {conditions}, on {machine.get('gpu') or machine['processor']}, torch {machine['torch']}")
     doubted = any(row[-1] for row in rows)
-    columns = ("student", "ms", "95 % interval", "not trustworthy:")
+    columns = (STUDENT, "ms", "95 % interval", folded("not trustworthy:"))
     print_table(columns if doubted else columns[:-1], rows if doubted else [row[:-1] for row in rows])
     echo()
 

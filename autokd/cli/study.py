@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
-from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
-from autokd.errors import AutokdError
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
+from autokd.cli.options import Json, Jsonl, Name, Quiet, Runs, Set, device_of, find_run, space_of
+from autokd.cli.tables import print_table
+from autokd.errors import AutokdError, Interrupted
 from autokd.files import in_shell
+from autokd.report.columns import Column, folded
 from autokd.report.words import amount
 
 if TYPE_CHECKING:
@@ -69,9 +72,11 @@ def study(
     name: Name = None,
     changes: Set = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Repeat the analysis of augmentation in distillation on your data and pair."""
+    as_json = as_json or as_lines
     if (space is None) == (resume is None):
         raise AutokdError("a study begins from a space, or goes on from a run", fix="SPACE.yaml, or --resume RUN")
     from autokd.search import study as planning
@@ -152,7 +157,7 @@ def _carry_out(
     page = write_study(folder)
     report = study_report(folder)
     if as_json:
-        print_json({"event": "result", "run": folder, "report": page, **report.to_dict()})
+        print_json({"run": folder, "report": page, **report.to_dict()})
     elif quiet:
         echo(str(page))
     else:
@@ -210,28 +215,26 @@ def _tell_plan(plan: Study, *, as_json: bool, quiet: bool) -> None:
         for one in arms:
             echo(str(one["arm"]))
         return
-    echo(f"{plan.student} taught by {plan.teacher} on {plan.data}: {_projected(plan)}")
+    wrapped(f"{plan.student} taught by {plan.teacher} on {plan.data}: {_projected(plan)}")
     echo()
     rows = [(one["arm"], one["findings"], one["epochs"], amount(one["views"]), one["teacher"]) for one in arms]
-    print_table(("arm", "findings", "epochs", "views", "teacher"), rows)
+    print_table((folded("arm"), "findings", Column("epochs", 1), Column("views", 2), folded("teacher", 3)), rows)
     for one in skipped:
-        echo(f"({one['finding']}) is not run: {one['why']}")
+        wrapped(f"({one['finding']}) is not run: {one['why']}")
 
 
 def _tell(report: StudyReport, folder: Path, page: Path) -> None:
     from autokd.report.study import verdict_rows
 
     echo()
-    print_table(("", "claim", "verdict"), [row[:3] for row in verdict_rows(report)])
+    print_table(("", folded("claim"), folded("verdict")), [row[:3] for row in verdict_rows(report)])
     echo()
     echo(f"report   {page}")
     echo(f"tables   {page.parent / 'study.md'}   ·   trials.csv, comparisons.csv beside it")
     echo(f"run      {folder}   ·   autokd ui --runs {in_shell(folder.parent)}")
 
 
-def _interrupted(folder: str) -> None:
-    if folder:
-        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {in_shell(folder)}", err=True)
-    else:
-        echo("stopped before the run began; nothing was written", err=True)
-    raise typer.Exit(130)
+def _interrupted(folder: str) -> NoReturn:
+    if not folder:
+        raise Interrupted("stopped before the run began; nothing was written")
+    raise Interrupted("stopped; every finished trial is kept. Go on with:", fix=f"autokd study --resume {in_shell(folder)}")

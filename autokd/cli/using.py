@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, print_table
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet
 from autokd.cli.reading import over
+from autokd.cli.tables import print_table
 from autokd.machine import cpus
+from autokd.report.columns import folded
 from autokd.report.words import percent
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def evaluate(
                 f"of confidence {above['threshold']:.4g} or more: {percent(above['accuracy'])} right",
             )
         )
-    print_table(("measure", "value", ""), rows)
+    print_table(("measure", "value", folded("")), rows)
     if each:
         echo()
         print_classes(found["per_class"])
@@ -96,7 +99,7 @@ def evaluate(
 
 def print_classes(rows: list[dict[str, Any]]) -> None:
     told = [(str(row["class"]), row["images"], percent(row["recall"]), percent(row["precision"])) for row in rows]
-    print_table(("class", "images", "recall", "precision"), told, title="Each class")
+    print_table((folded("class"), "images", "recall", "precision"), told, title="Each class")
 
 
 def predict(
@@ -138,7 +141,7 @@ def predict(
             (name, chance), rest = one.top[0], one.top[1:]
             then = [", ".join(f"{word} {percent(share)}" for word, share in rest)] if top > 1 else []
             rows.append((str(one.file), name, percent(chance), *then))
-        print_table(("image", "class", "probability", *(["then"] if top > 1 else [])), rows)
+        print_table((folded("image"), folded("class"), "probability", *([folded("then")] if top > 1 else [])), rows)
         doubtful = sum(one.top[0][1] < unsure for one in known) if unsure else 0
         if doubtful:
             echo(f"\n{doubtful} of {len(known)} below {unsure:.4g}, the confidence that the validation split asked for")

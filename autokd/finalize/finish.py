@@ -1,4 +1,7 @@
-"""From trained seeds to a finished student: files first, then one look at the test split, then all that is written about it."""
+"""From trained seeds to a finished student: files first, then one look at the test split, then all that is written about it.
+
+The look is charged once all scores exist, in the line that holds them; nothing is told of them before.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +73,8 @@ def finish(
 ) -> dict[str, Final]:
     """Choose the exported seed by validation, write its files, look at the test split once, and write every budget's folder.
 
-    external: (path, images) of each outside set. The files are made and read back before the test split is opened, so that a
-    student that cannot be written costs no look.
+    external: (path, images) of each outside set. The files are made and read back before the test split is opened. Whatever fails
+    before the scores exist costs no look.
     """
     config, loaded = order.config, bench.data(order.config.data)
     held_out = order.train_on == "train" and loaded.validates
@@ -92,13 +95,12 @@ def finish(
         _time(place, exports, pixels[:1])
         image = {"classes": loaded.classes, "channels": loaded.channels, "size": loaded.size}
         latencies = under_budgets(order.folder, order.budgets, config, image, say)
-        note(order, len(trained))
+        elsewhere = {name: _answers(bench, config, loaded, trained, images.pixels) for name, (_, images) in external.items()}
         test, answers = _test(bench, config, loaded, trained)
         found = _scores(test, answers, trained, exported, facts, held_out)
         found["test"]["skipped"] = len(test.reading.faulty) if test.reading is not None else 0
         for name, (path, images) in external.items():
-            outside = _answers(bench, config, loaded, trained, images.pixels)
-            told = _scores(images, outside, trained, exported, facts, held_out)
+            told = _scores(images, elsewhere[name], trained, exported, facts, held_out)
             seen = len(set(images.labels.tolist()))
             found.setdefault("external", {})[name] = {"path": str(path), "classes": seen, **_external(told)}
         best = answers[trained.index(exported)]
@@ -120,6 +122,7 @@ def finish(
             "fused": facts.fused,
         }
         correct = metrics.pop("_correct")
+        note(order, len(trained), found)
         return {name: _place(order, name, place, metrics, correct, trained) for name in order.budgets}
 
 
@@ -131,12 +134,13 @@ def write(final: Final, config: TrialConfig) -> None:
     write_text(final.folder / "card.md", model_card(final.metrics, config))
 
 
-def note(order: Order, seeds: int) -> None:
-    """The look at the test split, on the disk before it is taken."""
+def note(order: Order, seeds: int, found: Mapping[str, Any]) -> None:
+    """The look at the test split, on the disk with its scores. found: as `_scores` tells them."""
     from autokd.finalize.looks import note_look
 
     note_look(order.folder / "final", list(order.budgets), student=order.config.student.name, trial=order.row["trial"],
-              epochs=order.config.epochs, seeds=seeds, train_on=order.train_on, command=order.command)  # fmt: skip
+              epochs=order.config.epochs, seeds=seeds, train_on=order.train_on, command=order.command, test=found["test"],
+              test_top1={str(one["seed"]): one["test_top1"] for one in found["seeds"]})  # fmt: skip
 
 
 def _exported(trained: list[Trained], held_out: bool) -> tuple[Trained, str]:
@@ -275,18 +279,18 @@ def _scores(
     """All that is told of labelled images: over the seeds, and of the exported student."""
     import numpy as np
 
-    from autokd.finalize.interval import interval
     from autokd.finalize.measures import calibration, per_class
+    from autokd.select.interval import answers_interval
 
     correct = np.stack([logits.argmax(axis=1) == images.labels for logits in answers])
     each = correct.mean(axis=1)
-    low, high = interval(correct)
+    low, high = answers_interval(correct)
     calibrated = [calibration(logits, images.labels) for logits in answers]
     chosen = trained.index(exported)
     over = "test images and seeds" if len(each) > 1 else "test images"
     return {
         "test": {"images": correct.shape[1], **_spread_of(each.tolist()), "low": low, "high": high,
-                 "interval": f"95 %, bootstrap over {over}"},
+                 "interval": f"95 %, bootstrap over {over}, Wilson where wider"},
         "seeds": [
             {**one.facts, "val_top1": one.facts["val_top1"] if held_out else None, "test_top1": float(top1),
              **{f"test_{word}": told[word] for word in ("ece", "nll", "brier")}}

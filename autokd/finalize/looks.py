@@ -1,4 +1,7 @@
-"""How often the test split was opened for each budget's student. A look is written down before it is taken."""
+"""How often each budget's student was scored on the test split. A look is written down with its scores, before these are told.
+
+A test split that was opened and gave no score (an image that cannot be read, a process that was killed) costs no look.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ def looks(final: Path, budget: str) -> list[dict[str, Any]]:
 
 
 def note_look(final: Path, budgets: list[str], **facts: Any) -> None:
-    """Say, on the disk, that the test split is about to be opened for these budgets' student. Raises OSError, and leaves no
-    half line behind, where the disk is full: nothing was looked at."""
+    """Write down, in one line, that these budgets' student was scored, and its scores. Raises OSError, and leaves no half line
+    behind, where the disk is full: the scores are then forgotten, and the look does not count."""
     final.mkdir(parents=True, exist_ok=True)
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "budgets": budgets, **facts}
     path = final / FILE

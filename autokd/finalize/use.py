@@ -69,11 +69,11 @@ def scores(logits: np.ndarray, labels: np.ndarray, facts: Facts) -> dict[str, An
     """{images, classes, top1, low, high, interval, ece, nll, brier, bins, above, per_class} of one student on labelled images."""
     import numpy as np
 
-    from autokd.finalize.interval import interval
     from autokd.finalize.measures import calibration, kept_above, per_class
+    from autokd.select.interval import answers_interval
 
     correct = logits.argmax(axis=1) == labels
-    low, high = interval(correct[None])
+    low, high = answers_interval(correct[None])
     kept = facts.threshold
     return {
         "images": len(labels),
@@ -81,7 +81,7 @@ def scores(logits: np.ndarray, labels: np.ndarray, facts: Facts) -> dict[str, An
         "top1": float(correct.mean()),
         "low": low,
         "high": high,
-        "interval": "95 %, bootstrap over images",
+        "interval": "95 %, bootstrap over images, Wilson where wider",
         **calibration(logits, labels),
         "above": None if kept is None else {"threshold": kept, **kept_above(logits, labels, kept)},
         "per_class": per_class(logits, labels, facts.classes),

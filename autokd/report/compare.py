@@ -6,11 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autokd.report.columns import LIMITS, folded
 from autokd.report.courses import Course, Told
 from autokd.report.run_charts import winners
 from autokd.report.summary import Section, limits_of
 from autokd.report.words import percent
-from autokd.select.progress import wilson
+from autokd.select.interval import share_interval
 
 __all__ = ["Difference", "as_csv", "as_dicts", "as_section", "differences"]
 
@@ -34,8 +35,9 @@ class Difference:
 
 
 def differences(one: Told, other: Told) -> list[Difference]:
-    """A row for each budget, by name. The interval is that of two shares of different images, Newcombe's method 10: where both
-    runs validate on the same images the truth is narrower, and neither counts that a best of many is chosen by luck, too.
+    """A row for each budget, by name. The interval is that of two shares of different images, by Newcombe's method 10 from the
+    interval of each (`share_interval`): where both runs validate on the same images the truth is narrower, and neither counts
+    that a best of many is chosen by luck, too.
 
     Source: Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine 17 (1998).
     """
@@ -64,13 +66,13 @@ def _points(
     gap = a.score - b.score
     if not images or not others:
         return 100 * gap, None, None
-    (low_a, high_a), (low_b, high_b) = wilson(a.score, images), wilson(b.score, others)
+    (low_a, high_a), (low_b, high_b) = share_interval(a.score, images), share_interval(b.score, others)
     below, above = math.hypot(a.score - low_a, high_b - b.score), math.hypot(high_a - a.score, b.score - low_b)
     return 100 * gap, 100 * (gap - below), 100 * (gap + above)
 
 
 def as_section(one: Told, other: Told, found: list[Difference]) -> Section:
-    columns = ("budget", "limits", f"best of {one.run}", f"best of {other.run}", "points", "95 % interval")
+    columns = ("budget", LIMITS, folded(f"best of {one.run}"), folded(f"best of {other.run}"), "points", "95 % interval")
     rows = tuple(
         (
             row.budget,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autokd.report.columns import STUDENT, Column, folded
 from autokd.report.words import percent
 
 __all__ = ["FILES", "MEASURED", "TESTED", "file_rows", "read_finals", "span", "score_rows"]
@@ -16,9 +17,12 @@ _TOLD = (
     *("budget", "student", "teacher", "method", "policy", "trial", "params", "macs", "epochs", "train_on", "val", "test"),
     *("seeds", "exported_seed", "calibration", "threshold", "teacher_agreement", "exports", "test_looks"),
 )
-TESTED = ("budget", "student", "test top-1", "± std", "95 % interval", "seeds", "ECE", "kept", "right", "looks")
+TESTED = (
+    *("budget", STUDENT, "test top-1", Column("± std", 1), "95 % interval", Column("seeds", 2)),
+    *(Column("ECE", 3), Column("kept", 5), Column("right", 5), Column("looks", 4)),
+)
 MEASURED = "Files of the exported seed, each measured from the disk; ms of one image, one thread"
-FILES = ("budget", "file", "size", "test top-1", "change", "logits by", "ms (p90)")
+FILES = ("budget", folded("file"), "size", "test top-1", "change", Column("logits by", 2), Column("ms (p90)", 1))
 
 
 def read_finals(folder: str | os.PathLike[str], budgets: Sequence[str]) -> tuple[dict[str, Any], ...]:

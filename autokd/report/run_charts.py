@@ -12,7 +12,8 @@ from autokd.report.courses import COSTS, Course, Point, Told
 from autokd.report.words import amount, duration, percent
 from autokd.select.best import rank
 from autokd.select.importance import Importance, importance
-from autokd.select.progress import correlation_interval, front_height, stairs, wilson
+from autokd.select.interval import share_interval
+from autokd.select.progress import correlation_interval, front_height, stairs
 from autokd.select.verdict import spearman
 
 __all__ = ["Agreement", "agreements", "cost", "curves", "fronts", "knobs", "matrix", "progress", "rungs", "weights", "winners"]
@@ -110,7 +111,7 @@ def _line(some: Sequence[Course], name: str, label: str, colour: int) -> Series:
 def _intervals(scores: Sequence[float], images: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not images or not scores:
         return (), ()
-    ends = [wilson(score, images) for score in scores]
+    ends = [share_interval(score, images) for score in scores]
     return tuple(100 * low for low, _ in ends), tuple(100 * high for _, high in ends)
 
 

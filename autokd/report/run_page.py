@@ -23,7 +23,7 @@ from autokd.report.finals import FILES, TESTED, file_rows, score_rows
 from autokd.report.html import data_block, document, escape, plotly_script, table
 from autokd.report.summary import Section, Summary, confirmation, empty, headline, policy_of, sections, summarise
 from autokd.report.words import amount, percent
-from autokd.select.progress import wilson
+from autokd.select.interval import share_interval
 
 __all__ = ["FIGURES", "PAGE", "report_paths", "write_report"]
 
@@ -165,8 +165,8 @@ def _how(told: Told, summary: Summary) -> str:
     if told.images:
         words += f" ({told.images} images: one is {100 / told.images:.2g} points)"
     words += (
-        "; brackets are 95 % intervals of such a share (Wilson), and do not count that the best of many trials is chosen partly "
-        "by luck. The test images are opened by autokd finalize alone."
+        "; brackets are 95 % intervals of such a share (Wilson, wider near 100 %), and do not count that the best of many trials "
+        "is chosen partly by luck. The test images are opened by autokd finalize alone."
     )
     if summary.state == "running":
         words += " The search has not ended: this is what was known when the page was made."
@@ -230,7 +230,7 @@ def _chosen(summary: Summary, images: int | None) -> str:
         if pick is None:
             rows.append((name, limits[name], "none", *["-"] * 7))
             continue
-        ends = wilson(pick.val_top1, images) if images and math.isfinite(pick.val_top1) and summary.best[name] else None
+        ends = share_interval(pick.val_top1, images) if images and math.isfinite(pick.val_top1) and summary.best[name] else None
         score = percent(pick.val_top1) + (f" [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" if ends else "")
         score += "" if summary.best[name] else " so far"
         rows.append((name, limits[name], score, pick.student, amount(pick.params), amount(pick.macs), pick.teacher or "-",

@@ -10,13 +10,14 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autokd.report.words import amount, duration
 from autokd.search.screen import Screened, kept_screen
 from autokd.search.study import Claim, Finding, Study, read_study, trial_name
+from autokd.select.interval import share_interval
 from autokd.select.verdict import (
     NOT_SHOWN,
     OPPOSITE,
@@ -220,7 +221,7 @@ def _one_image(study: Study, scores: dict[str, dict[int, float]]) -> float:
 
 
 def _part(study: Study, finding: Finding, scores: dict[str, dict[int, float]], least: float) -> Part:
-    rows = tuple(_row(p.label, p.series, p.arm, p.x, scores[p.arm], least) for p in finding.points)
+    rows = tuple(_row(p.label, p.series, p.arm, p.x, scores[p.arm], least, study.validation_images) for p in finding.points)
     contrasts = [
         Contrast(
             one.label,
@@ -235,13 +236,17 @@ def _part(study: Study, finding: Finding, scores: dict[str, dict[int, float]], l
     if finding.letter == "b":
         for point in finding.points:
             name = study.teachers_of(point.arm)[0]
-            row = _row(name, "", point.arm, None, scores[_OF_TEACHER + point.arm], least)
+            row = _row(name, "", point.arm, None, scores[_OF_TEACHER + point.arm], least, study.validation_images)
             teachers.append((point.arm, row))
     return Part(finding, rows, verdicts, claims, tuple(teachers))
 
 
-def _row(label: str, series: str, arm: str, x: float | None, scores: dict[int, float], least: float) -> Row:
+def _row(label: str, series: str, arm: str, x: float | None, scores: dict[int, float], least: float, images: int | None) -> Row:
+    """The interval is Student's t over seeds, and no narrower than that of one score on as many images."""
     found = estimate(scores.values(), level=_LEVEL, least=least) if scores else None
+    if found is not None and found.count > 1:
+        low, high = share_interval(found.mean / 100, images) if images else (1.0, 0.0)
+        found = replace(found, low=max(0.0, min(found.low, 100 * low)), high=min(100.0, max(found.high, 100 * high)))
     return Row(label, series, arm, x, scores, found)
 
 
@@ -310,7 +315,8 @@ def headline(report: StudyReport) -> list[str]:
         f"{study.epochs:g} epochs each; {amount(report.images)} views in {duration(report.seconds)}. "
         f"The policy under study is {study.policy}; the form is {study.form}.",
         "A score is top-1 accuracy on the validation split, in per cent, at the end of the training; the test images were not "
-        "opened. Brackets are 95 % intervals (Student's t) over seeds: they speak of other trainings on the same images.",
+        "opened. Brackets of a difference are 95 % intervals (Student's t) over seeds: they speak of other trainings on the same "
+        "images. Brackets of a score are no narrower than the interval of one score on other images (Wilson).",
     ]
     held = study.validation_images
     if held:

@@ -272,8 +272,10 @@ def _range(rows: Iterable[Row]) -> list[float]:
 
 
 def _error(found: Sequence[Estimate | None]) -> dict[str, Any]:
-    margins = [one.margin if one is not None and one.count > 1 else 0.0 for one in found]
-    return {"type": "data", "array": margins, "thickness": 1.5, "width": 5, "visible": any(margins)}
+    wide = [one if one is not None and one.count > 1 else None for one in found]
+    above, below = [one.high - one.mean if one else 0.0 for one in wide], [one.mean - one.low if one else 0.0 for one in wide]
+    ends = {"array": above, "arrayminus": below, "symmetric": False}
+    return {"type": "data", **ends, "thickness": 1.5, "width": 5, "visible": any(above) or any(below)}
 
 
 def _colour(number: int) -> str:

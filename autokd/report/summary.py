@@ -17,6 +17,7 @@ from typing import Any
 
 from autokd.config.limits import COSTS, Deployment, cost_of_row, limits_in, unusual
 from autokd.errors import AutokdError
+from autokd.report.columns import LIMITS, MACS, METHOD, PARAMS, POLICY, STUDENT, TEACHER, Column, folded
 from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals, score_rows
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, is_ranked, last_rows, limited, limits_of_run, to_finish
@@ -289,7 +290,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     if summary.select == "validation":
         told += _ranking(summary, extra)
     failed = tuple((failure["trial"], failure["student"], failure["reason"]) for failure in summary.failures)
-    told.append(Section("Failed", ("trial", "student", "reason"), failed, "no trial failed"))
+    told.append(Section("Failed", ("trial", STUDENT, folded("reason")), failed, "no trial failed"))
     told += _latencies(summary)
     if summary.teachers:
         rows = tuple(
@@ -304,14 +305,15 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
             )
             for teacher in summary.teachers
         )
-        facts = ("teacher", "val top-1", "calibration error", "params", "MACs", "", "note")
+        origin, note = folded("origin", 2), folded("note")
+        facts = (folded("teacher"), "val top-1", Column("calibration error", 3), PARAMS, MACS, origin, note)
         where = "on the validation split" if summary.select == "validation" else "not measured: no image was held out"
         told.append(Section(f"Teachers, {where}", facts, rows))
     return told
 
 
 def _best(summary: Summary, limits: dict[str, str], extra: Sequence[str]) -> list[Section]:
-    head = ("budget", "limits", "trial", "val top-1", "student", "params", "MACs", "teacher", "method")
+    head = ("budget", LIMITS, "trial", "val top-1", STUDENT, PARAMS, MACS, TEACHER, METHOD)
     found = []
     for name, best_one in summary.best.items():
         pick = best_one or summary.leading.get(name)
@@ -339,8 +341,8 @@ UNRANKED = "Finished trainings: none is the best, no image was held out (search.
 
 def _finished(summary: Summary, limits: dict[str, str], extra: Sequence[str]) -> Section:
     """What came to its end where nothing ranks it, in the order of the trials."""
-    columns = ("name", "limits", "trial", "student", "params", "MACs", *(TITLES[name] for name in extra), "teacher", "method",
-               "policy", "settings")  # fmt: skip
+    columns = ("name", LIMITS, "trial", STUDENT, PARAMS, MACS, *(Column(TITLES[name], 5) for name in extra), TEACHER, METHOD,
+               POLICY, folded("settings", 1))  # fmt: skip
     rows = []
     for budget in summary.budgets:
         for name, pick in summary.finished.get(budget["name"], {}).items():
@@ -355,9 +357,9 @@ def _ranking(summary: Summary, extra: Sequence[str]) -> list[Section]:
     picks = {name: summary.chosen.get(name, pick) for name, pick in summary.best.items()}
     settings = tuple((name, pick.trial, policy_of(pick), pick.settings) for name, pick in picks.items() if pick)
     title = "Settings of the confirmed, or else the best" if summary.chosen else "Their settings"
-    told = [Section(title, ("budget", "trial", "policy", "settings"), settings, "no trial has finished yet")]
-    dear = tuple(TITLES[name] for name in extra)
-    columns = ("trial", "val top-1", "MACs", "params", *dear, "student", "teacher", "method", "policy")
+    told = [Section(title, ("budget", "trial", POLICY, folded("settings")), settings, "no trial has finished yet")]
+    dear = tuple(Column(TITLES[name], 5) for name in extra)
+    columns = ("trial", "val top-1", Column("MACs", 1), Column("params", 1), *dear, STUDENT, TEACHER, METHOD, POLICY)
     told.append(
         Section(
             "Front: nothing as small and as cheap is as accurate",
@@ -384,7 +386,7 @@ def _ranking(summary: Summary, extra: Sequence[str]) -> list[Section]:
         for name, picks in summary.passed_over.items()
         for p in picks
     )
-    columns = ("budget", "trial", "val top-1", "points", "student", "teacher", "method", "policy")
+    columns = ("budget", "trial", "val top-1", "points", STUDENT, TEACHER, METHOD, POLICY)
     told.append(Section("Passed over: the next best of each budget", columns, passed, "nothing"))
     return told
 
@@ -394,7 +396,8 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
     if summary.confirmed is None:
         return []
     budgets = summary.confirmed["budgets"]
-    columns = ("budget", "trial", "student", "fresh seeds", "95 % interval", "search said", "optimism", "verdict")
+    columns = ("budget", "trial", STUDENT, "fresh seeds", "95 % interval", Column("search said", 1), Column("optimism", 2),
+               folded("verdict"))
     chosen = tuple(
         (name, one["trial"], one["student"], f"{percent(one['mean'])} ({len(one['seeds'])})", _span(one),
          percent(one["search"]), _points(told["optimism"]), _verdict(name, told, summary))
@@ -408,10 +411,10 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for role, one in told["controls"].items()
     )
-    head = ("budget", "control", "student", "val top-1", "gain, in points (95 %)")
+    head = ("budget", folded("control"), STUDENT, "val top-1", folded("gain, in points (95 %)"))
     made.append(Section("Against controls, with the same seeds", head, gains, "no control was trained"))
     mattered = tuple((name, _mattered(told["knobs"])) for name, told in budgets.items())
-    made.append(Section("Which knobs mattered, each by itself", ("budget", "share of the order of its trials"), mattered))
+    made.append(Section("Which knobs mattered, each by itself", ("budget", folded("share of the order of its trials")), mattered))
     if short:
         return made
     raced = tuple(
@@ -420,15 +423,15 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
         for name, told in budgets.items()
         for one in told["candidates"]
     )  # fmt: skip
-    columns = ("budget", "trial", "student", "MACs", "search said", "fresh", "seeds", "to the best")
-    made.append(Section("The race; points to the best mean ± standard error", columns, raced))
+    raced_by = ("budget", "trial", STUDENT, MACS, Column("search said", 1), "fresh", Column("seeds", 2), folded("to the best"))
+    made.append(Section("The race; points to the best mean ± standard error", raced_by, raced))
     knobs = tuple(
         (name, one["name"], f"{one['share']:.0%}", f"{one['adjusted']:.2g}", "mattered" if one["mattered"] else "not shown")
         for name, told in budgets.items()
         for one in told["knobs"]["told"]
     )
     if knobs:
-        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", "verdict"), knobs))
+        made.append(Section("Knobs one by one", ("budget", "knob", "of the order", "p (Holm)", folded("verdict")), knobs))
     return made
 
 
@@ -485,7 +488,7 @@ def _costs(summary: Summary, names: Sequence[str]) -> Section:
         if pick is not None:
             told = [cost(name, cost_of_row(asdict(pick), name, budget)) for name in names]
             rows.append((budget["name"], pick.student, *told, budget.get("conditions") or ""))
-    columns = ("budget", "student", *(TITLES[name] for name in names), "conditions of the latency")
+    columns = ("budget", STUDENT, *(TITLES[name] for name in names), folded("conditions of the latency", 1))
     if "latency_ms" not in names:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Section("What they cost at inference", columns, tuple(rows), "no trial has finished yet")
@@ -515,7 +518,7 @@ def _latencies(summary: Summary) -> list[Section]:
             words += [f"kept in {', '.join(kept)}"] if kept else []
         name = student or f"{one.get('teacher')} (teacher)"
         tables.setdefault(deployment, []).append((name, _estimate(one["median"]), _estimate(one["p90"]), "; ".join(words)))
-    columns = ("network", "median, ms (95 % interval)", "90th percentile, ms", "note")
+    columns = (folded("network"), folded("median, ms (95 % interval)"), folded("90th percentile, ms", 1), folded("note"))
     return [
         Section(f"Latency, {deployment}, on {where}", columns, tuple(rows))
         for deployment, rows in tables.items()

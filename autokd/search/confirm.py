@@ -431,7 +431,8 @@ def confirm(
     if not chosen and result["state"] in ("finished", "failed"):
         lines = "; ".join(one["line"] for one in result["budgets"].values())
         why = failed.what.removeprefix(f"{NOTHING}: ") if failed is not None else lines
-        raise SearchFailed(f"nothing was confirmed: {why}", where=str(folder), fix=f"what failed and why: autokd report {in_shell(place)}")
+        fix = f"what failed and why: autokd report {in_shell(place)}"
+        raise SearchFailed(f"nothing was confirmed: {why}", where=str(folder), fix=fix)
     return result
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autokd.select.knobs import ENOUGH, Knob
-from autokd.select.paired import Paired, Spread, paired, pooled_spread
+from autokd.select.paired import Paired, Spread, accuracy, paired, pooled_spread
 from autokd.select.race import Choice, Standing
 
 __all__ = ["INCONCLUSIVE", "NO_CONTROL", "PAID", "WORSE", "verdict_of"]
@@ -93,9 +93,9 @@ def verdict_of(
 def _score(seeds: Sequence[int], arm: np.ndarray | None) -> dict[str, Any]:
     if arm is None:
         return {"seeds": [], "scores": [], "mean": None, "low": None, "high": None}
-    over = paired(arm, np.zeros_like(arm))
+    mean, low, high = accuracy(arm)
     scores = [float(one) for one in np.asarray(arm).mean(axis=1)]
-    return {"seeds": list(seeds), "scores": scores, "mean": over.mean, "low": max(0.0, over.low), "high": min(1.0, over.high)}
+    return {"seeds": list(seeds), "scores": scores, "mean": mean, "low": low, "high": high}
 
 
 def _control(arm: np.ndarray, seeds: list[int], told: Mapping[str, Any], spread: Spread | None) -> dict[str, Any]:
@@ -107,7 +107,8 @@ def _control(arm: np.ndarray, seeds: list[int], told: Mapping[str, Any], spread:
     made |= _score(there, own)
     if len(there) > 1:
         matched = arm[[seeds.index(seed) for seed in there]]
-        made["gain"] = _told(paired(matched, own, spread=spread if not told["same"] else None))
+        same = Paired(0.0, 0.0, 0.0, 0.0, 1.0, len(there), own.shape[1])  # over itself there is no gain, for certain
+        made["gain"] = _told(same if told["same"] else paired(matched, own, spread=spread))
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = ["correlation_interval", "front_height", "stairs", "wilson"]
+__all__ = ["correlation_interval", "front_height", "stairs"]
 
 
 def stairs(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -34,18 +34,6 @@ def front_height(points: Sequence[tuple[float, float]], low: float, high: float)
     for (cost, score), end in zip(steps, ends):
         total += score * math.log(end / cost)
     return total / math.log(high / low)
-
-
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` images, such as an accuracy; 0 to 1.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    if count < 1:
-        raise ValueError("an interval needs an image")
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    margin = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - margin), min(1.0, middle + margin)
 
 
 def correlation_interval(rho: float, count: int, z: float = 1.959964) -> tuple[float, float]:

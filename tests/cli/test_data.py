@@ -205,8 +205,21 @@ def finished(place: Path):
     return run.folder, said
 
 
-def test_what_a_search_skipped_stands_in_its_run_and_finalize_reads_the_same(finished, place: Path):
-    from autokd.finalize.retrain import finalize
+def damaged_meanwhile(classes: Path, train: Callable) -> Callable:
+    """The training, at whose end the images of a class are no images any more; what they were lies in `kept`."""
+
+    def trained(*asked, **how):
+        made = train(*asked, **how)
+        shutil.copytree(classes, classes.parents[1] / "kept")
+        for path in classes.iterdir():
+            path.write_bytes(b"no image")
+        return made
+
+    return trained
+
+
+def test_what_a_search_skipped_stands_in_its_run_and_finalize_reads_the_same(finished, place: Path, run, monkeypatch):
+    from autokd.finalize import retrain
     from autokd.finalize.student import open_student
     from autokd.search.run import resume
 
@@ -218,7 +231,17 @@ def test_what_a_search_skipped_stands_in_its_run_and_finalize_reads_the_same(fin
     (place / "test" / "cat" / "000.png").write_bytes(b"")
     resume(folder, add_trials=1, engine="inline")
     assert len(json.loads((folder / "data.json").read_text())["test"]["faulty"]) == 2
-    final = finalize(folder)["any"]
+    with monkeypatch.context() as patch:
+        patch.setattr(retrain, "train_seeds", damaged_meanwhile(place / "test" / "cat", retrain.train_seeds))
+        code, out, err = run("finalize", folder)
+    assert code == 2 and "6 of 10 images of the test part cannot be read" in err and "any: test " not in out
+    assert not (folder / "final" / "test_looks.jsonl").exists() and list((folder / "trained").glob("*.safetensors"))
+    shutil.rmtree(place / "test" / "cat")
+    shutil.move(place / "kept", place / "test" / "cat")
+    final = retrain.finalize(folder)["any"]
+    assert final.metrics["test_looks"] == 1  # what gave no score was no look
+    (look,) = map(json.loads, (folder / "final" / "test_looks.jsonl").read_text().splitlines())
+    assert look["test"] == final.metrics["test"]
     assert final.metrics["test"]["images"] == 8 and final.metrics["test"]["skipped"] == 2
     assert final.metrics["train_images"] == 48
     looks = open_student(final.folder / "student.safetensors").facts.looks  # deep images are read as those of training were

@@ -92,7 +92,7 @@ def test_evaluate_prints_what_a_person_needs(students: Path, photos: Path, capsy
         "NLL",
         "ECE",
         "Brier",
-        "95 %, bootstrap over images",
+        "95 %, bootstrap over images, Wilson where wider",
         "of confidence 0.9 or more",
         "Each class",
     ):

@@ -107,6 +107,17 @@ def test_no_smaller_spread_than_an_image_is_believed(folder):
     assert same.difference.low < -0.6 < 0.6 < same.difference.high  # 4.30 x 0.25 / sqrt 3
 
 
+def test_three_trainings_that_are_right_on_every_image_are_not_certain(study, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "score", lambda arm, seed: 1.0)
+    report = study_report(made(tmp_path / "run", study))
+    (row,) = [row for row in part(report, "a").rows if row.label == "none"]
+    assert (row.estimate.mean, row.estimate.high) == (100.0, 100.0)  # and nothing is above 100 %
+    assert row.estimate.low == pytest.approx(100 * 400 / (400 + 1.959964**2))  # Wilson's of 400 of 400
+    page = write_study(tmp_path / "run").read_text(encoding="utf-8")
+    (below, *_), (above, *_) = (re.findall(rf'"{word}":\[([\d.,]+)\]', page) for word in ("arrayminus", "array"))
+    assert float(below.split(",")[0]) == pytest.approx(100 - row.estimate.low) and float(above.split(",")[0]) == 0
+
+
 def test_a_teacher_trained_once_is_told_without_an_interval(folder):
     b = part(study_report(folder), "b")
     teachers = b.verdicts[0]

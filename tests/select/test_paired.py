@@ -22,13 +22,16 @@ def test_value_worked_by_hand():
     """Two seeds, two images; the first arm is right on the first image where the second is not, with both seeds.
 
     The seeds agree, so that all chance is the images': a redrawn pair of images holds the first one 0, 1 or 2 times
-    (1/4, 1/2, 1/4), and the mean is 0, 1/2 or 1. Nobody is worse than zero: p is the quarter at zero.
+    (1/4, 1/2, 1/4), and the mean is 0, 1/2 or 1. So few images allow more than that: at a true difference d the
+    likeliest share on which the second alone is right, of one image of two ahead, is (1 - 3 d) / 4, and Tango's squared score
+    (1 - 2 d) / (1 + d): it is z^2 at d = (1 - z^2) / (2 + z^2). McNemar's statistic, corrected, is (1 - 0 - 1) / 1 = 0.
     """
     first = np.array([[True, False], [True, False]])
     found = paired(first, np.zeros_like(first), draws=20_000)
     assert found.mean == 0.5
-    assert (found.low, found.high) == (0.0, 1.0)
-    assert found.p == pytest.approx(0.25, abs=0.015)  # 20 000 draws: one standard error is 0.003
+    square = 1.959964**2
+    assert (found.low, found.high) == pytest.approx(((1 - square) / (2 + square), 1.0), rel=1e-6)
+    assert found.p == 0.5
     # mean square between images: 2 x ((1 - 1/2)^2 + (0 - 1/2)^2) / 1 = 1; the others are 0; 1 / 4 is the mean's variance
     assert found.se == 0.5
 
@@ -54,6 +57,18 @@ def reference(first: np.ndarray, second: np.ndarray, draws: int, seed: int) -> t
     return mean, math.sqrt(seeds_part + images_part), drawn + math.sqrt(seeds_part) * student
 
 
+def mcnemar(first: np.ndarray, second: np.ndarray, least: float) -> float:
+    """The larger of `least` and McNemar's p, of as many images apart as give the mean and the variance between images."""
+    apart = first.astype(np.float64) - second
+    seeds, images = apart.shape
+    left = apart - apart.mean(axis=0) - apart.mean(axis=1, keepdims=True) + apart.mean()
+    chance = (left**2).sum() / ((seeds - 1) * (images - 1))
+    between = seeds * apart.mean(axis=0).var(ddof=1)
+    squares = max(max(0.0, between - chance) / seeds * (images - 1) / images + apart.mean() ** 2, abs(apart.mean()))
+    lead = images * apart.mean()
+    return max(least, 0.5 * math.erfc((lead - 1) / math.sqrt(images * squares) / math.sqrt(2)))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_it_agrees_with_a_reference_that_draws_every_image(seed: int):
     first, second = arms(seed)
@@ -63,7 +78,8 @@ def test_it_agrees_with_a_reference_that_draws_every_image(seed: int):
     assert found.se == pytest.approx(error, rel=1e-12)
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
-    assert found.p == pytest.approx((drawn <= 0).mean(), abs=0.02)
+    corrected = mcnemar(first, second, (drawn <= 0).mean())
+    assert found.p == pytest.approx(corrected, abs=0.02)
 
 
 @given(st.integers(0, 10**6))
@@ -88,7 +104,17 @@ def test_the_other_way_round_is_the_same_with_the_other_sign(seed: int):
 def test_an_arm_is_as_good_as_itself():
     first, _ = arms()
     found = paired(first, first)
-    assert (found.mean, found.low, found.high, found.se, found.p) == (0, 0, 0, 0, 1)
+    assert (found.mean, found.se, found.p) == (0, 0, 1)
+    end = 1.959964**2 / (60 + 1.959964**2)  # that 60 images agree does not say that all do
+    assert (found.low, found.high) == pytest.approx((-end, end))
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 4, 5])
+def test_a_lead_of_a_few_images_has_about_the_p_of_the_exact_sign_test(ahead: int):
+    """Every image apart speaks for the first: by chance that is 1/2 to the power of their number. A bootstrap of 3 says 0.05."""
+    second = np.tile(np.arange(100) < 90, (2, 1))
+    first = np.tile(np.arange(100) < 90 + ahead, (2, 1))
+    assert paired(first, second).p == pytest.approx(0.5**ahead, abs=0.01)
 
 
 def test_one_seed_speaks_of_the_images_alone_and_shows_nothing():
@@ -150,6 +176,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int, images: int, 
         for at, found in enumerate((plain, pooled)):
             missed[at] += not found.low <= 0 <= found.high
     assert max(missed) <= 27
+
+
+@pytest.mark.parametrize("seeds, images", [(1, 50), (2, 100), (3, 100), (2, 400)])
+def test_near_100_per_cent_the_truth_is_held_and_equals_are_hardly_ever_told_apart(seeds: int, images: int):
+    """Both arms are right where ease + own luck is above a threshold: 97 to 99.8 % of the time."""
+    random = np.random.default_rng([3, seeds, images])
+    for middle in (2.6, 3.3, 4.0):
+        missed = dropped = 0
+        for _ in range(120):
+            ease = middle + random.normal(0, 1.2, images)
+            one, other = (ease + random.normal(0, 0.3, images) + random.normal(0, 0.5, (seeds, images)) > 0 for _ in range(2))
+            found = paired(one, other, draws=200)
+            missed += not found.low <= 0 <= found.high
+            dropped += found.p < 0.05
+        assert missed <= 12 and dropped <= 12  # of 6 expected; a binomial of 5 % stays at 12 or below with 99 %
 
 
 def test_an_arm_that_varies_more_than_the_others_does_not_break_the_pooled_interval():

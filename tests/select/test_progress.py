@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autokd.select.progress import correlation_interval, front_height, stairs, wilson
+from autokd.select.progress import correlation_interval, front_height, stairs
 
 POINTS = st.lists(st.tuples(st.floats(1, 1000), st.floats(0, 1)), max_size=12)
 
@@ -32,18 +32,6 @@ def test_another_trial_never_lowers_it_and_it_is_no_higher_than_the_best(points,
 def test_costs_begin_above_zero():
     with pytest.raises(ValueError, match="above 0"):
         front_height([], 0, 1)
-
-
-def test_intervals_of_shares_are_the_published_ones():
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I, method 3
-
-
-@given(share=st.floats(0, 1), count=st.integers(1, 10**6))
-def test_an_interval_holds_its_share_and_stays_between_none_and_all(share, count):
-    low, high = wilson(share, count)
-    assert 0 <= low <= share + 1e-12 and share - 1e-12 <= high <= 1
 
 
 def test_the_interval_of_a_rank_correlation_is_fishers():
