@@ -21,7 +21,8 @@ def written(folder, *events):
 def held_by_another(folder):
     code = "import sys, time, autokd.track.ledger as led; lock = led.FolderLock(sys.argv[1]).acquire(); print(flush=True)"
     child = subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(60)", str(folder)], stdout=subprocess.PIPE)
-    child.stdout.readline()
+    with child.stdout as said:
+        said.readline()
     return child
 
 
