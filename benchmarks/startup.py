@@ -68,7 +68,7 @@ def byte_compiled() -> str:
 
 def first_report(folder: Path, *more: str) -> float:
     """Seconds from the command to the first {"event": "report"}; then the search is stopped."""
-    words = ["search", str(SPACE), "--runs", str(folder / "runs"), "--json", "--set", "tracking.mlflow=false", *more]
+    words = ["search", str(SPACE), "--runs", str(folder / "runs"), "--jsonl", "--set", "tracking.mlflow=false", *more]
     start = time.perf_counter()
     with subprocess.Popen(
         [*COMMAND, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

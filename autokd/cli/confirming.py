@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.options import Json, Quiet, RunName, Runs, find_run
+from autokd.cli.options import Json, Jsonl, Quiet, RunName, Runs, find_run
 from autokd.cli.searching import planned, watched
 from autokd.errors import AutokdError, did_you_mean
 
@@ -34,6 +34,7 @@ def confirm(
     ] = None,
     hours: Annotated[float | None, typer.Option("--hours", min=0, help="The longest it may take.")] = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Train the best again with fresh seeds, choose, and compare."""
@@ -52,7 +53,7 @@ def confirm(
         made.confirm(settings=settings, hours=hours, on_event=watch, space=space)
         return made
 
-    watched(begin, as_json=as_json, quiet=quiet, again="confirm")
+    watched(begin, as_json=as_json or as_lines, quiet=quiet, again="confirm")
 
 
 def _settings(folder: Path, given: dict[str, Any]) -> ConfirmSettings:

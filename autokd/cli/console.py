@@ -1,12 +1,9 @@
-"""What every command prints with: words for a person, JSON for a program, nothing where nothing was asked for."""
+"""What every command prints with: words for a person."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.cli.terminal import shown
@@ -15,7 +12,7 @@ from autokd.errors import readable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "echo", "plain", "print_json", "wrapped"]
+__all__ = ["console", "echo", "wrapped"]
 
 _PIPE = 100  # columns a pipe is given where COLUMNS does not say; a terminal has its own
 
@@ -59,25 +56,3 @@ def wrapped(text: str, indent: str = "") -> None:
     width = min(console().width, 99)
     lines = wrap(text, width, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False, break_long_words=False)
     echo("\n".join(lines))
-
-
-def print_json(value: Any) -> None:
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    if shown(text) != text:  # an encoding that lacks some of it
-        text = json.dumps(plain(value), indent=2, allow_nan=False)
-    print(text, flush=True)
-
-
-def plain(value: Any) -> Any:
-    """The value with nothing in it that JSON does not have: NaN becomes null, paths and odd things become words."""
-    if isinstance(value, dict):
-        return {readable(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (str, Path)):
-        return readable(str(value))
-    return plain(value.item()) if hasattr(value, "item") else str(value)

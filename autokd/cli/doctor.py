@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from autokd.cli.console import echo, print_json
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet, Runs
 from autokd.cli.tables import print_table
 from autokd.report.columns import folded

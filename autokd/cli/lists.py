@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, wrapped
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet
 from autokd.cli.tables import print_table
 from autokd.cli.terminal import shown

@@ -7,7 +7,6 @@ tell `phase` (text: what goes on before and between trials). What an event does 
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -16,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autokd.cli.console import console, echo, plain
+from autokd.cli.console import console, echo
+from autokd.cli.documents import emit
 from autokd.cli.tables import drawn
 from autokd.cli.terminal import hang_up, shown
 from autokd.config.limits import COSTS, cost_of_row, limits_in
@@ -341,7 +341,7 @@ def _cut(title: str, drop: int = 0) -> Column:
 
 
 class Follower:
-    """Gives each event to whoever watches: a live table on a terminal, a line on a pipe, JSON lines to a program."""
+    """Gives each event to whoever watches: a live table on a terminal, a line on a pipe, with `as_json` what --jsonl prints."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.board = Board()
@@ -377,7 +377,7 @@ class Follower:
         except Exception as error:  # an event of a shape nobody thought of
             line = f"(an event could not be shown: {error!r})"
         if self.as_json:
-            print(json.dumps(plain(event)), flush=True)
+            emit(event)
         elif self.live is None and not self.quiet and line:
             echo(f"[{duration(self.board.elapsed):>5}] {line}")
 

@@ -25,10 +25,11 @@ from autokd.cli import (
     using,
 )
 from autokd.cli import study as studying
+from autokd.cli.documents import Document, error_of, opened
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json
 from autokd.cli.terminal import terminal
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, Interrupted
 from autokd.files import full_disk
 from autokd.machine import prepare
 
@@ -44,6 +45,9 @@ _SECTIONS = {
     "What there is to choose from": ("models", "methods", "policies", "datasets"),
     "Around it": ("runs", "teacher", "cache", "doctor", "version"),
 }
+
+
+_USAGE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 class _Sections(TyperGroup):
@@ -111,23 +115,54 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(args: Sequence[str] | None) -> None:
-    try:
-        app(args=list(args) if args is not None else None, prog_name="autokd")
-    except AutokdError as error:
-        sys.stdout.flush()
-        print(f"autokd: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if isinstance(error, BrokenPipeError):  # `autokd … | head`
-            sys.stderr.close()
-            sys.exit(141)
+    words = list(args) if args is not None else sys.argv[1:]
+    with opened(words) as document:
+        try:
+            if document is not None and "--json" in words and "--jsonl" in words:
+                raise AutokdError("--json and --jsonl are two forms of one output", fix="give one of them")
+            returned = app(args=words, prog_name="autokd", standalone_mode=document is None)
+            code = returned if isinstance(returned, int) else 0
+        except Exception as error:
+            code = _failed(error, document)
+        if document is not None:
+            try:
+                document.end(code)
+            except BrokenPipeError as error:
+                code = _failed(error, None)
+        sys.exit(code)
+
+
+def _failed(error: Exception, document: Document | None) -> int:
+    """Tell what went wrong, and give the exit code; what nobody thought of is raised again, with its traceback."""
+    told: Exception = error
+    if isinstance(error, BrokenPipeError):  # `autokd … | head`
+        sys.stderr.close()
+        return 141
+    if isinstance(error, typer.Abort):
+        print("autokd: not confirmed", file=sys.stderr)
+        return 1
+    if document is not None and isinstance(error, _USAGE):  # without a document typer tells it
+        error.show()
+        context = getattr(error, "ctx", None)
+        way = f"{context.command_path} --help" if context is not None else ""
+        told = AutokdError(error.format_message(), fix=way)
+    elif not isinstance(error, AutokdError):
         full = full_disk(error)  # also where a library made something else of it
         told = full or error
-        if not isinstance(told, OSError) or (full is None and told.filename is None):
-            raise
-        where = f"{told.filename}: " if told.filename is not None else ""
-        print(f"autokd: {where}{(told.strerror or str(told)).lower()}", file=sys.stderr)
-        sys.exit(2)
+        if isinstance(told, OSError) and not (full is None and told.filename is None):
+            where = str(told.filename) if told.filename is not None else ""
+            told = AutokdError((told.strerror or str(told)).lower(), where=where)
+    if not isinstance(told, AutokdError):
+        if document is not None:
+            document.error = {"message": f"{type(error).__name__}: {error}", "where": "", "fix": "", "exit_code": 1}
+            document.end(1)
+        raise error
+    if document is not None:
+        document.error = error_of(told)
+    sys.stdout.flush()
+    if not isinstance(error, _USAGE):
+        print(told if isinstance(told, Interrupted) else f"autokd: {told}", file=sys.stderr)
+    return told.exit_code
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import typer
 from autokd.cli.console import echo
 from autokd.errors import AutokdError, did_you_mean
 
-__all__ = ["Device", "Json", "Name", "Quiet", "RunName", "Runs", "Set", "SpaceFile", "device_of", "find_run",
+__all__ = ["Device", "Json", "Jsonl", "Name", "Quiet", "RunName", "Runs", "Set", "SpaceFile", "device_of", "find_run",
            "runs_in", "space_of"]  # fmt: skip
 
 SpaceFile = Annotated[
@@ -23,7 +23,8 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH.TO.KEY=VALUE", help="Override one value of the space; repeatable."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help="Print what happens as JSON, one object a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")]
 RunName = Annotated[
     str | None,

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json, wrapped
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import emit, print_json
 from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
-from autokd.cli.options import Device, Json, Quiet, RunName, Runs, device_of, find_run
+from autokd.cli.options import Device, Json, Jsonl, Quiet, RunName, Runs, device_of, find_run
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError, did_you_mean
+from autokd.errors import AutokdError, Interrupted, did_you_mean
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent
@@ -114,12 +115,10 @@ def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Secti
 
 
 def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
-    """How far a run is. A run that says it runs but has no writer was cut off."""
-    from autokd.track.ledger import held
+    """How far a run is."""
+    from autokd.track.state import RunState
 
     state = summary.state
-    if state == "running" and not held(folder):
-        state = "cut off"
     if as_json:
         best = {
             name: {"trial": pick.trial, "val_top1": pick.val_top1, "student": pick.student} if pick else None
@@ -131,10 +130,8 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
     if quiet:
         echo(state)
         return
-    from dataclasses import replace
-
-    print_summary(replace(summary, state=state), short=True)
-    if state in ("cut off", "paused"):
+    print_summary(summary, short=True)
+    if RunState(state).unfinished:
         echo(f"\ngo on with   autokd resume {in_shell(folder)}")
 
 
@@ -149,10 +146,10 @@ def show(
     import json
 
     from autokd.search.kept import ERRORS, PLACE
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     folder = find_run(run, runs)
-    every = read_table(folder).to_pylist()
+    every = rows_of(folder)
     rows = [row for row in every if row["trial"] == trial]
     if not rows:
         names = list(dict.fromkeys(row["trial"] for row in every))
@@ -244,6 +241,7 @@ def finalize(
     ] = None,
     device: Device = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
@@ -252,11 +250,12 @@ def finalize(
     start = time.monotonic()
 
     def watch(event: dict[str, Any]) -> None:
-        if as_json or quiet:
-            return
-        echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
+        if as_lines:
+            emit(event)
+        elif not (as_json or quiet):
+            echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
 
-    if not as_json and not quiet:
+    if not (as_json or as_lines or quiet):
         echo(f"[ 0:00] finalizing {folder}")
     from autokd.finalize.external import named
     from autokd.finalize.retrain import finalize as finish
@@ -278,10 +277,10 @@ def finalize(
             command=" ".join(["autokd", *secretless(sys.argv[1:])]),
         )
     except KeyboardInterrupt:
-        echo(f"stopped; finished trainings are kept. Go on with:\n  autokd finalize {in_shell(folder)}", err=True)
-        raise typer.Exit(130) from None
+        way = f"autokd finalize {in_shell(folder)}"
+        raise Interrupted("stopped; finished trainings are kept. Go on with:", fix=way) from None
     page = keep_report(folder, again=True)
-    if as_json:
+    if as_json or as_lines:
         print_json({name: final.metrics for name, final in finals.items()})
         return
     if quiet:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet, Runs, find_run, runs_in
 from autokd.cli.tables import print_table
@@ -63,7 +64,7 @@ def _list(runs: Path, *, as_json: bool, quiet: bool) -> None:
     if not found:
         echo(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
         return
-    columns = ("run", "state", "done", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
+    columns = ("run", "state", "ended", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
     print_table(columns, [_row(one) for one in found])
     spare = sum(one.spare for one in found if not isinstance(one, tuple))
     if spare:

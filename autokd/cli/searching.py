@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from autokd.cli.console import echo, print_json
-from autokd.cli.options import Json, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
-from autokd.errors import AutokdError
+from autokd.cli.console import echo
+from autokd.cli.documents import print_json
+from autokd.cli.options import Json, Jsonl, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
+from autokd.errors import AutokdError, Interrupted, SearchFailed
 from autokd.files import in_shell
 
 if TYPE_CHECKING:
+    from autokd.report.summary import Summary
     from autokd.search.run import Run
 
 __all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
@@ -40,6 +42,7 @@ def search(
         bool, typer.Option("--confirm", help="Confirm the winners at the end, as with a `confirm` section in the space.")
     ] = False,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Search for the best student of each budget."""
@@ -64,7 +67,7 @@ def search(
 
         return start(loaded, runs=runs, name=name, on_event=watch, at_end=_report(watch))
 
-    watched(begin, as_json=as_json, quiet=quiet)
+    watched(begin, as_json=as_json or as_lines, quiet=quiet)
 
 
 def resume(
@@ -85,6 +88,7 @@ def resume(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed trials once more.")] = False,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a search that was cut off, or extend it."""
@@ -106,7 +110,7 @@ def resume(
         more |= {"longer": longer, "retry_failed": retry_failed, "on_past": catch_up}
         return go_on(folder, overrides=overrides, on_event=watch, at_end=_report(watch), **more)
 
-    watched(begin, as_json=as_json, quiet=quiet)
+    watched(begin, as_json=as_json or as_lines, quiet=quiet)
 
 
 def pause(run: RunName = None, runs: Runs = Path("runs")) -> None:
@@ -160,29 +164,42 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     """
     from autokd.cli.live import follow
 
+    failed: SearchFailed | None = None
     with follow(as_json=as_json, quiet=quiet) as watch:
         try:
-            run = begin(watch)
+            place = str(begin(watch).folder)
         except KeyboardInterrupt:
-            run = None
-    if run is None:
+            place = ""
+        except SearchFailed as fault:
+            place, failed = watch.board.run, fault
+    if not place and failed is None:
         _interrupted(watch.board.run, again)
-    folder = Path(run.folder)
+    if failed is not None and not (place and watch.board.trials):  # refused before anything was trained
+        raise failed
+    folder = Path(place)
     if _newer(folder / "confirm.json", folder / "report.html"):
         from autokd.cli.results import keep_report
 
         keep_report(folder, again=True)
     from autokd.report.summary import summarise
 
+    told = summarise(folder)
     if as_json:
-        print_json({"event": "result", "run": folder, **summarise(folder).to_dict()})
-        return
-    if quiet:
+        print_json({"run": folder, **told.to_dict()})
+    elif quiet:
         echo(str(folder))
-        return
+    else:
+        _tell(folder, told)
+    if failed is not None:
+        raise failed
+    if watch.board.ended in ("paused", "stopped", "cancelled"):
+        _interrupted(str(folder), again)
+
+
+def _tell(folder: Path, told: Summary) -> None:
+    """The result for a person, and the commands that come next."""
     from autokd.cli.results import print_summary
 
-    told = summarise(folder)
     echo()
     print_summary(told, short=True)
     echo()
@@ -190,24 +207,22 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
+    if told.barren:
+        return
     if told.select == "validation" and not (folder / "confirm.json").exists():
         echo(f"confirm  autokd confirm {in_shell(folder)}")
     echo(f"finish   autokd finalize {in_shell(folder)}")
-    if watch.board.ended in ("paused", "cancelled"):
-        _interrupted(str(folder), again)
 
 
 def _newer(path: Path, than: Path) -> bool:
     return path.exists() and (not than.exists() or path.stat().st_mtime > than.stat().st_mtime)
 
 
-def _interrupted(folder: str, again: str) -> None:
+def _interrupted(folder: str, again: str) -> NoReturn:
     """Nothing finished is lost: say how to go on, and end as a shell expects of Ctrl-C."""
-    if folder:
-        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd {again} {in_shell(folder)}", err=True)
-    else:
-        echo("stopped before the run began; nothing was written", err=True)
-    raise typer.Exit(130)
+    if not folder:
+        raise Interrupted("stopped before the run began; nothing was written")
+    raise Interrupted("stopped; every finished trial is kept. Go on with:", fix=f"autokd {again} {in_shell(folder)}")
 
 
 def status(run: RunName = None, runs: Runs = Path("runs"), as_json: Json = False, quiet: Quiet = False) -> None:

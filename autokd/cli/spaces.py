@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autokd import __version__
-from autokd.cli.console import echo, print_json, wrapped
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet, Set, SpaceFile, space_of
 from autokd.cli.reading import bar, print_data
 from autokd.cli.tables import print_table
@@ -46,7 +47,7 @@ def validate(
     with bar(not quiet and not as_json) as told:
         report = check_data(loaded.data, fetch=False, tell=told)
     facts, trouble = examine(loaded, report, again=remeasure, deep=deep, tell=None if quiet or as_json else _aside)
-    if as_json and (trouble is None or report.trouble() is not None):  # all that is faulty stands in it
+    if as_json:  # an error is added to it
         print_json(facts)
     elif not quiet and not as_json:
         _tell(loaded, facts, report)

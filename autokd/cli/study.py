@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from autokd.cli.console import echo, print_json, wrapped
-from autokd.cli.options import Json, Name, Quiet, Runs, Set, device_of, find_run, space_of
+from autokd.cli.console import echo, wrapped
+from autokd.cli.documents import print_json
+from autokd.cli.options import Json, Jsonl, Name, Quiet, Runs, Set, device_of, find_run, space_of
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, Interrupted
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
 from autokd.report.words import amount
@@ -71,9 +72,11 @@ def study(
     name: Name = None,
     changes: Set = None,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Repeat the analysis of augmentation in distillation on your data and pair."""
+    as_json = as_json or as_lines
     if (space is None) == (resume is None):
         raise AutokdError("a study begins from a space, or goes on from a run", fix="SPACE.yaml, or --resume RUN")
     from autokd.search import study as planning
@@ -144,7 +147,7 @@ def _carry_out(
         except KeyboardInterrupt:
             _interrupted(watch.board.run)
         folder = run.folder
-        if passes and watch.board.ended not in ("paused", "cancelled"):
+        if passes and watch.board.ended not in ("paused", "stopped", "cancelled"):
             from autokd.search.screen import screen_study
 
             screen_study(folder, plan, device=device, passes=passes, tell=lambda text: watch(_phase(text)))
@@ -154,12 +157,12 @@ def _carry_out(
     page = write_study(folder)
     report = study_report(folder)
     if as_json:
-        print_json({"event": "result", "run": folder, "report": page, **report.to_dict()})
+        print_json({"run": folder, "report": page, **report.to_dict()})
     elif quiet:
         echo(str(page))
     else:
         _tell(report, folder, page)
-    if watch.board.ended in ("paused", "cancelled"):
+    if watch.board.ended in ("paused", "stopped", "cancelled"):
         _interrupted(str(folder))
 
 
@@ -231,9 +234,7 @@ def _tell(report: StudyReport, folder: Path, page: Path) -> None:
     echo(f"run      {folder}   ·   autokd ui --runs {in_shell(folder.parent)}")
 
 
-def _interrupted(folder: str) -> None:
-    if folder:
-        echo(f"stopped; every finished trial is kept. Go on with:\n  autokd study --resume {in_shell(folder)}", err=True)
-    else:
-        echo("stopped before the run began; nothing was written", err=True)
-    raise typer.Exit(130)
+def _interrupted(folder: str) -> NoReturn:
+    if not folder:
+        raise Interrupted("stopped before the run began; nothing was written")
+    raise Interrupted("stopped; every finished trial is kept. Go on with:", fix=f"autokd study --resume {in_shell(folder)}")

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo, print_json
+from autokd.cli.console import echo
+from autokd.cli.documents import emit, print_json
 from autokd.cli.examples import epilog
-from autokd.cli.options import Device, Json, Quiet, Runs, Set, SpaceFile, device_of, space_of
+from autokd.cli.options import Device, Json, Jsonl, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
 from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, Faults, did_you_mean
@@ -33,9 +34,11 @@ def train(
     device: Device = None,
     again: Annotated[bool, typer.Option("--again", help="Train them anew, whatever is kept.")] = False,
     as_json: Json = False,
+    as_lines: Jsonl = False,
     quiet: Quiet = False,
 ) -> None:
     """Train every teacher of a space that says how; one that was trained before on the same data is measured and kept."""
+    as_json = as_json or as_lines
     loaded, chosen = _teachers(space, teacher, changes, not (as_json or quiet))
     asked = {name: config for name, config in chosen.items() if config.training is not None}
     if not asked:
@@ -48,9 +51,13 @@ def train(
     from autokd.train.teachers import train_teacher
     from autokd.train.workshop import Workshop
 
-    def say(text: str) -> None:
+    def show(text: str) -> None:
         if not (as_json or quiet):
             echo(f"[{duration(time.monotonic() - start):>5}] {text}")
+
+    def say(text: str) -> None:
+        emit({"event": "phase", "text": text})
+        show(text)
 
     granted(say, runs)
     workshop = Workshop(device)
@@ -63,7 +70,9 @@ def train(
         def told(report: Any, name: str = name, whole: float = whole) -> bool:
             none = report.val_top1 is None
             score = f"training loss {report.train_loss:.4f}" if none else f"val {percent(report.val_top1)}"
-            say(f"{name}: {report.epochs:.3g} of {whole:g} epochs, {score}")
+            facts = {"epochs": report.epochs, "val_top1": report.val_top1, "train_loss": report.train_loss}
+            emit({"event": "report", "teacher": name, "total_epochs": whole, **facts})
+            show(f"{name}: {report.epochs:.3g} of {whole:g} epochs, {score}")
             return True
 
         path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)

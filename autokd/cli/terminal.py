@@ -19,10 +19,10 @@ from typing import Any
 
 from autokd.errors import readable
 
-__all__ = ["hang_up", "shown", "terminal"]
+__all__ = ["PLAIN", "Lasting", "hang_up", "shown", "terminal"]
 
-_PLAIN = {"…": "...", "±": "+-", "·": "-", "µ": "u", "≤": "<=", "≥": ">=", "×": "x", "–": "-", "—": "-", "→": "->"}
-_ERRORS = "autokd-plain"
+PLAIN = "autokd-plain"  # error handler of the streams: what an encoding lacks is written in ASCII
+_SIGNS = {"…": "...", "±": "+-", "·": "-", "µ": "u", "≤": "<=", "≥": ">=", "×": "x", "–": "-", "—": "-", "→": "->"}
 _hung_up = threading.Event()
 
 
@@ -34,19 +34,19 @@ def _plain(fault: UnicodeError) -> tuple[str, int]:
 
 
 def _in_ascii(character: str) -> str:
-    return _PLAIN.get(character) or readable(character).encode("ascii", "backslashreplace").decode()
+    return _SIGNS.get(character) or readable(character).encode("ascii", "backslashreplace").decode()
 
 
-codecs.register_error(_ERRORS, _plain)
+codecs.register_error(PLAIN, _plain)
 
 
-def shown(text: str) -> str:
-    """The text as standard output will show it, so that its width is known."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, _ERRORS).decode(encoding)
+def shown(text: str, stream: Any = None) -> str:
+    """The text as a stream (standard output) will show it, so that its width is known."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, PLAIN).decode(encoding)
 
 
-class _Lasting(io.FileIO):
+class Lasting(io.FileIO):
     """Takes what is written also after its terminal was closed, or the reader of a pipe was closed together with it."""
 
     def __init__(self, number: int) -> None:
@@ -102,8 +102,8 @@ def _lasting(stream: Any) -> Any:
         return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if not isinstance(stream, io.TextIOWrapper):
         return stream
-    stream.reconfigure(errors=_ERRORS)
+    stream.reconfigure(errors=PLAIN)
     if stream not in (sys.__stdout__, sys.__stderr__) or sys.platform == "win32":
         return stream
-    raw = io.BufferedWriter(_Lasting(stream.fileno()))
-    return io.TextIOWrapper(raw, stream.encoding, _ERRORS, None, stream.line_buffering, stream.write_through)
+    raw = io.BufferedWriter(Lasting(stream.fileno()))
+    return io.TextIOWrapper(raw, stream.encoding, PLAIN, None, stream.line_buffering, stream.write_through)

@@ -25,6 +25,7 @@ from autokd.finalize.training import ALL, adopt, everything, train_seeds, traine
 from autokd.search.granted import granted
 from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events
+from autokd.track.state import told_of_run
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -69,7 +70,8 @@ def finalize(
     )
     chosen = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
-    granted(lambda text: tell({"event": "finalize", "budgets": [], "text": text}), folder)
+    _Voice(tell, ())(told_of_run(folder))
+    granted(_Voice(tell, ()), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)
@@ -256,7 +258,9 @@ class _Voice:
     budgets: tuple[str, ...]
 
     def __call__(self, text: str) -> None:
-        told = f"{' and '.join(self.budgets)}: {text}"
+        if not text:
+            return
+        told = f"{' and '.join(self.budgets)}: {text}" if self.budgets else text
         self.tell({"event": "finalize", "budgets": list(self.budgets), "text": told})
 
 
@@ -306,14 +310,15 @@ def _settings(
 def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """The row of the best trial of each budget asked for; of every trial where nothing ranks them."""
     from autokd.select.best import best_of_run, is_ranked, limits_of_run, to_finish
+    from autokd.select.empty import nothing_finished
     from autokd.track.ledger import FILE, all_events
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     events = all_events(folder / FILE)
     if is_ranked(events):
         found = best_of_run(folder)
     else:
-        every = to_finish(read_table(folder).to_pylist(), limits_of_run(folder, events), events)
+        every = to_finish(rows_of(folder, events), limits_of_run(folder, events), events)
         budgets = [name for one in budgets or every for name in (every.get(one) or (one,))]
         found = {**dict.fromkeys(every), **{name: row for some in every.values() for name, row in some.items()}}
     unknown = [name for name in budgets or () if name not in found]
@@ -324,9 +329,7 @@ def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str,
     wanted = {name: row for name, row in found.items() if budgets is None or name in budgets}
     empty = [name for name, row in wanted.items() if row is None]
     if empty and (budgets or len(empty) == len(wanted)):
-        raise AutokdError(
-            f"no trial has finished for {', '.join(empty)}", where=str(folder), fix=f"autokd resume {in_shell(folder)}"
-        )
+        raise nothing_finished(folder, empty)
     return {name: row for name, row in wanted.items() if row is not None}
 
 

@@ -15,7 +15,7 @@ HEAVY = ("torch", "ray", "optuna", "mlflow", "pyarrow", "pandas", "sklearn", "ti
 def python(code: str, repository: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    return done.stdout
+    return done.stdout + done.stderr  # with --json standard output is the document alone
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ try:
     main({arguments!r})
 except SystemExit as end:
     assert not end.code, end.code
-print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
+print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     assert python(code, repository).splitlines()[-1] == "HEAVY []"
 

@@ -7,6 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
+from autokd.cli.documents import opened
 from autokd.cli.live import Board, follow
 from autokd.config.limits import Budget, Deployment
 
@@ -161,9 +162,11 @@ def test_a_pipe_gets_a_line_an_event(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_program_gets_json_lines_and_quiet_gets_nothing(capsys: pytest.CaptureFixture[str]):
-    with follow(as_json=True) as watch:
+    with opened(["search", "--jsonl"]), follow(as_json=True) as watch:
         watch({"event": "report", "trial": "t0", "val_top1": float("nan")})
     assert json.loads(capsys.readouterr().out) == {"event": "report", "trial": "t0", "val_top1": None}
+    with opened(["search", "--json"]), follow(as_json=True) as watch:
+        watch(trial("t0", ["any"]))  # the one document comes at the end
     with follow(quiet=True) as watch:
         watch(trial("t0", ["any"]))
     assert capsys.readouterr().out == ""

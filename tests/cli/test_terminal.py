@@ -78,7 +78,7 @@ def test_what_an_encoding_lacks_is_written_in_ascii(monkeypatch, encoding, text,
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_json_says_the_same_in_every_encoding_also_of_names_that_are_no_text(monkeypatch, encoding):
-    from autokd.cli.console import print_json
+    from autokd.cli.documents import print_json
 
     stream = io.TextIOWrapper(io.BytesIO(), encoding)
     monkeypatch.setattr(sys, "stdout", stream)
@@ -104,7 +104,7 @@ def test_a_process_that_was_started_without_streams_ends_well():
 def test_a_terminal_that_has_gone_takes_what_is_written(monkeypatch):
     monkeypatch.setattr(terminal, "_hung_up", type(terminal._hung_up)())
     ours, theirs = os.openpty()
-    stream = io.TextIOWrapper(io.BufferedWriter(terminal._Lasting(theirs)), "utf-8")
+    stream = io.TextIOWrapper(io.BufferedWriter(terminal.Lasting(theirs)), "utf-8")
     stream.write("there")
     stream.flush()
     assert os.read(ours, 10) == b"there"
@@ -120,7 +120,7 @@ def test_a_pipe_whose_reader_has_gone_is_a_fault_until_the_terminal_goes_too(mon
     monkeypatch.setattr(terminal, "_hung_up", type(terminal._hung_up)())
     theirs, ours = os.pipe()
     os.close(theirs)
-    raw = terminal._Lasting(ours)
+    raw = terminal.Lasting(ours)
     with pytest.raises(BrokenPipeError):
         raw.write(b"x")
     terminal.hang_up()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import TrialConfig
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 from autokd.search.confirm import confirm
 from autokd.search.inline_engine import InlineEngine
 from autokd.search.plan import plan_of
@@ -331,7 +331,11 @@ def test_a_diverging_seed_drops_a_candidate_and_a_failing_machine_is_tried_again
 
 
 def test_every_candidate_may_fail_and_then_the_search_s_best_stays(run):
-    told = confirm(run, settings=ConfirmSettings(top=1, seeds=2), engine=engine(broken=f"kd {SEEDS[0]}"))
+    with pytest.raises(SearchFailed, match="nothing was confirmed: both trials failed with: the loss is not finite") as fault:
+        confirm(run, settings=ConfirmSettings(top=1, seeds=2), engine=engine(broken=f"kd {SEEDS[0]}"))
+    assert fault.value.exit_code == 4
+    told = json.loads((run / "confirm.json").read_text())
+    assert told["state"] == "failed"
     for name, one in told["budgets"].items():
         if one["chosen"] is None:
             assert one["verdict"] == "inconclusive" and "not finite at step 7" in one["line"]
@@ -351,7 +355,7 @@ def test_a_run_without_a_finished_trial_cannot_be_confirmed(tmp_path):
     run = search(space_of(tmp_path), runs=tmp_path, engine=Cut(1)).folder
     before = sorted(run.rglob("*"))
     for settings in (None, ConfirmSettings(random=True)):
-        with pytest.raises(AutokdError, match="no trial of this run has finished"):
+        with pytest.raises(AutokdError, match="no trial has finished for tiny, any .tiny: of 1 trial 1 not ended"):
             confirm(run, settings=settings, engine=engine())
     assert sorted(run.rglob("*")) == before  # refused before anything is written
 
