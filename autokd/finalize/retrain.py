@@ -21,8 +21,9 @@ from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
-from autokd.finalize.training import ALL, adopt, everything, train_seeds
+from autokd.finalize.training import ALL, adopt, everything, train_seeds, trained_seeds
 from autokd.search.granted import granted
+from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events
 from autokd.track.state import told_of_run
 
@@ -34,7 +35,7 @@ __all__ = ["Final", "Finals", "TRAIN_ON", "finalize"]
 
 TRAIN_ON = ("train", ALL)
 TRAINED = "trained"  # in the run folder: the trainings, kept by the hash of all they depend on
-FIRST_SEED = 1001  # far from the search's own, so that no training is the one that was chosen
+_FIRST_SEED = 1001  # of runs that were finished by a version that counted upwards
 
 
 class Finals(dict[str, Final]):
@@ -83,15 +84,16 @@ def finalize(
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)
-    if workshop is None:
-        workshop = _workshop(device, folder)
-    bench = everything(workshop) if asked.train_on == ALL else workshop
     configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
+    if workshop is None:
+        workshop = _workshop(device, folder, list(configs.values()))
+    bench = everything(workshop) if asked.train_on == ALL else workshop
     _check_data({trial: config.data for trial, config in configs.items()})
     _verify_teachers(workshop, list(configs.values()), folder)
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
+    fresh = _seeds(folder, asked.seeds)
     with _alone(folder):
         finals: dict[str, Final] = {}
         failed: dict[str, AutokdError] = {}
@@ -100,7 +102,7 @@ def finalize(
             order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
             say = _Voice(tell, tuple(names))
             try:
-                finals |= _finished(order, asked.seeds, bench, outside[trial], say)
+                finals |= _finished(order, fresh, bench, outside[trial], say)
             except ONE_FAILED as fault:
                 if full_disk(fault) is not None:
                     raise
@@ -119,15 +121,15 @@ def finalize(
 
 
 def _finished(
-    order: Order, seeds: int, bench: Workshop, external: Mapping[str, tuple[str, Images]], say: Callable[[str], None]
+    order: Order, fresh: Sequence[int], bench: Workshop, external: Mapping[str, tuple[str, Images]], say: Callable[[str], None]
 ) -> dict[str, Final]:
     """One student, trained with each seed, tested and written for each of its budgets."""
     folder, row, config, train_on = order.folder, order.row, order.config, order.train_on
-    say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {seeds} seeds")
-    drawn = list(range(FIRST_SEED, FIRST_SEED + seeds))
+    say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {len(fresh)} seeds")
+    drawn = list(fresh)
     if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
         drawn = [row["seed"], *drawn[:-1]]
-        adopt(bench, config.with_(seed=row["seed"]), folder / (row["checkpoint"] or ""), train_on, folder / TRAINED)
+        adopt(bench, config, folder / (row["checkpoint"] or ""), train_on, folder / TRAINED)
     trained, failed = train_seeds(bench, config, drawn, train_on, folder / TRAINED, say)
     return finish(order, bench, trained, failed, external, say)
 
@@ -359,6 +361,16 @@ def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str,
     return {name: row for name, row in wanted.items() if row is not None}
 
 
+def _seeds(folder: Path, count: int) -> list[int]:
+    """Of the trainings. A run that was finished before goes on with the seeds that it had then."""
+    events = all_events(folder / FILE)
+    if not scheme_of(events):
+        searched = {event["seed"] for event in events if event["event"] == "trial"}
+        if any(_FIRST_SEED <= seed < _FIRST_SEED + 1000 for seed in trained_seeds(folder / TRAINED) - searched):
+            return list(range(_FIRST_SEED, _FIRST_SEED + count))
+    return [derived(events[0].get("seed", 0), "finalize", number) for number in range(count)]
+
+
 def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfig:
     """The winner's configuration at full length; the seed is set for each training."""
     config = TrialConfig.from_dict(json.loads(row["config"]))
@@ -373,8 +385,8 @@ def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfi
     return config
 
 
-def _workshop(device: str | None, folder: Path) -> Workshop:
-    """A bench with the run's own word on the teacher's answers, so that those of the search serve here too."""
+def _workshop(device: str | None, folder: Path, configs: Sequence[TrialConfig]) -> Workshop:
+    """A bench with the run's own word on the teacher's answers; those that a single training would read are not kept."""
     import torch
 
     from autokd.config.search_space import load_space
@@ -382,7 +394,17 @@ def _workshop(device: str | None, folder: Path) -> Workshop:
     from autokd.train.workshop import Workshop
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(chosen, threads=1 if chosen == "cpu" else None, **bench_settings(load_space(folder / SPACE)))
+    settings = bench_settings(load_space(folder / SPACE))
+    if settings["signals"] == "auto" and not _share_answers(configs):
+        settings["signals"] = "live"
+    return Workshop(chosen, threads=1 if chosen == "cpu" else None, **settings)
+
+
+def _share_answers(configs: Sequence[TrialConfig]) -> bool:
+    """Whether two trainings read the teacher's answers to the same views: those of the search, or of another student."""
+    taught = [config for config in configs if config.teacher is not None]
+    asked = {json.dumps([asdict(config.data), config.teacher], default=str) for config in taught}
+    return len(asked) < len(taught) or any(config.data.views_seed is not None for config in taught)
 
 
 def _shown(config: TrialConfig) -> str:

@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from autokd.search.plan import Mark, Plan
 from autokd.search.promotion import Stopped, Waiting, deserves
 from autokd.search.recall import Asking, Recall
 from autokd.search.studies import SAMPLERS, Lesson, Studies
+from autokd.seeds import proposal
 
 __all__ = ["GO_ON", "NOTHING", "STOP", "Brain", "Proposal"]
 
@@ -485,9 +485,9 @@ class Brain:
         source = "start" if start is not None else self.plan.sampler
         if start is None and self._repeats[budget] >= 10:
             source = "random"  # the sampler keeps to a corner it knows
-        seed = _mix(self.plan.seed, budget, asks)
+        seed = proposal(self.plan.seed, budget, asks)
         asked = self._studies.ask(budget, "random" if source == "start" else source, seed, start)
-        config = self.space.sample(Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
+        config = self.space.sample(Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed_of(number))
         values = dict(asked.params)
         twin = self._twin(config)
         if twin is not None:
@@ -789,10 +789,6 @@ class Brain:
 def _place(reached: Sequence[float], score: float) -> str:
     """reached: scores, worst first."""
     return f"{len(reached) - bisect_right(reached, score) + 1} of {len(reached)}"
-
-
-def _mix(*parts: Any) -> int:
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest())
 
 
 def _key(config: TrialConfig) -> str:

@@ -31,6 +31,7 @@ from autokd.search.study import published
 from autokd.search.teachers import known_teachers, recorded_teachers
 from autokd.search.work import CHECKPOINTS, DiskFull, read_answers
 from autokd.search.work import full_disk as ended_by
+from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
 from autokd.track.recorder import rows_of
 from autokd.track.state import told_of_run
@@ -38,11 +39,11 @@ from autokd.track.state import told_of_run
 if TYPE_CHECKING:
     from autokd.search.feasible import Feasible
 
-__all__ = ["FIRST_SEED", "FOLDER", "Entry", "Lineup", "Race", "confirm", "kept_settings", "line_up"]
+__all__ = ["FOLDER", "Entry", "Lineup", "Race", "confirm", "kept_settings", "line_up"]
 
 FOLDER, RESULT = "confirm", "confirm.json"
 RANDOM = "random"
-FIRST_SEED = 500_001  # far from the search's own and from those of finalize
+_FIRST_SEED = 500_001  # of confirmations that counted upwards
 _ROOM = "autokd.select."  # a room beside this one: asked by name
 
 
@@ -91,12 +92,9 @@ class Lineup:
 
     entries: tuple[Entry, ...]
     settings: ConfirmSettings
+    seeds: tuple[int, ...] = ()
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     taught: dict[str, str] = field(default_factory=dict)  # student: a teacher that goes with it
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(range(FIRST_SEED, FIRST_SEED + self.settings.seeds))
 
     def standing(self, entry: Entry, results: Results) -> Any:
         """Where the race of a budget stands (autokd.select.race.Standing)."""
@@ -109,7 +107,7 @@ class Lineup:
         return import_module(_ROOM + "race").standing(list(entry.rows), self.seeds, answers)
 
     def candidate(self, entry: Entry, trial: str, seed: int) -> Training:
-        return Training(entry.budget, "candidate", trial, entry.config(trial).with_(seed=seed))
+        return Training(entry.budget, "candidate", trial, entry.config(trial).fresh(seed))
 
     def arm(self, entry: Entry, trial: str, seeds: Sequence[int], results: Results) -> Any:
         """bool [S, N] of a candidate."""
@@ -187,7 +185,7 @@ class Lineup:
                 continue
             for role, config in self.controls(entry, chosen.chosen).items():
                 for seed in self.seeds[: standing.rounds]:
-                    training = Training(entry.budget, role, chosen.chosen, config.with_(seed=seed))
+                    training = Training(entry.budget, role, chosen.chosen, config.fresh(seed))
                     if training.key not in results:
                         yield training
 
@@ -354,6 +352,7 @@ class _Random(SearchSpace):
     runs: Path = Path()
     recorded: dict[str, Any] = field(default_factory=dict)
     what: str = "random search"
+    purpose: str = RANDOM
 
     def starts(self, pairs: Any) -> list[dict[str, Any]]:
         return []
@@ -498,7 +497,17 @@ def line_up(
     if not entries:
         raise import_module(_ROOM + "empty").nothing_finished(folder)
     taught = {s: t for pairs in feasible.pairs.values() for t, s in reversed(pairs) if t is not None}
-    return Lineup(tuple(entries), settings, {**space.teachers, **(teachers or {})}, taught)
+    seeds = _seeds(folder / FOLDER, space, settings.seeds)
+    return Lineup(tuple(entries), settings, seeds, {**space.teachers, **(teachers or {})}, taught)
+
+
+def _seeds(place: Path, space: Any, count: int) -> tuple[int, ...]:
+    """As the confirmation began, where it is one that goes on."""
+    past = all_events(place / FILE) if (place / FILE).exists() else []
+    if not scheme_of(past):
+        return tuple(range(_FIRST_SEED, _FIRST_SEED + count))
+    seed = past[0]["seed"] if past else space.search.seed
+    return tuple(derived(seed, "confirm", number) for number in range(count))
 
 
 def _ranked(best: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -606,7 +615,7 @@ def _of_budget(told: Any, lineup: Lineup, entry: Entry, race: Race, events: list
     controls = {}
     if choice is not None:
         for role, config in lineup.controls(entry, choice.chosen).items():
-            made = {seed: Training(entry.budget, role, choice.chosen, config.with_(seed=seed)) for seed in seeds}
+            made = {seed: Training(entry.budget, role, choice.chosen, config.fresh(seed)) for seed in seeds}
             there = [seed for seed in seeds if _right(results, made[seed]) is not None]
             same = bool(seeds) and made[seeds[0]].key == lineup.candidate(entry, choice.chosen, seeds[0]).key
             controls[role] = {

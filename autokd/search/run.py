@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from autokd.files import cache_root, full_disk, in_shell, uncollected, write_tex
 from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
 from autokd.search.granted import granted
+from autokd.seeds import scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
 from autokd.track.recorder import Recorder, table_of
 from autokd.track.state import state_of
@@ -341,7 +343,7 @@ def carry_out(
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
-    plan = plan_of(space)
+    plan = replace(plan_of(space), seeds=scheme_of(past))
     past = with_length(past, plan)
     limiter = _limiter(folder, space, tell)
     own = [_Sweeper(folder, past), *([limiter] if limiter else [])]
@@ -355,6 +357,7 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
+            **({"seeds": plan.seeds} if plan.seeds else {}),
             **({} if plan.ranked else {"select": "last"}),
             "length": {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta},
             **({"what": space.what} if hasattr(space, "what") else {}),

@@ -117,3 +117,10 @@ def test_a_preference_or_a_control_that_is_none_is_refused_with_those_there_are(
         "confirm", made_run, "--prefer", "cheap"
     )
     assert "no control 'dkd'" in refused("confirm", made_run, "--control", "ce", "--control", "dkd")
+
+
+def test_a_seed_that_no_table_holds_is_refused_with_all_else_that_is_wrong(refused, tmp_path: Path):
+    said = refused("search", "digits", "--runs", tmp_path / "runs", "--seed", 2**63, "--set", "data.split_seed=-1")
+    assert f"search.seed must be from 0 to {2**63 - 1}, not {2**63}" in said and "data.split_seed must be from 0 to" in said
+    assert f"not {10**30}" in refused("validate", "digits", "--set", f"search.seed={10**30}")
+    assert not (tmp_path / "runs").exists()
