@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script: tests interrupt commands
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # what a library says of its own future is not ours to mend; our own warnings are errors (pyproject.toml)
 settings.register_profile("autokd", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("autokd")
@@ -55,3 +60,13 @@ def untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             raise estimate.Unknown("this is a test")
 
         monkeypatch.setattr(estimate, "estimate", nothing)
+
+
+@pytest.fixture(scope="session")
+def odd_images() -> ModuleType:
+    """tests/finalize/odd_images.py: image files that programs read in different ways, and the card's script on them."""
+    spec = importlib.util.spec_from_file_location("odd_images", Path(__file__).parent / "finalize" / "odd_images.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

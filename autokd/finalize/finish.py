@@ -107,6 +107,7 @@ def finish(
         _retest(place, exports, test, best)
         metrics = {
             **_described(order, loaded, bench),
+            **_costs(model, loaded),
             "precision": ", ".join(sorted({one.facts["precision"] or "not noted" for one in trained})),
             **found,
             "val": _spread_of([one.facts["val_top1"] for one in trained]) if held_out else None,
@@ -331,6 +332,14 @@ def _retest(place: Path, exports: dict[str, dict[str, Any]], test: Images, logit
             one["same_top1"] = float((said == answers).mean())
 
 
+def _costs(model: nn.Module, loaded: Loaded) -> dict[str, int]:
+    """Of the network as it is exported. Where it could not be re-parameterised, that is more than the search counted."""
+    from autokd.cost.count import count_module
+
+    cost = count_module(model, channels=loaded.channels, size=loaded.size, classes=loaded.classes)
+    return {"params": cost.params, "macs": cost.macs}
+
+
 def _described(order: Order, loaded: Loaded, bench: Workshop) -> dict[str, Any]:
     """What the student is and how it was made."""
     from autokd.finalize.facts import INPUT
@@ -348,8 +357,6 @@ def _described(order: Order, loaded: Loaded, bench: Workshop) -> dict[str, Any]:
         "epochs": config.epochs,
         "train_on": order.train_on,
         "train_images": len(loaded.pixels),
-        "params": row["params"],
-        "macs": row["macs"],
         "input": [loaded.channels, *loaded.pixels.shape[-2:]],
         "graph_input": INPUT,
         "classes": list(loaded.training.train.classes),
@@ -381,7 +388,7 @@ def _place(
                 shutil.copyfileobj(source, target)
         else:
             (place / file).unlink(missing_ok=True)  # of an earlier finalize: another student by now
-    _json(place / "config.json", order.config.with_(seed=metrics["exported_seed"]).to_dict())
+    _json(place / "config.json", order.config.fresh(metrics["exported_seed"]).to_dict())
     with whole(place / "test_correct.npz") as target:
         np.savez_compressed(target, correct=correct, seeds=[one.seed for one in trained])
     write(final, order.config)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed
+from autokd.errors import AutokdError, SearchFailed, TrialFailed
 from autokd.files import vouched, write_text
 from autokd.machine import cpus
 from autokd.train.crash import CRASH_FIX, crash_of_exit
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autokd.train.report import Report
     from autokd.train.workshop import Loaded, Workshop
 
-__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds"]
+__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds", "trained_seeds"]
 
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
@@ -59,7 +59,7 @@ def train_seeds(
 ) -> tuple[list[Trained], list[dict[str, Any]]]:
     """Train one student over several seeds. Returns the trainings, and {seed, reason} of those that diverged.
 
-    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises AutokdError where every
+    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises SearchFailed where every
     seed failed.
     """
     seeds = list(seeds)
@@ -75,7 +75,7 @@ def train_seeds(
             tell(f"seed {seed} {text}")
 
     def one(seed: int) -> Trained | dict[str, Any]:
-        chosen, voice = config.with_(seed=seed), partial(say, seed)
+        chosen, voice = config.fresh(seed), partial(say, seed)
         try:
             known = _known(chosen, train_on, place, made_of)
             if known is not None:
@@ -101,7 +101,7 @@ def train_seeds(
     trained = [item for item in found if isinstance(item, Trained)]
     failed = [item for item in found if isinstance(item, dict)]
     if not trained:
-        raise AutokdError(
+        raise SearchFailed(
             f"every training of {config.student.name} failed: {failed[0]['reason']}",
             fix="finalize another length (--epochs), or look at the trial with autokd show",
         )
@@ -196,6 +196,17 @@ def _known(config: TrialConfig, train_on: str, place: Path, made_of: str) -> Tra
     except (ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def trained_seeds(place: Path) -> set[int]:
+    """The seeds of all trainings that are kept there."""
+    found = set()
+    for path in place.glob("*.json"):
+        try:
+            found.add(int(json.loads(path.read_text(encoding="utf-8"))["seed"]))
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: it is trained again
+            continue
+    return found
 
 
 def _train_apart(
