@@ -96,6 +96,10 @@ def one_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # trainings of a few steps are not worth a process each
 
 
+def seeds_of(count: int) -> list[int]:
+    return list(range(FIRST_SEED, FIRST_SEED + count))
+
+
 def metrics_of(folder: Path, budget: str = "tiny") -> dict[str, Any]:
     return json.loads((folder / "final" / budget / "metrics.json").read_text(encoding="utf-8"))
 
@@ -299,6 +303,42 @@ def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Worksho
     with pytest.raises(AutokdError, match="every training of resnet8x0.5 failed"):
         finalize(folder, workshop=bench, budgets=["tiny"], seeds=1)
     assert metrics_of(folder)["test_looks"] == 1  # nothing was looked at for it
+
+
+def test_a_student_that_diverged_is_finished_and_named_and_seeds_without_finite_logits_are_left_out(
+    folder: Path, bench: Workshop, monkeypatch, capsys
+):
+    """The weights at the end are made such as a diverging training leaves: no numbers, too large for their logits, and large."""
+    import torch
+
+    from autokd.cli.finals import print_finals
+    from autokd.train import trial as trials
+
+    truly, values = trials.train_in_parts, dict(zip(seeds_of(3), (torch.nan, 3e38, 1e6), strict=True))
+
+    def diverged(trial: Any, *rest: Any) -> Any:
+        report = truly(trial, *rest)
+        with torch.no_grad():
+            list(trial.scored.parameters())[-2].fill_(values[trial.config.seed])
+        return report
+
+    monkeypatch.setattr(trials, "train_in_parts", diverged)
+    heard: list[str] = []
+    asked = {"workshop": bench, "budgets": ["tiny"], "formats": ["onnx"], "on_event": lambda event: heard.append(event["text"])}
+    finals = finalize(folder, seeds=3, **asked)
+    told, (broken, endless, large) = finals["tiny"].metrics, values
+    reasons = {broken: "its weights are not finite at the end", endless: "it diverged: its logits are not finite"}
+    assert told["failed_seeds"] == [{"seed": seed, "reason": reason} for seed, reason in reasons.items()]
+    assert [seed["seed"] for seed in told["seeds"]] == [large] and "file" in told["exports"]["onnx"]
+    assert list(told["diverged"]) == [str(large)] and 1e5 < told["diverged"][str(large)] < 1e9
+    assert any(f"seed {large} diverged: its logits reach" in text and "lower learning rate" in text for text in heard)
+    assert f"**The training diverged**: seed {large}" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
+    print_finals(finals)
+    assert f"tiny: the training diverged (seed {large}: logits of" in capsys.readouterr().out
+    with pytest.raises(AutokdError, match="every training of resnet8x0.5 diverged: its logits are not finite"):
+        values[broken] = 3e38
+        finalize(folder, seeds=1, **asked)
+    assert metrics_of(folder)["test_looks"] == 1  # the last had no score
 
 
 @pytest.mark.parametrize(
