@@ -15,6 +15,7 @@
     autokd.search(space, runs="runs", on_event=print)
 
 What a person can mend (a wrong space, a budget nobody keeps, no such run) raises AutokdError with `where`, `what` and `fix`.
+A search, confirmation or finalize of which nothing came out raises SearchFailed, which is one, too.
 A search that was paused (Ctrl-C) or cut off goes on with `autokd.resume(run.folder)`. Nothing heavy is imported before it is
 asked for.
 """
@@ -26,14 +27,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from autokd import search as _search
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 
 if TYPE_CHECKING:
     from autokd.config.search_space import SearchSpace, load_space
     from autokd.search.run import Run, resume
 
 __version__ = "0.1.0"
-__all__ = ["AutokdError", "Run", "SearchSpace", "__version__", "load_space", "resume", "search"]
+__all__ = ["AutokdError", "Run", "SearchFailed", "SearchSpace", "__version__", "load_space", "resume", "search"]
 
 _LAZY = {
     "Run": "autokd.search.run",

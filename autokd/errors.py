@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AutokdError", "Faults", "Interrupted", "SpaceError", "TrialFailed", "did_you_mean", "readable", "refused"]
+__all__ = ["AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean", "readable",
+           "refused"]  # fmt: skip
 
 
 class AutokdError(Exception):
@@ -48,6 +49,12 @@ class Interrupted(AutokdError):
     """Ended by whoever started it: what is kept, and how to go on. Printed as it stands."""
 
     exit_code = 130
+
+
+class SearchFailed(AutokdError):
+    """Nothing came out of a search, a study, a confirmation, finalize or the training of teachers; or too many trials failed."""
+
+    exit_code = 4
 
 
 class TrialFailed(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script: tests interrupt commands
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # what a library says of its own future is not ours to mend; our own warnings are errors (pyproject.toml)
 settings.register_profile("autokd", derandomize=True, deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("autokd")

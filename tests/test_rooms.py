@@ -15,7 +15,7 @@ from autokd.rooms import Limit, Setting, complain
 ROOT = Path(autokd.__file__).parent
 LEVELS = [
     ["rooms", "errors"],
-    ["machine"],
+    ["machine", "seeds"],
     ["files"],
     ["space", "methods", "augment", "models", "data"],
     ["config"],

@@ -115,12 +115,10 @@ def print_summary(summary: Summary, *, short: bool = False, more: Sequence[Secti
 
 
 def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) -> None:
-    """How far a run is. A run that says it runs but has no writer was cut off."""
-    from autokd.track.ledger import held
+    """How far a run is."""
+    from autokd.track.state import RunState
 
     state = summary.state
-    if state == "running" and not held(folder):
-        state = "cut off"
     if as_json:
         best = {
             name: {"trial": pick.trial, "val_top1": pick.val_top1, "student": pick.student} if pick else None
@@ -132,10 +130,8 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
     if quiet:
         echo(state)
         return
-    from dataclasses import replace
-
-    print_summary(replace(summary, state=state), short=True)
-    if state in ("cut off", "paused"):
+    print_summary(summary, short=True)
+    if RunState(state).unfinished:
         echo(f"\ngo on with   autokd resume {in_shell(folder)}")
 
 
@@ -150,10 +146,10 @@ def show(
     import json
 
     from autokd.search.kept import ERRORS, PLACE
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     folder = find_run(run, runs)
-    every = read_table(folder).to_pylist()
+    every = rows_of(folder)
     rows = [row for row in every if row["trial"] == trial]
     if not rows:
         names = list(dict.fromkeys(row["trial"] for row in every))

@@ -64,7 +64,7 @@ def _list(runs: Path, *, as_json: bool, quiet: bool) -> None:
     if not found:
         echo(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
         return
-    columns = ("run", "state", "done", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
+    columns = ("run", "state", "ended", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
     print_table(columns, [_row(one) for one in found])
     spare = sum(one.spare for one in found if not isinstance(one, tuple))
     if spare:

@@ -10,10 +10,11 @@ import typer
 from autokd.cli.console import echo
 from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Jsonl, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
-from autokd.errors import AutokdError, Interrupted
+from autokd.errors import AutokdError, Interrupted, SearchFailed
 from autokd.files import in_shell
 
 if TYPE_CHECKING:
+    from autokd.report.summary import Summary
     from autokd.search.run import Run
 
 __all__ = ["cancel", "pause", "planned", "resume", "search", "status", "stop", "watched"]
@@ -163,29 +164,42 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     """
     from autokd.cli.live import follow
 
+    failed: SearchFailed | None = None
     with follow(as_json=as_json, quiet=quiet) as watch:
         try:
-            run = begin(watch)
+            place = str(begin(watch).folder)
         except KeyboardInterrupt:
-            run = None
-    if run is None:
+            place = ""
+        except SearchFailed as fault:
+            place, failed = watch.board.run, fault
+    if not place and failed is None:
         _interrupted(watch.board.run, again)
-    folder = Path(run.folder)
+    if failed is not None and not (place and watch.board.trials):  # refused before anything was trained
+        raise failed
+    folder = Path(place)
     if _newer(folder / "confirm.json", folder / "report.html"):
         from autokd.cli.results import keep_report
 
         keep_report(folder, again=True)
     from autokd.report.summary import summarise
 
+    told = summarise(folder)
     if as_json:
-        print_json({"run": folder, **summarise(folder).to_dict()})
-        return
-    if quiet:
+        print_json({"run": folder, **told.to_dict()})
+    elif quiet:
         echo(str(folder))
-        return
+    else:
+        _tell(folder, told)
+    if failed is not None:
+        raise failed
+    if watch.board.ended in ("paused", "stopped", "cancelled"):
+        _interrupted(str(folder), again)
+
+
+def _tell(folder: Path, told: Summary) -> None:
+    """The result for a person, and the commands that come next."""
     from autokd.cli.results import print_summary
 
-    told = summarise(folder)
     echo()
     print_summary(told, short=True)
     echo()
@@ -193,11 +207,11 @@ def watched(begin: Any, *, as_json: bool, quiet: bool, again: str = "resume") ->
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
+    if told.barren:
+        return
     if told.select == "validation" and not (folder / "confirm.json").exists():
         echo(f"confirm  autokd confirm {in_shell(folder)}")
     echo(f"finish   autokd finalize {in_shell(folder)}")
-    if watch.board.ended in ("paused", "cancelled"):
-        _interrupted(str(folder), again)
 
 
 def _newer(path: Path, than: Path) -> bool:

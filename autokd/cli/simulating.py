@@ -86,10 +86,10 @@ def _curves(source: str | None, runs: Path) -> tuple[list[Any], tuple[float, ...
     from autokd.config.search_space import load_space
     from autokd.search.run import SPACE
     from autokd.track.ledger import FILE, read_events
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     folder = find_run(source, runs)
-    macs = {row["trial"]: row["macs"] or 0 for row in read_table(folder).to_pylist()}
+    macs = {row["trial"]: row["macs"] or 0 for row in rows_of(folder)}
     curves = curves_of_run(read_events(folder / FILE), macs)
     search = load_space(folder / SPACE).search
     return curves, tuple(search.rungs.shares()) or default

@@ -147,7 +147,7 @@ def _carry_out(
         except KeyboardInterrupt:
             _interrupted(watch.board.run)
         folder = run.folder
-        if passes and watch.board.ended not in ("paused", "cancelled"):
+        if passes and watch.board.ended not in ("paused", "stopped", "cancelled"):
             from autokd.search.screen import screen_study
 
             screen_study(folder, plan, device=device, passes=passes, tell=lambda text: watch(_phase(text)))
@@ -162,7 +162,7 @@ def _carry_out(
         echo(str(page))
     else:
         _tell(report, folder, page)
-    if watch.board.ended in ("paused", "cancelled"):
+    if watch.board.ended in ("paused", "stopped", "cancelled"):
         _interrupted(str(folder))
 
 

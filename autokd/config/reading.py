@@ -168,6 +168,8 @@ class Reader:
         elif kind in _BOUNDS:
             bound = next(iter(value for key, value in context.items() if key in ("gt", "ge", "lt", "le")))
             self.tell(place, f"{label} must be {_BOUNDS[kind]} {bound:g}, not {given!r}", "change the number")
+        elif kind == "range":
+            self.tell(place, f"{label} must be {context['range']}, not {given!r}", "change the number")
         elif kind == "string_pattern_mismatch":
             fix = "letters, digits, '.', '_' and '-', starting with a letter or a digit"
             self.tell(place, f"{given!r} cannot be a {last}", fix)
@@ -324,6 +326,7 @@ class Reader:
         return TeacherTraining(
             epochs=section.epochs,
             seed=section.seed,
+            views_seed=section.views_seed,
             recipe=recipe,
             policy=policy,
             policy_settings=settings,

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from autokd.config.limits import Budget
 from autokd.config.units import Amount, amount, milliseconds, size
+from autokd.seeds import LARGEST
 
 __all__ = [
     "Budget",
@@ -65,6 +66,12 @@ def _told(text: str) -> PydanticCustomError:
     return PydanticCustomError("told", "{what}", {"what": what, "fix": fix})
 
 
+def _seed(value: int) -> int:
+    if not 0 <= value <= LARGEST:
+        raise PydanticCustomError("range", "{range}", {"range": f"from 0 to {LARGEST}"})
+    return value
+
+
 def _sequence(value: object) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -87,6 +94,9 @@ Quantity = Annotated[Amount, BeforeValidator(_limit(amount)), WithJsonSchema(_QU
 Size = Annotated[Amount, BeforeValidator(_limit(size)), WithJsonSchema(_SIZE)]
 Time = Annotated[Amount, BeforeValidator(_limit(milliseconds)), WithJsonSchema(_TIME)]
 Whole = Annotated[int, BeforeValidator(_count), WithJsonSchema(_WHOLE)]
+Seed = Annotated[
+    int, AfterValidator(_seed), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST})
+]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]  # epochs; more than that is a slip of the finger
 Statistics = Annotated[tuple[float, ...], BeforeValidator(_sequence), Field(min_length=1)]
@@ -105,7 +115,7 @@ class DataSection(Section):
     validation: Annotated[
         float, Field(ge=0, lt=1, description="share of the training part that trials are scored on; 0 with select: last")
     ] = 0.1
-    split_seed: int = 0
+    split_seed: Seed = 0
     split_file: Annotated[str | None, Field(description='JSON {"train": [...], "validation": [...]} of positions')] = (
         None
     )
@@ -114,7 +124,10 @@ class DataSection(Section):
     std: Statistics | None = None
     padding: Annotated[int, Field(ge=0)] | None = None
     flip: bool | None = None
-    views_seed: int = 0
+    views_seed: Annotated[
+        Seed | None,
+        Field(description="of the views of all trainings; null: those of confirm, finalize and study have views of their own"),
+    ] = None
     faulty: Annotated[Literal["stop", "skip"], Field(description="what an image that cannot be read does")] = "stop"
     faulty_limit: Annotated[
         float, Field(ge=0, le=1, description="greatest share of a part's images that may be skipped; five always may")
@@ -127,7 +140,8 @@ class TrainSection(Section):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)  # the recipe's keys are checked by their limits
 
     epochs: Annotated[Whole, Field(ge=1, le=1_000_000)] = 240
-    seed: int = 0
+    seed: Seed = 0
+    views_seed: Annotated[Seed | None, Field(description="of its views; null: the data's")] = None
     policy: Any = "none"
     ratio: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -231,7 +245,7 @@ class SearchSettings(Section):
         Literal["validation", "last"],
         Field(description="how a student is chosen: by validation accuracy, or not at all: its last epoch is what counts"),
     ] = "validation"
-    seed: int = 0
+    seed: Seed = 0
     concurrent: (
         Annotated[Whole, Field(ge=1, description="trials at once; null: as many as the machine holds")] | None
     ) = None

@@ -46,7 +46,7 @@ class DataConfig:
     std: tuple[float, ...] | None = None
     padding: int | None = None  # random crop after zero padding by so many pixels
     flip: bool | None = None
-    views_seed: int = 0  # seed of the views; the weights have a seed of their own
+    views_seed: int | None = None  # of the views of every training; None: 0 in a search, and fresh trainings draw their own
     faulty: str = "stop"  # stop | skip
     faulty_limit: float = 0.01
 
@@ -78,6 +78,7 @@ class TeacherTraining:
 
     epochs: int = 240
     seed: int = 0
+    views_seed: int | None = None  # None: the data's
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     policy: str = "none"
     policy_settings: dict[str, Any] = field(default_factory=dict)
@@ -152,7 +153,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One student under one configuration. `epochs` x training images = the views the student trains on at full length."""
+    """One student under one configuration. `epochs` x training images = the views the student trains on at full length.
+
+    views_seed: of this training's views; None: the data's.
+    """
 
     data: DataConfig
     student: StudentConfig
@@ -164,6 +168,7 @@ class TrialConfig:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     epochs: float = 240
     seed: int = 0
+    views_seed: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         values: dict[str, Any] = _plain(self)
@@ -173,6 +178,9 @@ class TrialConfig:
         training = (values["teacher"] or {}).get("training")
         if training is not None and training["recipe"]["precision"] == "auto":
             del training["recipe"]["precision"]
+        for known in (values, training):
+            if known is not None and known["views_seed"] is None:
+                del known["views_seed"]
         return values
 
     @classmethod
@@ -187,8 +195,19 @@ class TrialConfig:
         """Twelve hexadecimal digits that name this configuration, seed included."""
         return blake2b(self.to_json().encode(), digest_size=6).hexdigest()
 
+    @property
+    def seed_of_views(self) -> int:
+        """What the views of this training are drawn by."""
+        return (self.data.views_seed or 0) if self.views_seed is None else self.views_seed
+
     def with_(self, **changes: Any) -> TrialConfig:
         return replace(self, **changes)
+
+    def fresh(self, seed: int) -> TrialConfig:
+        """The same with another seed, of its views, too, unless the space fixes `data.views_seed`."""
+        if seed == self.seed:
+            return self
+        return self.with_(seed=seed, views_seed=seed if self.data.views_seed is None else None)
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {}

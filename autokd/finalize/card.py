@@ -124,7 +124,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         "<details><summary>Configuration</summary>",
         "",
         "```json",
-        json.dumps(config.with_(seed=metrics["exported_seed"]).to_dict(), indent=2),
+        json.dumps(config.fresh(metrics["exported_seed"]).to_dict(), indent=2),
         "```",
         "",
         "</details>",

@@ -420,7 +420,7 @@ def _place(
                 shutil.copyfileobj(source, target)
         else:
             (place / file).unlink(missing_ok=True)  # of an earlier finalize: another student by now
-    _json(place / "config.json", order.config.with_(seed=metrics["exported_seed"]).to_dict())
+    _json(place / "config.json", order.config.fresh(metrics["exported_seed"]).to_dict())
     with whole(place / "test_correct.npz") as target:
         np.savez_compressed(target, correct=correct, seeds=[one.seed for one in trained])
     write(final, order.config)

@@ -21,9 +21,11 @@ from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
 from autokd.finalize.finish import Final, Order, finish, write
-from autokd.finalize.training import ALL, adopt, everything, train_seeds
+from autokd.finalize.training import ALL, adopt, everything, train_seeds, trained_seeds
 from autokd.search.granted import granted
+from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events
+from autokd.track.state import told_of_run
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -33,7 +35,7 @@ __all__ = ["Final", "TRAIN_ON", "finalize"]
 
 TRAIN_ON = ("train", ALL)
 TRAINED = "trained"  # in the run folder: the trainings, kept by the hash of all they depend on
-FIRST_SEED = 1001  # far from the search's own, so that no training is the one that was chosen
+_FIRST_SEED = 1001  # of runs that were finished by a version that counted upwards
 
 
 def finalize(
@@ -68,29 +70,31 @@ def finalize(
     )
     chosen = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
-    granted(lambda text: tell({"event": "finalize", "budgets": [], "text": text}), folder)
+    _Voice(tell, ())(told_of_run(folder))
+    granted(_Voice(tell, ()), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
         groups.setdefault(row["trial"], []).append(name)
-    if workshop is None:
-        workshop = _workshop(device, folder)
-    bench = everything(workshop) if asked.train_on == ALL else workshop
     configs = {trial: _full_length(chosen[names[0]], asked, folder) for trial, names in groups.items()}
+    if workshop is None:
+        workshop = _workshop(device, folder, list(configs.values()))
+    bench = everything(workshop) if asked.train_on == ALL else workshop
     _check_data({trial: config.data for trial, config in configs.items()})
     _verify_teachers(workshop, list(configs.values()), folder)
     outside = {
         trial: _outside(bench, config, external or {}) for trial, config in configs.items()
     }  # before any training
+    fresh = _seeds(folder, asked.seeds)
     with _alone(folder):
         finals: dict[str, Final] = {}
         for trial, names in groups.items():
             row, config = chosen[names[0]], configs[trial]
             say = _Voice(tell, tuple(names))
             say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
-            drawn = list(range(FIRST_SEED, FIRST_SEED + asked.seeds))
+            drawn = list(fresh)
             if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
                 drawn = [row["seed"], *drawn[:-1]]
-                adopt(bench, config.with_(seed=row["seed"]), folder / (row["checkpoint"] or ""), asked.train_on, folder / TRAINED)
+                adopt(bench, config, folder / (row["checkpoint"] or ""), asked.train_on, folder / TRAINED)
             trained, failed = train_seeds(bench, config, drawn, asked.train_on, folder / TRAINED, say)
             order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
             finals |= finish(order, bench, trained, failed, outside[trial], say)
@@ -254,7 +258,9 @@ class _Voice:
     budgets: tuple[str, ...]
 
     def __call__(self, text: str) -> None:
-        told = f"{' and '.join(self.budgets)}: {text}"
+        if not text:
+            return
+        told = f"{' and '.join(self.budgets)}: {text}" if self.budgets else text
         self.tell({"event": "finalize", "budgets": list(self.budgets), "text": told})
 
 
@@ -304,14 +310,15 @@ def _settings(
 def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """The row of the best trial of each budget asked for; of every trial where nothing ranks them."""
     from autokd.select.best import best_of_run, is_ranked, limits_of_run, to_finish
+    from autokd.select.empty import nothing_finished
     from autokd.track.ledger import FILE, all_events
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     events = all_events(folder / FILE)
     if is_ranked(events):
         found = best_of_run(folder)
     else:
-        every = to_finish(read_table(folder).to_pylist(), limits_of_run(folder, events), events)
+        every = to_finish(rows_of(folder, events), limits_of_run(folder, events), events)
         budgets = [name for one in budgets or every for name in (every.get(one) or (one,))]
         found = {**dict.fromkeys(every), **{name: row for some in every.values() for name, row in some.items()}}
     unknown = [name for name in budgets or () if name not in found]
@@ -322,10 +329,18 @@ def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str,
     wanted = {name: row for name, row in found.items() if budgets is None or name in budgets}
     empty = [name for name, row in wanted.items() if row is None]
     if empty and (budgets or len(empty) == len(wanted)):
-        raise AutokdError(
-            f"no trial has finished for {', '.join(empty)}", where=str(folder), fix=f"autokd resume {in_shell(folder)}"
-        )
+        raise nothing_finished(folder, empty)
     return {name: row for name, row in wanted.items() if row is not None}
+
+
+def _seeds(folder: Path, count: int) -> list[int]:
+    """Of the trainings. A run that was finished before goes on with the seeds that it had then."""
+    events = all_events(folder / FILE)
+    if not scheme_of(events):
+        searched = {event["seed"] for event in events if event["event"] == "trial"}
+        if any(_FIRST_SEED <= seed < _FIRST_SEED + 1000 for seed in trained_seeds(folder / TRAINED) - searched):
+            return list(range(_FIRST_SEED, _FIRST_SEED + count))
+    return [derived(events[0].get("seed", 0), "finalize", number) for number in range(count)]
 
 
 def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfig:
@@ -342,8 +357,8 @@ def _full_length(row: dict[str, Any], asked: _Asked, folder: Path) -> TrialConfi
     return config
 
 
-def _workshop(device: str | None, folder: Path) -> Workshop:
-    """A bench with the run's own word on the teacher's answers, so that those of the search serve here too."""
+def _workshop(device: str | None, folder: Path, configs: Sequence[TrialConfig]) -> Workshop:
+    """A bench with the run's own word on the teacher's answers; those that a single training would read are not kept."""
     import torch
 
     from autokd.config.search_space import load_space
@@ -351,7 +366,17 @@ def _workshop(device: str | None, folder: Path) -> Workshop:
     from autokd.train.workshop import Workshop
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(chosen, threads=1 if chosen == "cpu" else None, **bench_settings(load_space(folder / SPACE)))
+    settings = bench_settings(load_space(folder / SPACE))
+    if settings["signals"] == "auto" and not _share_answers(configs):
+        settings["signals"] = "live"
+    return Workshop(chosen, threads=1 if chosen == "cpu" else None, **settings)
+
+
+def _share_answers(configs: Sequence[TrialConfig]) -> bool:
+    """Whether two trainings read the teacher's answers to the same views: those of the search, or of another student."""
+    taught = [config for config in configs if config.teacher is not None]
+    asked = {json.dumps([asdict(config.data), config.teacher], default=str) for config in taught}
+    return len(asked) < len(taught) or any(config.data.views_seed is not None for config in taught)
 
 
 def _shown(config: TrialConfig) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autokd.train.report import Report
     from autokd.train.workshop import Loaded, Workshop
 
-__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds"]
+__all__ = ["ALL", "Trained", "adopt", "everything", "train_seeds", "trained_seeds"]
 
 ALL = "train+validation"
 _LOOKS = 4  # checkpoints a training
@@ -75,7 +75,7 @@ def train_seeds(
             tell(f"seed {seed} {text}")
 
     def one(seed: int) -> Trained | dict[str, Any]:
-        chosen, voice = config.with_(seed=seed), partial(say, seed)
+        chosen, voice = config.fresh(seed), partial(say, seed)
         try:
             known = _known(chosen, train_on, place, made_of)
             if known is not None:
@@ -198,6 +198,17 @@ def _known(config: TrialConfig, train_on: str, place: Path, made_of: str) -> Tra
     except (ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def trained_seeds(place: Path) -> set[int]:
+    """The seeds of all trainings that are kept there."""
+    found = set()
+    for path in place.glob("*.json"):
+        try:
+            found.add(int(json.loads(path.read_text(encoding="utf-8"))["seed"]))
+        except (OSError, ValueError, KeyError, TypeError):  # damaged: it is trained again
+            continue
+    return found
 
 
 def _train_apart(

@@ -11,7 +11,7 @@ from typing import Any
 from autokd.errors import AutokdError
 from autokd.select.best import admits, last_rows
 from autokd.track.ledger import FILE, all_events
-from autokd.track.table import read_table
+from autokd.track.recorder import rows_of
 
 __all__ = ["COSTS", "Course", "End", "Point", "Told", "read_run", "validation_images"]
 
@@ -112,7 +112,7 @@ def read_run(folder: str | Path) -> Told:
 
     folder = Path(folder)
     events = all_events(folder / FILE)
-    rows = {row["trial"]: row for row in last_rows(read_table(folder).to_pylist())}
+    rows = {row["trial"]: row for row in last_rows(rows_of(folder, events))}
     budgets = limits_of_run(folder, events)
     told = _follow(events, Told(folder.name, budgets))
     told.courses = {name: _with_costs(one, rows.get(name), budgets) for name, one in told.courses.items()}

@@ -21,7 +21,7 @@ from autokd.report.courses import Told, read_run
 from autokd.report.draw_page import plotly
 from autokd.report.finals import FILES, TESTED, file_rows, score_rows
 from autokd.report.html import data_block, document, escape, plotly_script, table
-from autokd.report.summary import Section, Summary, confirmation, headline, policy_of, sections, summarise
+from autokd.report.summary import Section, Summary, confirmation, empty, headline, policy_of, sections, summarise
 from autokd.report.words import amount, percent
 from autokd.select.interval import share_interval
 
@@ -113,7 +113,7 @@ def _page(
     place: str,
 ) -> str:
     title = told.run if other is None else f"{told.run} against {other.run}"
-    tables = [_chosen(summary, told.images)]
+    tables = [_chosen(summary, told.images), *(_plain("empty", one) for one in empty(summary))]
     confirmed = confirmation(summary)
     told_of = [_plain("confirmed" + f"-{number}" * bool(number), one, "" if number else _CONFIRMED, folded=number > 2)
                for number, one in enumerate(confirmed)]  # fmt: skip
@@ -169,7 +169,9 @@ def _how(told: Told, summary: Summary) -> str:
         "is chosen partly by luck. The test images are opened by autokd finalize alone."
     )
     if summary.state == "running":
-        words += " The ledger does not say that the search has ended: this is what was known when the page was made."
+        words += " The search has not ended: this is what was known when the page was made."
+    elif summary.state == "cut off":
+        words += " Its process ended without closing the ledger: all that had been recorded stands here."
     return words
 
 
@@ -226,7 +228,7 @@ def _chosen(summary: Summary, images: int | None) -> str:
     for name in summary.best:
         pick = summary.best[name] or summary.leading.get(name)
         if pick is None:
-            rows.append((name, limits[name], *["-"] * 8))
+            rows.append((name, limits[name], "none", *["-"] * 7))
             continue
         ends = share_interval(pick.val_top1, images) if images and math.isfinite(pick.val_top1) and summary.best[name] else None
         score = percent(pick.val_top1) + (f" [{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]" if ends else "")

@@ -31,7 +31,8 @@ from autokd.select.verdict import (
     overall,
     spearman,
 )
-from autokd.track.ledger import FILE, read_events
+from autokd.track.ledger import FILE, all_events
+from autokd.track.state import state_of
 
 __all__ = [
     "FOLDER",
@@ -181,13 +182,14 @@ def write_study(folder: str | Path, out: str | Path | None = None) -> Path:
 class _Told:
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    state: str = "running"
+    state: str = ""
     elapsed: float = 0.0
 
 
 def _read(folder: Path) -> _Told:
-    told = _Told()
-    for event in read_events(folder / FILE):
+    told, events = _Told(), all_events(folder / FILE)
+    told.state = state_of(folder, events).word
+    for event in events:
         kind = event["event"]
         told.elapsed = max(told.elapsed, float(event.get("elapsed") or 0.0))
         trial = told.trials.get(event.get("trial", ""))
@@ -205,8 +207,6 @@ def _read(folder: Path) -> _Told:
         elif kind == "teacher":
             keys = ("teacher", "val_top1", "ece", "params", "macs", "trained", "policy", "saw_validation")
             told.teachers[event["teacher"]] = {key: event.get(key) for key in keys}
-        elif kind in ("close", "resume"):
-            told.state = str(event.get("status") or "running")
     return told
 
 

@@ -22,11 +22,13 @@ from autokd.report.finals import FILES, MEASURED, TESTED, file_rows, read_finals
 from autokd.report.words import amount, cost, duration, percent
 from autokd.select.best import admitted_of, best, front, is_ranked, last_rows, limited, limits_of_run, to_finish
 from autokd.select.confirmed import confirmed_row, read_confirmed
+from autokd.select.empty import why_empty
 from autokd.track.ledger import FILE, all_events
 from autokd.track.markdown import in_markdown
-from autokd.track.table import read_table
+from autokd.track.recorder import rows_of
+from autokd.track.state import RunState, state_of
 
-__all__ = ["FORMATS", "Pick", "Summary", "headline", "render", "sections", "settings_of", "summarise"]
+__all__ = ["FORMATS", "Pick", "Summary", "confirmation", "empty", "headline", "render", "sections", "settings_of", "summarise"]
 
 FORMATS = ("table", "md", "csv", "json")  # as text; the page is autokd.report.run_page
 _PASSED_OVER = 3  # a budget
@@ -74,7 +76,7 @@ class Summary:
     """
 
     run: str
-    state: str  # running, finished, paused, cancelled, failed or cut off
+    state: str  # a word of autokd.track.state.STATES
     reason: str
     seconds: float
     counts: dict[str, int]  # trials by status
@@ -93,6 +95,12 @@ class Summary:
     finals: tuple[dict[str, Any], ...] = ()  # what RUN/final/*/metrics.json say, but for the long lists
     select: str = "validation"  # or last: nothing ranks the trials
     finished: dict[str, dict[str, Pick]] = field(default_factory=dict)  # by budget, where nothing ranks them
+    empty: dict[str, str] = field(default_factory=dict)  # budgets of which no trial has come to its end, and why
+
+    @property
+    def barren(self) -> bool:
+        """Whether no trial of any budget has come to its end."""
+        return len(self.empty) == len(self.budgets)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,7 +111,7 @@ def summarise(folder: str | Path) -> Summary:
     folder = Path(folder)
     events = all_events(folder / FILE) if (folder / FILE).exists() else []
     told = _told(events)
-    rows = last_rows(read_table(folder).to_pylist())
+    rows = last_rows(rows_of(folder, events))
     budgets = limits_of_run(folder, events)
     admitted = admitted_of(events)
     under_way = [{**row, "status": "done"} for row in rows if row["status"] == "running"]  # as if they ended here
@@ -126,13 +134,13 @@ def summarise(folder: str | Path) -> Summary:
     counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
     for row in rows:
         counts[row["status"]] = counts.get(row["status"], 0) + 1
-    closed = told.closed or {}
+    state = state_of(folder, events)
     select = "validation" if is_ranked(events) else "last"
     finished = {} if select == "validation" else to_finish(rows, budgets, events)
     return Summary(
         run=folder.name,
-        state=str(closed.get("status") or "running"),
-        reason=str(closed.get("reason") or ""),
+        state=state.word,
+        reason=state.reason,
         seconds=told.elapsed,
         counts=counts,
         images=sum(int(row["images"] or 0) for row in rows),
@@ -157,15 +165,15 @@ def summarise(folder: str | Path) -> Summary:
         chosen=chosen,
         finals=read_finals(folder, [name for budget in budgets for name in finished.get(budget["name"]) or (budget["name"],)]),
         select=select,
+        empty=why_empty(rows, budgets, admitted),
         finished={name: {label: _pick(row) for label, row in some.items()} for name, some in finished.items()},
     )
 
 
 @dataclass
 class _Told:
-    """What only the ledger says: the state of the search, and the teachers."""
+    """What only the ledger says: how long it took, the teachers and the latencies."""
 
-    closed: dict[str, Any] | None = None
     elapsed: float = 0.0
     teachers: dict[str, dict[str, Any]] = field(default_factory=dict)
     latencies: dict[str, Any] = field(default_factory=dict)
@@ -178,9 +186,7 @@ def _told(events: Iterable[dict[str, Any]]) -> _Told:
         told.elapsed = max(told.elapsed, float(event.get("elapsed") or 0.0))
         if kind in ("begin", "resume"):
             told.latencies = event.get("latencies") or {}
-        if kind in ("close", "resume"):
-            told.closed = event if kind == "close" else None
-        elif kind == "teacher":
+        if kind == "teacher":
             told.teachers[str(event.get("teacher"))] = {key: event.get(key) for key in _OF_TEACHER}
     return told
 
@@ -272,6 +278,7 @@ def sections(summary: Summary, *, short: bool = False) -> list[Section]:
     limits = {budget["name"]: limits_of(budget) for budget in summary.budgets}
     extra = [name for name in limited(summary.budgets) if name not in ("params", "macs")]
     told = _best(summary, limits, extra) if summary.select == "validation" else [_finished(summary, limits, extra)]
+    told += empty(summary)
     told += confirmation(summary, short=short)
     if summary.finals:
         how = "retrained with fresh seeds" if summary.select == "validation" else "the last epoch of each seed"
@@ -311,13 +318,22 @@ def _best(summary: Summary, limits: dict[str, str], extra: Sequence[str]) -> lis
     for name, best_one in summary.best.items():
         pick = best_one or summary.leading.get(name)
         if pick is None:
-            found.append((name, limits[name], *["-"] * (len(head) - 2)))
+            found.append((name, limits[name], "none", *["-"] * (len(head) - 3)))
         else:
             so_far = "" if best_one else " so far"
             found.append((name, limits[name], pick.trial, percent(pick.val_top1) + so_far, pick.student, amount(pick.params),
                           amount(pick.macs), pick.teacher or "-", pick.method))  # fmt: skip
     told = [Section("Best student of each budget, by validation accuracy", head, tuple(found), "no budgets")]
     return [*told, _costs(summary, extra)] if extra else told
+
+
+EMPTY = "Budgets without a student"
+
+
+def empty(summary: Summary) -> list[Section]:
+    """Which budgets no trial has come to its end for, and why; a trial under way that leads one is told above."""
+    rows = tuple((name, why) for name, why in summary.empty.items() if name not in summary.leading)
+    return [Section(EMPTY, ("budget", "why"), rows)] if rows else []
 
 
 UNRANKED = "Finished trainings: none is the best, no image was held out (search.select: last)"
@@ -516,10 +532,12 @@ def _estimate(told: Sequence[float]) -> str:
 
 def headline(summary: Summary) -> str:
     """The run in two lines: what became of it, and what it took."""
-    counts = ", ".join(f"{number} {state}" for state, number in summary.counts.items() if number) or "no trials"
-    reason = f" ({summary.reason})" if summary.reason else ""
+    told = dict(summary.counts)
+    if summary.state != "running":
+        told["unfinished"] = told.pop("running", 0)
+    counts = ", ".join(f"{number} {state}" for state, number in told.items() if number) or "no trials"
     cost = f"{duration(summary.seconds)}, {amount(summary.images)} views trained on"
-    return f"{summary.run}: {summary.state}{reason}\n{counts}; {cost}"
+    return f"{summary.run}: {RunState(summary.state, summary.reason)}\n{counts}; {cost}"
 
 
 def render(summary: Summary, form: str, more: Sequence[Section] = ()) -> str:

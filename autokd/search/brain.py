@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,12 @@ from autokd.search.plan import Mark, Plan
 from autokd.search.promotion import Stopped, Waiting, deserves
 from autokd.search.recall import Asking, Recall
 from autokd.search.studies import SAMPLERS, Lesson, Studies
+from autokd.seeds import proposal
 
-__all__ = ["GO_ON", "STOP", "Brain", "Proposal"]
+__all__ = ["GO_ON", "NOTHING", "STOP", "Brain", "Proposal"]
 
 GO_ON, STOP = "go on", "stop"
+NOTHING = "no student came out"
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Brain:
         status, reason = ("cancelled", "stopped at once") if cancelled else self.outcome()
         if status == "paused" and self._why:
             reason = self._why
-        if status not in ("paused", "cancelled"):
+        if status not in ("paused", "stopped", "cancelled"):
             for trial in list(self.running.values()):
                 self._end(trial, "stopped", reason)
         self._record({"event": "close", "status": status, "reason": reason})
@@ -270,6 +271,24 @@ class Brain:
         return status, reason
 
     def outcome(self) -> tuple[str, str]:
+        """The status to close with, and the reason. A search that is over without a student has failed."""
+        status, reason = self._outcome()
+        if status == "finished" and not any(one.status == "done" for one in self.trials.values()):
+            return "failed", self._nothing(reason)
+        return status, reason
+
+    def _nothing(self, reason: str) -> str:
+        count, told = len(self.trials), NOTHING
+        if not count:
+            return f"{told}: no trial was begun ({reason})"
+        if self.failed < count:
+            failed = f"{self.failed} failed and " * bool(self.failed)
+            return f"{told}: of {count} trial{'s' * (count > 1)} {failed}none came to its end ({reason})"
+        why, same = self._reasons.most_common(1)[0]
+        each = {1: "the only trial", 2: "both trials"}.get(count, f"all {count} trials")
+        return f"{told}: {each} failed{'' if same == count else f', {same} of them'} with: {why}"
+
+    def _outcome(self) -> tuple[str, str]:
         limit = self._hard_limit()
         if limit:
             return limit
@@ -280,8 +299,9 @@ class Brain:
                 return "finished", f"{len(self.trials)} trials"
             if len(self.exhausted) == len(self.feasible.pairs):
                 return "finished", "every configuration of the space has been tried"
-        asked = "stopped when asked: what had begun has ended" if self.stopping else "stopped before a limit was reached"
-        return "paused", asked
+        if self.stopping:
+            return "stopped", "stopped when asked: what had begun has ended"
+        return "paused", "stopped before a limit was reached"
 
     @property
     def requeued(self) -> bool:
@@ -465,9 +485,9 @@ class Brain:
         source = "start" if start is not None else self.plan.sampler
         if start is None and self._repeats[budget] >= 10:
             source = "random"  # the sampler keeps to a corner it knows
-        seed = _mix(self.plan.seed, budget, asks)
+        seed = proposal(self.plan.seed, budget, asks)
         asked = self._studies.ask(budget, "random" if source == "start" else source, seed, start)
-        config = self.space.sample(Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed + number)
+        config = self.space.sample(Asking(asked), list(self.feasible.pairs[budget]), self.plan.seed_of(number))
         values = dict(asked.params)
         twin = self._twin(config)
         if twin is not None:
@@ -769,10 +789,6 @@ class Brain:
 def _place(reached: Sequence[float], score: float) -> str:
     """reached: scores, worst first."""
     return f"{len(reached) - bisect_right(reached, score) + 1} of {len(reached)}"
-
-
-def _mix(*parts: Any) -> int:
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest())
 
 
 def _key(config: TrialConfig) -> str:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from autokd.config.search_space import SearchSpace
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import LossConfig, MethodConfig, PolicyConfig, TeacherConfig, TrialConfig
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 from autokd.files import full_disk, in_shell, write_text
-from autokd.search.brain import Brain
+from autokd.search.brain import NOTHING, Brain
 from autokd.search.granted import granted
 from autokd.search.plan import Plan, limit_of
 from autokd.search.run import SPACE, carry_out, environment, fit, observers_of
@@ -31,17 +31,19 @@ from autokd.search.study import published
 from autokd.search.teachers import known_teachers, recorded_teachers
 from autokd.search.work import CHECKPOINTS, DiskFull, read_answers
 from autokd.search.work import full_disk as ended_by
+from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
-from autokd.track.table import read_table
+from autokd.track.recorder import rows_of
+from autokd.track.state import told_of_run
 
 if TYPE_CHECKING:
     from autokd.search.feasible import Feasible
 
-__all__ = ["FIRST_SEED", "FOLDER", "Entry", "Lineup", "Race", "confirm", "kept_settings", "line_up"]
+__all__ = ["FOLDER", "Entry", "Lineup", "Race", "confirm", "kept_settings", "line_up"]
 
 FOLDER, RESULT = "confirm", "confirm.json"
 RANDOM = "random"
-FIRST_SEED = 500_001  # far from the search's own and from those of finalize
+_FIRST_SEED = 500_001  # of confirmations that counted upwards
 _ROOM = "autokd.select."  # a room beside this one: asked by name
 
 
@@ -90,12 +92,9 @@ class Lineup:
 
     entries: tuple[Entry, ...]
     settings: ConfirmSettings
+    seeds: tuple[int, ...] = ()
     teachers: dict[str, TeacherConfig] = field(default_factory=dict)
     taught: dict[str, str] = field(default_factory=dict)  # student: a teacher that goes with it
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(range(FIRST_SEED, FIRST_SEED + self.settings.seeds))
 
     def standing(self, entry: Entry, results: Results) -> Any:
         """Where the race of a budget stands (autokd.select.race.Standing)."""
@@ -108,7 +107,7 @@ class Lineup:
         return import_module(_ROOM + "race").standing(list(entry.rows), self.seeds, answers)
 
     def candidate(self, entry: Entry, trial: str, seed: int) -> Training:
-        return Training(entry.budget, "candidate", trial, entry.config(trial).with_(seed=seed))
+        return Training(entry.budget, "candidate", trial, entry.config(trial).fresh(seed))
 
     def arm(self, entry: Entry, trial: str, seeds: Sequence[int], results: Results) -> Any:
         """bool [S, N] of a candidate."""
@@ -186,7 +185,7 @@ class Lineup:
                 continue
             for role, config in self.controls(entry, chosen.chosen).items():
                 for seed in self.seeds[: standing.rounds]:
-                    training = Training(entry.budget, role, chosen.chosen, config.with_(seed=seed))
+                    training = Training(entry.budget, role, chosen.chosen, config.fresh(seed))
                     if training.key not in results:
                         yield training
 
@@ -227,7 +226,7 @@ class Race(Brain):
     def waiting(self) -> bool:  # type: ignore[override]
         return bool(self.running) and not self.pausing and not self.over
 
-    def outcome(self) -> tuple[str, str]:
+    def _outcome(self) -> tuple[str, str]:
         limit = self._hard_limit()
         if limit:
             return limit
@@ -353,6 +352,7 @@ class _Random(SearchSpace):
     runs: Path = Path()
     recorded: dict[str, Any] = field(default_factory=dict)
     what: str = "random search"
+    purpose: str = RANDOM
 
     def starts(self, pairs: Any) -> list[dict[str, Any]]:
         return []
@@ -374,7 +374,7 @@ def confirm(
 
     settings: by default those that this run was confirmed with before, or the `confirm` section of its space, or the defaults.
     hours: the longest it may take. reserve: only what the search kept for it is spent: `share` of its limits. Raises
-    AutokdError where no trial has finished, or while another process writes the run.
+    AutokdError while another process writes the run, and SearchFailed where no trial has finished or nothing could be confirmed.
     """
     folder = Path(folder)
     space = space or _loaded(folder)
@@ -386,6 +386,8 @@ def confirm(
         for one in heard:
             one(event)
 
+    if (told := told_of_run(folder)) and not reserve:
+        tell({"event": "phase", "text": told})
     with FolderLock(folder), _room(folder):
         events = all_events(folder / FILE)
         if feasible is None:
@@ -418,13 +420,28 @@ def confirm(
         most = _most(lineup)
         search = space.search.model_copy(update={**limits, "trials": most, "scheduler": "none", "start": []})
         made = replace(made, search=search, confirm=None, start=())
-        _carry_out(place, made, feasible, engine, heard)
+        failed = _failing(lambda: _carry_out(place, made, feasible, engine, heard))
         result = clean(_result(folder, lineup, made.races[-1], events))
         if result["state"] == "finished":
             shutil.rmtree(place / CHECKPOINTS, ignore_errors=True)  # nobody goes on from them
         write_text(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         _count(folder, result, events, tell)
+    chosen = [one for one in result["budgets"].values() if one["chosen"] is not None]
+    if not chosen and result["state"] in ("finished", "failed"):
+        lines = "; ".join(one["line"] for one in result["budgets"].values())
+        why = failed.what.removeprefix(f"{NOTHING}: ") if failed is not None else lines
+        fix = f"what failed and why: autokd report {in_shell(place)}"
+        raise SearchFailed(f"nothing was confirmed: {why}", where=str(folder), fix=fix)
     return result
+
+
+def _failing(action: Callable[[], None]) -> SearchFailed | None:
+    """Do it; the fault where nothing came out of it, so that what is known can still be written down."""
+    try:
+        action()
+    except SearchFailed as fault:
+        return fault
+    return None
 
 
 @contextmanager
@@ -478,14 +495,24 @@ def line_up(
             config = TrialConfig.from_dict(json.loads(first[0]["config"])) if first else None
             entries.append(Entry(name, {row["trial"]: row for row in rows[: settings.top]}, config, limits[name]))
     if not entries:
-        raise AutokdError("no trial of this run has finished", where=str(folder), fix=f"autokd resume {in_shell(folder)}")
+        raise import_module(_ROOM + "empty").nothing_finished(folder)
     taught = {s: t for pairs in feasible.pairs.values() for t, s in reversed(pairs) if t is not None}
-    return Lineup(tuple(entries), settings, {**space.teachers, **(teachers or {})}, taught)
+    seeds = _seeds(folder / FOLDER, space, settings.seeds)
+    return Lineup(tuple(entries), settings, seeds, {**space.teachers, **(teachers or {})}, taught)
+
+
+def _seeds(place: Path, space: Any, count: int) -> tuple[int, ...]:
+    """As the confirmation began, where it is one that goes on."""
+    past = all_events(place / FILE) if (place / FILE).exists() else []
+    if not scheme_of(past):
+        return tuple(range(_FIRST_SEED, _FIRST_SEED + count))
+    seed = past[0]["seed"] if past else space.search.seed
+    return tuple(derived(seed, "confirm", number) for number in range(count))
 
 
 def _ranked(best: Any, folder: Path) -> dict[str, list[dict[str, Any]]]:
     events = all_events(folder / FILE)
-    rows = read_table(folder).to_pylist()
+    rows = rows_of(folder, events)
     return best.best(rows, best.limits_of_run(folder, events), best.admitted_of(events))
 
 
@@ -542,7 +569,9 @@ def _search_at_random(
     place.mkdir(parents=True, exist_ok=True)
     write_text(place / SPACE, made.to_yaml())
     tell({"event": "phase", "text": f"searching at random on {images:,} images, as many as the search"})
-    _carry_out(place, made, feasible, engine, observers)
+    failed = _failing(lambda: _carry_out(place, made, feasible, engine, observers))
+    if failed is not None:
+        tell({"event": "phase", "text": f"the random search is no control: {failed.what}"})
     return place
 
 
@@ -586,7 +615,7 @@ def _of_budget(told: Any, lineup: Lineup, entry: Entry, race: Race, events: list
     controls = {}
     if choice is not None:
         for role, config in lineup.controls(entry, choice.chosen).items():
-            made = {seed: Training(entry.budget, role, choice.chosen, config.with_(seed=seed)) for seed in seeds}
+            made = {seed: Training(entry.budget, role, choice.chosen, config.fresh(seed)) for seed in seeds}
             there = [seed for seed in seeds if _right(results, made[seed]) is not None]
             same = bool(seeds) and made[seeds[0]].key == lineup.candidate(entry, choice.chosen, seeds[0]).key
             controls[role] = {

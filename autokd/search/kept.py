@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autokd.track.ledger import FILE, FolderLock, held, read_events
+from autokd.track.state import state_of
 
 __all__ = ["ERRORS", "PLACE", "Checkpoints", "Listed", "Waste", "clear", "drop", "listed", "size_of", "waste"]
 
@@ -163,7 +164,7 @@ class Listed:
     """A run as `autokd runs` lists it. changed: seconds since 1970. best: the highest validation accuracy at full length."""
 
     folder: Path
-    state: str  # running | finished | paused | cancelled | failed | cut off
+    state: str  # a word of autokd.track.state.STATES
     trials: dict[str, int]  # by status
     bytes: int
     spare: int  # bytes that `prune` would free
@@ -173,23 +174,19 @@ class Listed:
 
 def listed(folder: Path) -> Listed:
     """Raises AutokdError where the run's ledger cannot be read."""
-    kept, state = Checkpoints(), "running"
+    kept = Checkpoints()
+    session: list[dict[str, Any]] = []  # what its state follows from: the last begin, resume or close, and the last event
     for event in read_events(folder / FILE):
         kept.take(event)
-        if event["event"] == "close":
-            state = event["status"]
-        elif event["event"] == "resume":
-            state = "running"
-    writing = held(folder)
-    if not writing and state == "running":
-        state = "cut off"
+        session = [event] if event["event"] in ("begin", "resume", "close") else [*session[:1], event]
+    state = state_of(folder, session)
     trials = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
     for one in kept.trials.values():
         trials[one.status] += 1
     scores = [one.score for one in kept.trials.values() if one.status == "done" and one.score is not None]
-    spare = 0 if writing else sum(one.bytes for one in waste(folder, kept=kept))
+    spare = 0 if held(folder) else sum(one.bytes for one in waste(folder, kept=kept))
     changed = os.stat(folder / FILE).st_mtime
-    return Listed(folder, "running" if writing else state, trials, size_of(folder), spare, changed, max(scores, default=None))
+    return Listed(folder, state.word, trials, size_of(folder), spare, changed, max(scores, default=None))
 
 
 def size_of(path: Path, *, without: Path | None = None) -> int:

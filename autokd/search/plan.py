@@ -9,6 +9,7 @@ from typing import Any
 
 from autokd.errors import AutokdError
 from autokd.search.promotion import LEADERS
+from autokd.seeds import SCHEME, derived
 
 __all__ = ["Mark", "Plan", "limit_of", "plan_of", "with_length"]
 
@@ -40,6 +41,8 @@ class Plan:
     looks: int = 0
     sampler: str = "tpe"  # tpe | random | gp | nsga2
     seed: int = 0
+    purpose: str = "search"  # what the trials' seeds are for (autokd.seeds)
+    seeds: int = SCHEME  # how they are derived; 0: counted upwards from `seed`, as before version 1 of the scheme
     concurrent: int | None = None
     trials: int | None = None
     hours: float | None = None
@@ -53,6 +56,10 @@ class Plan:
     leaders: int = LEADERS
     ranked: bool = True
     repeats: int = 100
+
+    def seed_of(self, number: int) -> int:
+        """The seed of the trial of that number."""
+        return derived(self.seed, self.purpose, number) if self.seeds else self.seed + number
 
     def marks(self, epochs: float) -> tuple[Mark, ...]:
         """Where a trial of this length is scored, in order; the last one is its end."""
@@ -85,6 +92,7 @@ def plan_of(space: Any, *, gpus: float = 0.0) -> Plan:
         looks=getattr(space, "looks", 4),
         sampler=search.sampler,
         seed=search.seed,
+        purpose=getattr(space, "purpose", "search"),
         concurrent=search.concurrent,
         trials=search.trials,
         hours=limit_of(search.hours, own),

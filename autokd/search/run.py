@@ -19,19 +19,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.limits import COSTS
-from autokd.errors import AutokdError, readable
+from autokd.errors import AutokdError, SearchFailed, readable
 from autokd.files import cache_root, full_disk, in_shell, uncollected, write_text
 from autokd.machine import cpus, memory
 from autokd.search.control import WORDS, Watch
 from autokd.search.granted import granted
+from autokd.seeds import scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events, read_events, sync_folder
-from autokd.track.recorder import Recorder
-from autokd.track.table import read_table
+from autokd.track.recorder import Recorder, table_of
+from autokd.track.state import state_of
 
 if TYPE_CHECKING:
     from autokd.data.check import DataReport
@@ -57,12 +59,6 @@ _SILENCE = 5.0  # seconds between two words on how far the reading is
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class SearchFailed(AutokdError):
-    """More than the allowed share of the trials failed."""
-
-    exit_code = 4
-
-
 class Run:
     """What lies in a run folder. Nothing is kept in memory: ask again while a search runs and the answer is newer."""
 
@@ -84,7 +80,7 @@ class Run:
     @property
     def trials(self) -> Any:
         """One row a (trial, rung), as an Arrow table; the columns are those of autokd.track.table.COLUMNS."""
-        return read_table(self.folder)
+        return table_of(self.folder)
 
     def best(self, budget: str | None = None) -> Any:
         """The row of the best trial of a budget (None where there is none yet); of every budget, by name, without one."""
@@ -96,13 +92,14 @@ class Run:
         return found[budget]
 
     def status(self) -> dict[str, Any]:
-        """state (running, finished, paused, cancelled, failed), reason, trials by status, images, elapsed seconds."""
+        """state (a word of autokd.track.state.STATES), reason, trials by status, images, elapsed seconds."""
         counts = {"running": 0, "done": 0, "stopped": 0, "failed": 0}
         status: dict[str, str] = {}
         images: dict[str, int] = {}
         behind: dict[str, int] = {}  # images of a shorter training that a trial went on from
-        state, reason, elapsed = "running", "", 0.0
-        for event in read_events(self.folder / FILE):
+        elapsed = 0.0
+        events = all_events(self.folder / FILE)
+        for event in events:
             elapsed = max(elapsed, event.get("elapsed", 0.0))
             kind = event["event"]
             if kind in ("trial", "again"):
@@ -112,15 +109,12 @@ class Run:
                 images[event["trial"]] = event["images"] - behind[event["trial"]]
             elif kind == "end":
                 status[event["trial"]] = event["status"]
-            elif kind == "close":
-                state, reason = event["status"], event.get("reason") or ""
-            elif kind == "resume":
-                state, reason = "running", ""
         for one in status.values():
             counts[one] += 1
+        state = state_of(self.folder, events)
         return {
-            "state": state,
-            "reason": reason,
+            "state": state.word,
+            "reason": state.reason,
             "trials": counts,
             "images": sum(images.values()),
             "elapsed": elapsed,
@@ -172,7 +166,8 @@ def search(
     or has a method of that name. engine: "ray", "inline" (one trial after another, in this process), or an object.
 
     Ctrl-C pauses: running trials go on to their next checkpoint; a second one stops at once. Raises AutokdError or Faults
-    before anything is written where the space cannot be searched, and SearchFailed where too many trials failed.
+    before anything is written where the space cannot be searched, and SearchFailed where no student came out, or too many trials
+    failed.
     """
     if name is not None and not _NAME.fullmatch(name):
         raise AutokdError(f"{name!r} cannot be the name of a run", fix="letters, digits, dots, dashes and underscores")
@@ -348,7 +343,7 @@ def carry_out(
 
     tell = _Teller(observers)
     log = _mlflow(folder, space, tell) if space.tracking.mlflow else None
-    plan = plan_of(space)
+    plan = replace(plan_of(space), seeds=scheme_of(past))
     past = with_length(past, plan)
     limiter = _limiter(folder, space, tell)
     own = [_Sweeper(folder, past), *([limiter] if limiter else [])]
@@ -362,6 +357,7 @@ def carry_out(
             **_latencies(feasible),
             "limits": {key: getattr(plan, key) for key in ("trials", "hours", "images", "gpu_hours")},
             "seed": space.search.seed,
+            **({"seeds": plan.seeds} if plan.seeds else {}),
             **({} if plan.ranked else {"select": "last"}),
             "length": {"epochs": plan.epochs, "rungs": list(plan.rungs), "eta": plan.eta},
             **({"what": space.what} if hasattr(space, "what") else {}),
@@ -430,8 +426,13 @@ def carry_out(
     if limiter is not None and limiter.why and status == "paused":
         raise limiter.fault()
     if status == "failed":
-        raise SearchFailed(reason, where=str(folder), fix=f"what failed and why: autokd report {in_shell(folder)}")
+        why = f"what failed and why: autokd report {in_shell(folder)}"
+        raise SearchFailed(reason, where=str(folder), fix=why if brain.failed else f"allow it more: {_more(folder)}")
     return Run(folder)
+
+
+def _more(folder: Path) -> str:
+    return f"autokd resume {in_shell(folder)} --hours N (or --trials N, --set search.images=N)"
 
 
 def _conclude(at_end: AtEnd, folder: Path, tell: _Teller) -> None:

@@ -107,7 +107,7 @@ def screen_study(
     found = []
     verify(workshop, study.arms[study.screened[0]].data, teachers[study.teacher], past)
     for arm in study.screened:
-        config = study.arms[arm]
+        config = study.trial(arm, study.seeds[0])  # whose views were asked about already
         tell(f"screening {config.policy.name}")
         found.append(_screened(workshop, arm, config, teachers[study.teacher], passes))
     (Path(folder) / FILE).write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
@@ -124,7 +124,7 @@ def kept_screen(folder: str | Path) -> list[Screened]:
 
 def _screened(workshop: Any, arm: str, config: TrialConfig, teacher: TeacherConfig, passes: int) -> Screened:
     config = replace(config, teacher=teacher)
-    views = workshop.views(config.data, config.policy, teacher)
+    views = workshop.views_of(config)
     signals = workshop.signals(config)
     if signals is None:
         raise AutokdError(f"{arm} has no teacher to be asked")

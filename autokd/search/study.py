@@ -19,6 +19,7 @@ from autokd.errors import AutokdError, did_you_mean
 from autokd.rooms import catalogue
 from autokd.search.grid import Grid, grid
 from autokd.search.work import teacher_from
+from autokd.seeds import derived
 
 __all__ = [
     "FILE",
@@ -123,6 +124,7 @@ class Finding:
 class Study:
     """Arms by name (as the first seed trains them), and what is asked of them.
 
+    seeds: the numbers of the repetitions, which stand in the trials' names.
     copies: the teachers that stand for one from seed to seed, where it was trained more than once.
     screened: the arms whose policies the training-free screen is computed for.
     """
@@ -141,6 +143,7 @@ class Study:
     copies: dict[str, tuple[str, ...]] = field(default_factory=dict)
     screened: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    seed: int | None = None  # of the space, from which every repetition has its own; None: a repetition's number is its seed
     images: int | None = None  # of the training part as published, where that is known
     held: int | None = None  # of them for validation, where the data set itself says which
 
@@ -149,7 +152,7 @@ class Study:
         return {trial_name(arm, seed): self.trial(arm, seed) for seed in self.seeds for arm in self.arms}
 
     def trial(self, arm: str, seed: int) -> TrialConfig:
-        config = self.arms[arm].with_(seed=seed)
+        config = self.arms[arm].fresh(seed if self.seed is None else derived(self.seed, "study", seed))
         if config.teacher is None or config.teacher.name not in self.copies:
             return config
         copies = self.copies[config.teacher.name]
@@ -295,6 +298,7 @@ def plan_study(
         policy=planner.policy.name,
         epochs=space.search.epochs,
         seeds=tuple(range(seeds)),
+        seed=space.search.seed,
         arms=planner.arms,
         findings=tuple(found),
         teachers={name: one for name, one in planner.known.items() if name in kept},
@@ -605,7 +609,9 @@ class _Planner:
         if training is not None and self.teacher_seeds > 1:
             copies = [teacher.name]
             for number in range(1, self.teacher_seeds):
-                again = replace(training, seed=training.seed + number)
+                seed = derived(training.seed, "teacher", number)
+                views = seed if self.space.data.views_seed is None and training.views_seed is None else training.views_seed
+                again = replace(training, seed=seed, views_seed=views)
                 copy = replace(teacher, name=self._free(f"{teacher.name}-{number}"), training=again)
                 self.known[copy.name] = copy
                 copies.append(copy.name)

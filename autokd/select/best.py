@@ -114,10 +114,10 @@ def best_of_run(folder: str | os.PathLike[str]) -> dict[str, Row | None]:
     """
     from autokd.select.confirmed import confirmed_row, read_confirmed
     from autokd.track.ledger import FILE, all_events
-    from autokd.track.table import read_table
+    from autokd.track.recorder import rows_of
 
     events = all_events(Path(folder) / FILE)
-    found = best(read_table(folder).to_pylist(), limits_of_run(folder, events), admitted_of(events))
+    found = best(rows_of(folder, events), limits_of_run(folder, events), admitted_of(events))
     told = (read_confirmed(folder) or {}).get("budgets", {})
     return {name: confirmed_row(rows, told.get(name)) or (rows[0] if rows else None) for name, rows in found.items()}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from autokd.files import write_text
 from autokd.select.best import admitted_of, best, front, limited, limits_of_run
 from autokd.track.ledger import FILE, all_events
-from autokd.track.table import read_table
+from autokd.track.recorder import rows_of
 
 __all__ = ["write_front"]
 
@@ -23,7 +23,8 @@ def write_front(folder: str | os.PathLike[str]) -> Path:
 
     `best_of` names the budgets whose best trial it is (as searched, not as confirmed), separated by spaces.
     """
-    events, rows = all_events(Path(folder) / FILE), read_table(folder).to_pylist()
+    events = all_events(Path(folder) / FILE)
+    rows = rows_of(folder, events)
     budgets = limits_of_run(folder, events)
     firsts = {name: some[0]["trial"] for name, some in best(rows, budgets, admitted_of(events)).items() if some}
     text = io.StringIO()

@@ -18,7 +18,7 @@ from typing import IO, Any
 from autokd.errors import AutokdError
 from autokd.files import full_disk, uncollected
 
-__all__ = ["FolderLock", "Ledger", "all_events", "held", "read_events", "sync_folder"]
+__all__ = ["FolderLock", "Ledger", "all_events", "held", "read_events", "sync_folder", "writer"]
 
 FILE = "ledger.jsonl"
 _SEAL, _SEALED = b',"crc":"', 19  # what the checksum follows, and the bytes from there to the line's end
@@ -101,6 +101,15 @@ def held(folder: str | os.PathLike[str]) -> bool:
         except OSError as fault:
             return fault.errno in (errno.EWOULDBLOCK, errno.EACCES)
     return False
+
+
+def writer(folder: str | os.PathLike[str]) -> int | None:
+    """The process that took the lock of a run folder last, as it noted itself; None where nothing is noted."""
+    try:
+        kind, _, number = (Path(folder) / ".lock").read_text(encoding="utf-8", errors="replace").strip().partition(" ")
+    except OSError:
+        return None
+    return int(number) if kind == "pid" and number.isdecimal() else None
 
 
 class Ledger:

@@ -131,7 +131,7 @@ def _one_table(folder: Path, path: Path) -> Path:
     """A table in parts as one file of Parquet."""
     import pyarrow.parquet as pq
 
-    from autokd.track.table import read_table
+    from autokd.track.recorder import table_of
 
-    pq.write_table(read_table(folder), path, compression="zstd")
+    pq.write_table(table_of(folder), path, compression="zstd")
     return path

@@ -27,14 +27,17 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autokd.config.limits import COSTS
 from autokd.files import uncollected
-from autokd.track.ledger import FILE, Ledger
-from autokd.track.table import Table
+from autokd.track.ledger import FILE, Ledger, all_events
+from autokd.track.table import COLUMNS, Table, read_table, rows_to_table
 
-__all__ = ["Listener", "Recorder", "Rows"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Listener", "Recorder", "Rows", "rows_of", "table_of"]
 
 
 class Listener(Protocol):
@@ -142,6 +145,32 @@ class Rows:
 
     def all(self) -> list[dict[str, Any]]:
         return [row for rows in self._trials.values() for row in rows.values()]
+
+
+def rows_of(run: str | os.PathLike[str], events: Iterable[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The result table of a run folder as its ledger has it, one row a (trial, rung), in the order of the trials.
+
+    trials.parquet has the same rows, but lags behind while a search runs and after a kill; it is read only where there is no
+    ledger. events: the ledger's, where they have been read already.
+    """
+    path = Path(run) / FILE
+    if not path.exists():
+        return read_table(run).to_pylist()
+    rows = Rows()
+    with uncollected():
+        for event in all_events(path) if events is None else events:
+            rows.take(event)
+        made = sorted(rows.all(), key=lambda row: (row["trial"], row["rung"]))
+        return [{name: _typed(row.get(name), kind) for name, kind in COLUMNS.items()} for row in made]
+
+
+def table_of(run: str | os.PathLike[str]) -> pa.Table:
+    """`rows_of` as an Arrow table, with the columns of trials.parquet."""
+    return rows_to_table(rows_of(run))
+
+
+def _typed(value: Any, kind: str) -> Any:
+    return float(value) if kind == "float64" and value is not None else value
 
 
 _OF_TRIAL = (

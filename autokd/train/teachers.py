@@ -57,6 +57,7 @@ def teacher_trial(data: DataConfig, teacher: TeacherConfig) -> TrialConfig:
         recipe=training.recipe,
         epochs=training.epochs,
         seed=training.seed,
+        views_seed=training.views_seed,
     )
 
 
@@ -68,7 +69,7 @@ def teacher_key(workshop: Workshop, data: DataConfig, teacher: TeacherConfig) ->
     them, and `check_recorded` finds one that does not answer as it did.
     """
     config = teacher_trial(data, teacher)
-    loaded, views = workshop.data(config.data), workshop.views(config.data, config.policy)
+    loaded, views = workshop.data(config.data), workshop.views_of(config)
 
     def build(device: str = "cpu") -> torch.nn.Module:
         with torch.device(device):

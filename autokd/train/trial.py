@@ -65,7 +65,7 @@ class Trial:
     ) -> None:
         self.workshop, self.config, self.rank, self.world = workshop, config, rank, world
         self.loaded = workshop.data(config.data)
-        self.views = workshop.views(config.data, config.policy, config.teacher)
+        self.views = workshop.views_of(config)
         self.method = build_method(config.method.name, config.method.settings)
         also = _also(config)
         self.task, self.terms = _losses(config, self.method, also)

@@ -156,11 +156,15 @@ class Workshop:
             )
         return self._data[key]
 
-    def views(self, data: DataConfig, policy: PolicyConfig, teacher: TeacherConfig | None = None) -> Views:
-        """Views of the training images. `teacher`: whose attention a policy follows, where it follows any."""
+    def views(
+        self, data: DataConfig, policy: PolicyConfig, teacher: TeacherConfig | None = None, seed: int | None = None
+    ) -> Views:
+        """Views of the training images. `teacher`: whose attention a policy follows, where it follows any. `seed`: what they are
+        drawn by; None: the data's."""
+        seed = (data.views_seed or 0) if seed is None else seed
         built = build_policy(policy.name, policy.settings, policy.steps)
         follows = built.reads_attention
-        key = _key(data) + _key(policy) + (_key(teacher) if follows and teacher is not None else "")
+        key = _key(data) + _key(policy) + (_key(teacher) if follows and teacher is not None else "") + str(seed)
         if key not in self._views:
             if follows and teacher is None:
                 raise AutokdError(
@@ -175,12 +179,16 @@ class Workshop:
                 built,
                 padding=loaded.padding,
                 flip=loaded.flip,
-                seed=data.views_seed,
+                seed=seed,
                 shared_geometry=policy.shared_geometry,
                 geometry=loaded.training.card.geometry,  # type: ignore[arg-type]
                 attention=attention,
             )
         return self._views[key]
+
+    def views_of(self, config: TrialConfig) -> Views:
+        """The views that this trial trains on."""
+        return self.views(config.data, config.policy, config.teacher, config.seed_of_views)
 
     def _attention(self, data: DataConfig, config: TeacherConfig) -> Attention:
         from autokd.signals.attention import attention_of
@@ -287,10 +295,14 @@ class Workshop:
         from autokd.signals.store import Store
 
         pooled = any("teacher_pooled" in reads for reads in _reads(config).values())
-        key = (_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "", teacher.precision)
+        key = (
+            *(_key(config.data), _key(config.policy), _key(config.teacher), "pooled" if pooled else "", teacher.precision),
+            str(config.seed_of_views),
+        )
         first = key not in self._kept
         if first:
-            views, loaded = self.views(config.data, config.policy, config.teacher), self.data(config.data)
+            self._kept = {one: kept for one, kept in self._kept.items() if one[-1] == key[-1]}  # seed after seed is trained
+            views, loaded = self.views_of(config), self.data(config.data)
             self._kept[key] = CachedSignals(
                 Store(self.cache_dir, max_gb=self.max_gb),
                 teacher,
@@ -302,7 +314,7 @@ class Workshop:
                 pooled=pooled,
             )
         if self.signals_mode == "auto":
-            asked = (key[0], *key[2:])  # the policy does not change what an answer costs
+            asked = (key[0], *key[2:-1])  # neither policy nor seed changes what an answer costs
             if asked not in self._choices:
                 choice = choose(self._kept[key])
                 self._choices[asked] = choice.cached

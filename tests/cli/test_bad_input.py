@@ -64,7 +64,7 @@ def test_a_budget_without_a_name_or_a_limit_is_refused_and_the_run_stays_as_it_i
     assert after == before
 
 
-def test_a_damaged_ledger_or_table_is_named_with_its_place(refused, made_run: Path):
+def test_a_damaged_ledger_is_named_with_its_place_and_a_damaged_table_harms_no_report(refused, made_run: Path):
     ledger = made_run / "ledger.jsonl"
     whole = ledger.read_bytes()
     ledger.write_bytes(b"no json\n" + whole)
@@ -72,7 +72,9 @@ def test_a_damaged_ledger_or_table_is_named_with_its_place(refused, made_run: Pa
     ledger.write_bytes(whole)
     part = next((made_run / "trials.parquet").glob("*.parquet"))
     part.write_bytes(b"no table")
-    assert f"{part}: this part of the result table is damaged" in refused("report", made_run)
+    with pytest.raises(SystemExit) as end:  # the ledger has all of it
+        main(["report", str(made_run)])
+    assert not end.value.code
 
 
 def test_trials_budgets_and_teachers_of_other_names_are_refused_with_the_nearest(refused, made_run: Path, repository: Path):
@@ -115,3 +117,10 @@ def test_a_preference_or_a_control_that_is_none_is_refused_with_those_there_are(
         "confirm", made_run, "--prefer", "cheap"
     )
     assert "no control 'dkd'" in refused("confirm", made_run, "--control", "ce", "--control", "dkd")
+
+
+def test_a_seed_that_no_table_holds_is_refused_with_all_else_that_is_wrong(refused, tmp_path: Path):
+    said = refused("search", "digits", "--runs", tmp_path / "runs", "--seed", 2**63, "--set", "data.split_seed=-1")
+    assert f"search.seed must be from 0 to {2**63 - 1}, not {2**63}" in said and "data.split_seed must be from 0 to" in said
+    assert f"not {10**30}" in refused("validate", "digits", "--set", f"search.seed={10**30}")
+    assert not (tmp_path / "runs").exists()

@@ -48,6 +48,32 @@ def test_a_run_whose_writer_lives_runs_and_one_without_was_cut_off(run, old_run:
     assert json.loads(run("runs", "--runs", old_run.parent, "--json")[1])[0]["state"] == "cut off"
 
 
+def test_all_commands_tell_one_story_of_a_run_that_was_cut_off_and_it_is_the_ledger_s(run, old_run: Path):
+    """Killed after its second trial had ended, before the table was written."""
+    ledger = old_run / "ledger.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    cut = [number for number, line in enumerate(lines) if b'"event":"end"' in line][1]
+    begun = next(number for number, line in enumerate(lines) if b'"trial":"t00002"' in line)
+    ledger.write_bytes(b"".join(lines[: max(cut, begun) + 1]))
+    for part in (old_run / "trials.parquet").glob("*.parquet"):
+        part.unlink()
+    (listed,) = json.loads(run("runs", "--runs", old_run.parent, "--json")[1])
+    status = json.loads(run("status", old_run, "--json")[1])
+    report = json.loads(run("report", old_run, "--json")[1])
+    assert {one["state"] for one in (listed, status, report)} == {"cut off"}
+    assert listed["trials"] == status["trials"] == report["counts"] == {"running": 1, "done": 2, "stopped": 0, "failed": 0}
+    assert listed["best_val_top1"] == status["best"]["small"]["val_top1"] == report["best"]["small"]["val_top1"] == 0.9
+    assert report["empty"] == {"any": "of 1 trial 1 not ended"} or report["best"]["any"]["val_top1"] == 0.9
+    for command in ("status", "report"):
+        out = run(command, old_run)[1]
+        assert f"{old_run.name}: cut off (last event " in out and "2 done, 1 unfinished" in out
+    assert f"go on with   autokd resume {old_run}" in run("status", old_run)[1]
+    page = Path(run("report", old_run, "--format", "html")[1].strip()).read_text(encoding="utf-8")
+    assert "Cut off (last event " in page and "2 done, 1 unfinished" in page
+    out = run("finalize", old_run, "--budget", "nowhere")
+    assert out[0] == 2 and "no budget 'nowhere'" in out[2]
+
+
 def test_a_damaged_ledger_hides_no_other_run(run, old_run: Path):
     other = old_run.parent / "other"
     other.mkdir()

@@ -29,10 +29,11 @@ from autokd.config.trial import (
 )
 from autokd.errors import AutokdError
 from autokd.finalize import training
-from autokd.finalize.retrain import FIRST_SEED, finalize
+from autokd.finalize.retrain import _seeds, _share_answers, finalize
 from autokd.models.build import build
 from autokd.models.checkpoint import save_weights
-from autokd.track.ledger import FolderLock
+from autokd.seeds import SCHEME, derived
+from autokd.track.ledger import FILE, FolderLock, all_events
 from autokd.track.recorder import Recorder
 from autokd.train import workshop as room
 from autokd.train.workshop import Workshop
@@ -48,6 +49,8 @@ budgets:
 search: {trials: 2, epochs: 0.2}
 finalize: {seeds: 2, epochs: 0.2, formats: [safetensors]}
 """
+
+SEEDS = [derived(0, "finalize", number) for number in range(2)]
 
 
 def student_config(epochs: float = 0.2, seed: int = 0) -> TrialConfig:
@@ -112,15 +115,15 @@ def test_every_budget_gets_weights_metrics_configuration_and_card(folder: Path, 
         assert final.folder == folder / "final" / name
         told = metrics_of(folder, name)
         assert told["budget"] == name
-        assert [seed["seed"] for seed in told["seeds"]] == [FIRST_SEED, FIRST_SEED + 1]
+        assert [seed["seed"] for seed in told["seeds"]] == SEEDS
         weights = final.folder / "student.safetensors"
         assert hashlib.sha256(weights.read_bytes()).hexdigest() == told["weights"]["sha256"]
         kept = TrialConfig.from_dict(json.loads((final.folder / "config.json").read_text(encoding="utf-8")))
-        assert kept == student_config(seed=told["exported_seed"])
+        assert kept == student_config().fresh(told["exported_seed"])
         card = (final.folder / "card.md").read_text(encoding="utf-8")
         assert f'"seed": {told["exported_seed"]}' in card and "1 channel, " in card
         assert told["weights"]["sha256"] in card and "resnet8x0.5" in card and "| test split opened | once |" in card
-    assert any(event["text"].startswith("tiny and any: seed 1001 at") for event in heard)
+    assert any(event["text"].startswith(f"tiny and any: seed {SEEDS[0]} at") for event in heard)
 
 
 def test_the_test_accuracy_is_what_the_exported_weights_give_on_the_test_split(folder: Path, bench: Workshop):
@@ -223,7 +226,7 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_weights(folder: Path, b
     def cut(text: str) -> None:
         raise KeyboardInterrupt  # after the first of four checkpoints
 
-    config, place = student_config(seed=FIRST_SEED), tmp_path / "cut"
+    config, place = student_config(seed=SEEDS[0]), tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
         train(bench, config, "train", place, cut)
     heard: list[str] = []
@@ -265,12 +268,40 @@ def test_a_training_is_kept_by_the_content_of_what_its_configuration_names(tmp_p
     assert len({training._files(config, "train", tmp_path, name)[0] for name in names}) == 6
 
 
+def test_a_run_that_was_finished_by_an_earlier_version_goes_on_with_the_seeds_it_had(folder: Path):
+    assert _seeds(folder, 2) == SEEDS  # not finished before
+    (folder / "trained").mkdir()
+    for number, seed in enumerate((SEEDS[0], 0)):  # of this version, and of the search
+        (folder / "trained" / f"{number}.json").write_text(json.dumps({"seed": seed}))
+    assert _seeds(folder, 2) == SEEDS
+    (folder / "trained" / "2.json").write_text('{"seed": 1002}')
+    assert _seeds(folder, 3) == [1001, 1002, 1003]
+    ledger = folder / FILE
+    begin, *rest = all_events(ledger)
+    ledger.write_text("".join(json.dumps(event) + "\n" for event in ({**begin, "seeds": SCHEME}, *rest)))
+    assert _seeds(folder, 2) == SEEDS  # of this version: its seeds do not depend on what lies there
+
+
+@pytest.mark.parametrize(
+    ("views_seeds", "students", "teachers", "kept"),
+    [((None,), 1, 1, False), ((None,), 2, 1, True), ((None,), 2, 2, False), ((0,), 1, 1, True), ((None,), 1, 0, False)],
+)
+def test_answers_are_kept_where_two_trainings_read_them(views_seeds, students, teachers, kept):
+    given = [TeacherConfig(str(n), "resnet8", checkpoint="x") for n in range(teachers)] or [None]
+    configs = [
+        replace(student_config(), data=DataConfig("digits", views_seed=seed), teacher=given[n % len(given)])
+        for seed in views_seeds
+        for n in range(students)
+    ]
+    assert _share_answers(configs) is kept
+
+
 @pytest.mark.slow
 def test_a_training_in_a_process_of_its_own_gives_the_same_weights(bench: Workshop, tmp_path: Path):
     from autokd.finalize.training import train_seeds
 
     heard: list[str] = []
-    seeds = [FIRST_SEED, FIRST_SEED + 1]
+    seeds = SEEDS
     apart, failed = train_seeds(bench, student_config(), seeds, "train", tmp_path / "apart", heard.append, processes=2)
     near, _ = train_seeds(bench, student_config(), seeds, "train", tmp_path / "near", heard.append, processes=1)
     assert failed == [] and len(heard) == 16  # four checkpoints each
@@ -291,14 +322,14 @@ def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Worksho
     truly = training.train
 
     def sometimes(bench: Any, config: TrialConfig, *rest: Any) -> Any:
-        if config.seed == FIRST_SEED:
+        if config.seed == SEEDS[0]:
             raise TrialFailed("the loss is not finite at step 3 of 10")
         return truly(bench, config, *rest)
 
     monkeypatch.setattr(training, "train", sometimes)
     told = finalize(folder, workshop=bench, budgets=["tiny"])["tiny"].metrics
-    assert told["failed_seeds"] == [{"seed": FIRST_SEED, "reason": "the loss is not finite at step 3 of 10"}]
-    assert [seed["seed"] for seed in told["seeds"]] == [FIRST_SEED + 1]
+    assert told["failed_seeds"] == [{"seed": SEEDS[0], "reason": "the loss is not finite at step 3 of 10"}]
+    assert [seed["seed"] for seed in told["seeds"]] == SEEDS[1:]
     assert "failed: the loss" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
     with pytest.raises(AutokdError, match="every training of resnet8x0.5 failed"):
         finalize(folder, workshop=bench, budgets=["tiny"], seeds=1)

@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import TrialConfig
-from autokd.errors import AutokdError
-from autokd.search.confirm import FIRST_SEED, confirm
+from autokd.errors import AutokdError, SearchFailed
+from autokd.search.confirm import confirm
 from autokd.search.inline_engine import InlineEngine
 from autokd.search.plan import plan_of
 from autokd.search.run import Run, resume, search
 from autokd.search.work import read_answers, write_answers
+from autokd.seeds import derived
 from autokd.select.best import best_of_run
-from autokd.track.ledger import FILE, read_events
+from autokd.track.ledger import FILE, all_events, read_events
 from autokd.track.table import read_table
 
 FACTORY = "confirm_fakes:Bench"
 FEW = ConfirmSettings(top=3, seeds=3)
+SEEDS = [derived(3, "confirm", number) for number in range(5)]  # the space's seed is 3
 
 
 class Cut(InlineEngine):
@@ -76,7 +78,7 @@ def what_counts(told):
 def test_the_numbers_of_a_confirmation_follow_from_the_files_it_leaves(run):
     told = confirm(run, settings=FEW, engine=engine())
     assert json.loads((run / "confirm.json").read_text()) == told
-    assert told["state"] == "finished" and told["seeds"] == [FIRST_SEED, FIRST_SEED + 1, FIRST_SEED + 2]
+    assert told["state"] == "finished" and told["seeds"] == SEEDS[:3]
     events = list(read_events(run / "confirm" / FILE))
     final = {event["trial"]: event for event in events if event["event"] == "report" and event["final"]}
     by_arm = {}
@@ -109,8 +111,50 @@ def test_seeds_are_fresh_and_length_and_settings_are_the_candidate_s(run):
     for event in trainings(run):
         if event["tags"]["role"] == "candidate":
             config = TrialConfig.from_dict(json.loads(rows[event["tags"]["of"]]["config"]))
-            assert TrialConfig.from_dict(event["config"]) == config.with_(seed=event["seed"])
-            assert event["seed"] >= FIRST_SEED > max(row["seed"] for row in rows.values())
+            assert TrialConfig.from_dict(event["config"]) == config.with_(seed=event["seed"], views_seed=event["seed"])
+            assert event["seed"] in SEEDS[:3] and event["seed"] not in {row["seed"] for row in rows.values()}
+
+
+def test_no_training_of_a_run_has_the_seed_of_another_purpose(tmp_path):
+    run = search(space_of(tmp_path, search={"seed": 1000}), runs=tmp_path, engine=engine()).folder
+    confirm(run, settings=ConfirmSettings(top=2, seeds=2, random=True), engine=engine())
+    found = {}
+    for place in (run, run / "confirm", run / "confirm" / "random"):
+        found[place.name] = {event["seed"] for event in read_events(place / FILE) if event["event"] == "trial"}
+    found["finalize"] = {derived(1000, "finalize", number) for number in range(5)}
+    assert len(set().union(*found.values())) == sum(map(len, found.values()))
+    assert len(found[run.name]) == 12 and len(found["confirm"]) == 2
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_seeds_that_it_counted(tmp_path):
+    """Its ledger says nothing of a scheme, and its space fixed the views."""
+    space = space_of(tmp_path, data={"views_seed": 0})
+    run = search(space, runs=tmp_path, engine=Cut(4)).folder
+
+    def as_before(event):
+        event.pop("seeds", None)
+        if event["event"] == "trial":
+            event["seed"] = event["config"]["seed"] = 3 + event["number"]
+        return event
+
+    def rewrite(place):
+        lines = [json.dumps(as_before(event)) + "\n" for event in all_events(place / FILE)]
+        (place / FILE).write_text("".join(lines))
+
+    def seeds(place):
+        return [event["seed"] for event in read_events(place / FILE) if event["event"] == "trial"]
+
+    rewrite(run)
+    resume(run, engine=engine())
+    assert seeds(run) == [3 + number for number in range(12)]
+    settings = ConfirmSettings(top=2, seeds=2, controls=[])
+    (run / "confirm").mkdir()
+    (run / "confirm" / FILE).write_text(json.dumps({"event": "begin", "seed": 3, "time": 0.0}) + "\n")
+    told = confirm(run, settings=settings, engine=engine())
+    assert told["seeds"] == [500_001, 500_002] and set(seeds(run / "confirm")) == {500_001, 500_002}
+    assert {event["config"].get("views_seed") for event in trainings(run)} == {None}
+    shutil.rmtree(run / "confirm")
+    assert confirm(run, settings=settings, engine=engine())["seeds"] == SEEDS[:2]  # not begun: its own
 
 
 def test_controls_have_the_choice_s_student_length_recipe_and_seeds(run):
@@ -276,7 +320,7 @@ def test_the_control_of_a_random_search_has_as_many_images_as_the_search(run):
 
 def test_a_diverging_seed_drops_a_candidate_and_a_failing_machine_is_tried_again(run):
     settings = ConfirmSettings(top=12, seeds=2, controls=["ce"])
-    second = f"ce {FIRST_SEED + 1}"
+    second = f"ce {SEEDS[1]}"
     told = confirm(run, settings=settings, engine=engine(machine=second))
     failed = [c for c in told["budgets"]["any"]["candidates"] if c["dropped"] and c["dropped"]["failed"]]
     assert failed and "disk is full" in failed[0]["dropped"]["failed"]
@@ -287,7 +331,11 @@ def test_a_diverging_seed_drops_a_candidate_and_a_failing_machine_is_tried_again
 
 
 def test_every_candidate_may_fail_and_then_the_search_s_best_stays(run):
-    told = confirm(run, settings=ConfirmSettings(top=1, seeds=2), engine=engine(broken=f"kd {FIRST_SEED}"))
+    with pytest.raises(SearchFailed, match="nothing was confirmed: both trials failed with: the loss is not finite") as fault:
+        confirm(run, settings=ConfirmSettings(top=1, seeds=2), engine=engine(broken=f"kd {SEEDS[0]}"))
+    assert fault.value.exit_code == 4
+    told = json.loads((run / "confirm.json").read_text())
+    assert told["state"] == "failed"
     for name, one in told["budgets"].items():
         if one["chosen"] is None:
             assert one["verdict"] == "inconclusive" and "not finite at step 7" in one["line"]
@@ -307,7 +355,7 @@ def test_a_run_without_a_finished_trial_cannot_be_confirmed(tmp_path):
     run = search(space_of(tmp_path), runs=tmp_path, engine=Cut(1)).folder
     before = sorted(run.rglob("*"))
     for settings in (None, ConfirmSettings(random=True)):
-        with pytest.raises(AutokdError, match="no trial of this run has finished"):
+        with pytest.raises(AutokdError, match="no trial has finished for tiny, any .tiny: of 1 trial 1 not ended"):
             confirm(run, settings=settings, engine=engine())
     assert sorted(run.rglob("*")) == before  # refused before anything is written
 

@@ -44,7 +44,7 @@ def test_a_search_does_what_another_process_asks_and_a_resume_goes_on_as_if_noth
     assert f"asked to {word}" in told
     assert sum(e["event"] == "end" for e in events) == ended
     assert len({e["trial"] for e in events if e["event"] == "trial"}) == 3
-    assert run.status()["state"] == ("cancelled" if word == "cancel" else "paused")
+    assert run.status()["state"] == {"pause": "paused", "stop": "stopped", "cancel": "cancelled"}[word]
     made = again(run.folder, Space(scheduler="none"))
     engine = InlineEngine({"factory": "search_fakes:Bench"})
     whole = search(Space(scheduler="none"), runs=tmp_path / "whole", feasible=divided(), engine=engine)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from search_fakes import BUDGETS, COSTS, PAIRS, Space, divided
 
+import autokd
 from autokd.errors import AutokdError
 from autokd.search.inline_engine import InlineEngine
 from autokd.search.run import Run, SearchFailed, resume, search
@@ -164,6 +165,24 @@ def test_too_many_failures_end_the_search_with_its_own_exit_code(tmp_path):
     reasons = set(run.trials["reason"].to_pylist())
     assert reasons == {"ValueError: no such thing"}
     assert (run.folder / "ray/checkpoints/t00000/error.txt").exists()
+
+
+@pytest.mark.parametrize(("limits", "told"), [
+    ({"trials": 1}, "no student came out: the only trial failed with: ValueError: no such thing"),
+    ({"trials": 2}, "no student came out: both trials failed with: ValueError: no such thing"),
+    ({"trials": 4, "max_failures": 1.0}, "no student came out: all 4 trials failed with: ValueError: no such thing"),
+    ({"images": 500}, "no student came out: of 1 trial none came to its end (the limit of 500 images)"),
+])  # fmt: skip
+def test_a_search_without_a_student_has_failed_whatever_share_may_fail(tmp_path, limits, told):
+    bench = "Bench" if "images" in limits else "BrokenBench"
+    with pytest.raises(autokd.SearchFailed) as fault:
+        search(Space(**limits), runs=tmp_path, feasible=divided(), engine=InlineEngine({"factory": f"search_fakes:{bench}"}))
+    assert fault.value.what == told and fault.value.exit_code == 4
+    assert ("autokd report" if bench == "BrokenBench" else "autokd resume") in fault.value.fix
+    folder = next(tmp_path.glob("fake-*"))
+    assert Run(folder).status()["state"] == "failed" and Run(folder).status()["reason"] == told
+    if "trials" in limits:
+        assert again(folder, Space(**limits), retry_failed=True).status()["state"] == "finished"
 
 
 def test_what_is_to_be_done_at_the_end_finds_the_whole_record_and_cannot_harm_it(tmp_path):

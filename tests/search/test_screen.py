@@ -85,7 +85,7 @@ def workshop(monkeypatch):
         def data(self, config):
             return SimpleNamespace(pixels=torch.zeros(96, 1, 4, 4))
 
-        def views(self, *_):
+        def views_of(self, config):
             return SimpleNamespace(render=lambda rows, view, augmented: SimpleNamespace(pixels=rows))
 
         def verify(self, *_):

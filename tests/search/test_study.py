@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from autokd.config.search_space import load_space
 from autokd.errors import AutokdError
 from autokd.search.study import FINDINGS, Study, kept_study, plan_study
+from autokd.seeds import derived
 
 SPACE = """
 name: made
@@ -120,7 +124,27 @@ def test_teachers_of_several_seeds_teach_in_turn(space):
     study = plan_study(space, findings="ab", seeds=3, teacher_seeds=2)
     assert study.copies == {"bare": ("bare", "bare-1"), "bare-jda_cifar100": ("bare-jda_cifar100", "bare-jda_cifar100-1")}
     assert [study.trial("kd · none", seed).teacher.name for seed in range(3)] == ["bare", "bare-1", "bare"]
-    assert [study.teachers[name].training.seed for name in ("bare", "bare-1")] == [0, 1]
+    first, second = (study.teachers[name].training for name in ("bare", "bare-1"))
+    assert (first.seed, first.views_seed) == (0, None)
+    assert second.seed == second.views_seed == derived(0, "teacher", 1)
+
+
+def test_every_repetition_has_a_seed_and_views_of_its_own_and_its_number_in_its_name(space):
+    study = plan_study(replace(space, search=space.search.model_copy(update={"seed": 7})), findings="a", seeds=3)
+    for arm in study.arms:
+        made = [study.trials()[f"{arm} #{number}"] for number in range(3)]
+        assert [config.seed for config in made] == [derived(7, "study", number) for number in range(3)]
+        assert [config.seed_of_views for config in made] == [config.seed for config in made]
+    shared = plan_study(replace(space, data=replace(space.data, views_seed=4)), findings="a", seeds=2)
+    assert {config.seed_of_views for config in shared.trials().values()} == {4}
+
+
+def test_a_study_of_an_earlier_version_goes_on_with_its_seeds(space):
+    old = json.loads(plan_study(replace(space, data=replace(space.data, views_seed=0)), findings="a", seeds=2).to_json())
+    del old["seed"]
+    trials = Study.from_json(json.dumps(old)).trials()
+    assert {config.seed for config in trials.values()} == {0, 1}
+    assert {config.seed_of_views for config in trials.values()} == {0}
 
 
 def test_rotation_is_left_out_where_images_are_not_square(space):

@@ -115,6 +115,8 @@ def test_the_key_of_a_view_covers_all_its_pixels_depend_on(monkeypatch):
             assert key(augmented, **changes) != key(augmented)
     assert key(True, ("cutmix", {})) != key(True, ("mixup", {})) != key(True)
     assert key(True, ("jda_cifar10", {"probability": 0.11})) != key(True)
+    for name in ("randaugment", "trivialaugment"):
+        assert key(True, (name, {"implementation": "autoaugment"})) != key(True, (name, {}))
     assert key(True, shared_geometry=True) != key(True)
     assert key(False, ("cutmix", {})) == key(False)  # plain views are shared by all policies
     before = key(False), key(True)

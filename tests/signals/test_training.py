@@ -51,6 +51,25 @@ def config_of(teacher, method="kd", **changes):
     return replace(config, **changes)
 
 
+def test_a_fresh_training_has_views_and_answers_of_its_own_and_views_seed_shares_them(teacher, tmp_path):
+    workshop = Workshop(threads=1, signals="cached", cache_dir=tmp_path)
+
+    def facts(config):
+        views, signals = workshop.views_of(config), workshop.signals(config)
+        pixels = [views.render(torch.arange(8), 0, kind).pixels for kind in (False, True)]
+        return pixels, [str(signals.store.path(signals.key(0, kind))) for kind in (False, True)]
+
+    searched = config_of(teacher)
+    runs = [facts(searched), *(facts(searched.fresh(seed)) for seed in (1001, 1002))]
+    for kind in (0, 1):
+        assert len({paths[kind] for _, paths in runs}) == 3
+        assert not any(torch.equal(runs[a][0][kind], runs[b][0][kind]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    other = searched.with_(seed=8, student=StudentConfig("resnet8x0.5"))  # another trial of the search
+    assert facts(other)[1] == runs[0][1] and facts(searched.fresh(7))[1] == runs[0][1]  # 7: the trial's own seed
+    shared = searched.with_(data=replace(DIGITS, views_seed=0))
+    assert facts(shared.fresh(1001))[1] == facts(shared.fresh(1002))[1] == runs[0][1]
+
+
 def weights_after(trial, steps=STEPS):
     trial.student.train()
     for _ in range(steps):
