@@ -43,13 +43,13 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
         )
         echo()
         wrapped(text)
-    for names, told in alone.items():
+    for several, told in alone.items():
         if told.get("diverged"):
             echo()
             seeds = ", ".join(told["diverged"])
             largest = max(told["diverged"].values())
             wrapped(
-                f"{names}: the training diverged (seed {seeds}: logits of {largest:.2g}). Its score is as measured, and its "
+                f"{several}: the training diverged (seed {seeds}: logits of {largest:.2g}). Its score is as measured, and its "
                 "probabilities tell nothing: train it with a lower learning rate."
             )
     if any(told["test_looks"] > 1 for told in metrics.values()):
