@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-__all__ = ["AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean", "readable",
-           "refused"]  # fmt: skip
+__all__ = ["ONE_FAILED", "AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean",
+           "in_words", "none_came_out", "readable", "refused", "together"]  # fmt: skip
 
 
 class AutokdError(Exception):
@@ -65,6 +65,9 @@ class TrialFailed(Exception):
         self.reason = reason
 
 
+ONE_FAILED = (AutokdError, TrialFailed, MemoryError, RuntimeError)  # what ends one training of several; RuntimeError is torch's
+
+
 def refused(fault: BaseException) -> str | None:
     """What the system said where it did not let a file be read (permission denied, …); None where the content is at fault."""
     if isinstance(fault, OSError) and fault.errno is not None:
@@ -80,6 +83,36 @@ def readable(text: str) -> str:
         escaped = (f"\\x{ord(one) - 0xDC00:02x}" if "\udc80" <= one <= "\udcff" else one for one in text)
         return "".join(escaped).encode("utf-8", "backslashreplace").decode()
     return text
+
+
+def in_words(fault: BaseException) -> AutokdError:
+    """What ended one training of several, for the end of the command."""
+    if isinstance(fault, AutokdError):
+        return fault
+    if isinstance(fault, TrialFailed):
+        return SearchFailed(fault.reason, fix="lower its learning rate")
+    lines = str(fault).strip().splitlines()
+    return SearchFailed(f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__)
+
+
+def none_came_out(what: str, failed: Mapping[str, AutokdError], where: str = "") -> AutokdError:
+    """What ends a command of which nothing came out; a cause that several names share is told once. Where no training has failed
+    all of it is for a person to mend, and the exit code is 2."""
+    if not any(isinstance(fault, SearchFailed) for fault in failed.values()):
+        return together(failed)
+    causes: dict[str, list[str]] = {}
+    for name, fault in failed.items():
+        causes.setdefault(fault.what, []).append(name)
+    told = "; ".join(f"{' and '.join(names)}: {cause}" for cause, names in causes.items())
+    fixes = dict.fromkeys(fault.fix for fault in failed.values() if fault.fix)
+    return SearchFailed(f"{what} ({told})", where=where, fix="; ".join(fixes))
+
+
+def together(faults: Mapping[str, AutokdError]) -> AutokdError:
+    """Faults of several things, each told with the name of what it befell, as one."""
+    places = [", ".join(filter(None, (name, fault.where))) for name, fault in faults.items()]
+    some = [AutokdError(fault.what, where=place, fix=fault.fix) for place, fault in zip(places, faults.values(), strict=True)]
+    return some[0] if len(some) == 1 else Faults(some)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from autokd.cli.finals import print_finals
 from autokd.cli.hosts import ANY, LOOPBACK, check, hint, settings, taken
 from autokd.cli.options import Device, Json, Jsonl, Quiet, RunName, Runs, device_of, find_run
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError, Interrupted, did_you_mean
+from autokd.errors import AutokdError, Interrupted, did_you_mean, together
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent
@@ -282,13 +282,14 @@ def finalize(
     page = keep_report(folder, again=True)
     if as_json or as_lines:
         print_json({name: final.metrics for name, final in finals.items()})
-        return
-    if quiet:
+    elif quiet:
         for final in finals.values():
             echo(str(final.folder))
-        return
-    echo()
-    print_finals(finals, page)
+    else:
+        echo()
+        print_finals(finals, page)
+    if finals.failed:
+        raise together({f"budget {name}": fault for name, fault in finals.failed.items()})
 
 
 def ui(

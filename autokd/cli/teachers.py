@@ -14,7 +14,8 @@ from autokd.cli.examples import epilog
 from autokd.cli.options import Device, Json, Jsonl, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError, Faults, did_you_mean
+from autokd.errors import ONE_FAILED, AutokdError, Interrupted, did_you_mean, in_words, none_came_out, together
+from autokd.files import full_disk, in_shell
 from autokd.report.columns import PARAMS, folded
 from autokd.report.words import amount, duration, percent
 
@@ -61,13 +62,14 @@ def train(
 
     granted(say, runs)
     workshop = Workshop(device)
-    made = []
-    for name, config in asked.items():
-        assert config.training is not None
+    made: list[dict[str, Any]] = []
+    failed: dict[str, AutokdError] = {}
+
+    def trained(name: str, config: Any) -> Path:
         whole = config.training.epochs
         say(f"{name}: {config.model}, {whole:g} epochs")
 
-        def told(report: Any, name: str = name, whole: float = whole) -> bool:
+        def told(report: Any) -> bool:
             none = report.val_top1 is None
             score = f"training loss {report.train_loss:.4f}" if none else f"val {percent(report.val_top1)}"
             facts = {"epochs": report.epochs, "val_top1": report.val_top1, "train_loss": report.train_loss}
@@ -75,8 +77,29 @@ def train(
             show(f"{name}: {report.epochs:.3g} of {whole:g} epochs, {score}")
             return True
 
-        path = train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)
+        return train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)
+
+    for name, config in asked.items():
+        try:
+            path = trained(name, config)
+        except KeyboardInterrupt:
+            way = f"autokd teacher train {in_shell(space)}"
+            raise Interrupted("stopped; what was trained is kept. Go on, with the same options, with:", fix=way) from None
+        except ONE_FAILED as fault:
+            if full_disk(fault) is not None:
+                raise
+            failed[name] = in_words(fault)
+            say(f"{name} failed: {failed[name].what}")
+            continue
         made.append({"teacher": name, "checkpoint": path, **_facts(path)})
+    if not made:
+        raise none_came_out("no teacher was trained", {f"teacher {name}": one for name, one in failed.items()})
+    _show_trained(made, as_json=as_json, quiet=quiet)
+    if failed:
+        raise together({f"teacher {name}": fault for name, fault in failed.items()})
+
+
+def _show_trained(made: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(made)
         return
@@ -110,35 +133,42 @@ def check(
 
     workshop = Workshop(device)
     made: list[dict[str, Any]] = []
-    faults: list[AutokdError] = []
-    for name, config in chosen.items():
+    failed: dict[str, AutokdError] = {}
+
+    def checked(name: str, config: Any) -> dict[str, Any]:
         if config.training is not None and config.checkpoint is None:
             path = teacher_path(workshop, loaded.data, config, runs / "teachers")
             if not path.exists():
-                made.append({"teacher": name, "model": config.model, "note": "not trained yet: autokd teacher train"})
-                continue
+                return {"note": "not trained yet: autokd teacher train"}
             try:
                 check_recorded(workshop, loaded.data, config, path)
             except AutokdError as fault:
-                faults.append(fault)
+                failed[name] = fault
             config = replace(config, checkpoint=str(path.resolve()), training=None)
         score = workshop.verify(loaded.data, config)
         for sentence in guessing(name, score):
             workshop.tell(sentence)
         network = fused(workshop.teacher(loaded.data, config).model)
-        params = sum(parameter.numel() for parameter in network.parameters())
-        note = "saw the validation images" if config.saw_validation else ""
-        facts = {
+        return {
             "val_top1": score.top1 if score is not None else None,
             "val_loss": score.loss if score is not None else None,
-            "params": params,
+            "params": sum(parameter.numel() for parameter in network.parameters()),
             "saw_validation": config.saw_validation,
+            "checkpoint": config.checkpoint,
+            "note": "saw the validation images" if config.saw_validation else "",
+            "told": workshop.news(),
         }
-        more = {"checkpoint": config.checkpoint, "note": note, "told": workshop.news()}
-        made.append({"teacher": name, "model": config.model, **facts, **more})
+
+    for name, config in chosen.items():
+        try:
+            facts = checked(name, config)
+        except AutokdError as fault:
+            failed.setdefault(name, fault)
+            facts = {"note": "failed, see below"}
+        made.append({"teacher": name, "model": config.model, **facts})
     _show(made, as_json=as_json, quiet=quiet)
-    if faults:
-        raise faults[0] if len(faults) == 1 else Faults(faults)
+    if failed:
+        raise together({f"teacher {name}": fault for name, fault in failed.items()})
 
 
 def _show(made: list[dict[str, Any]], *, as_json: bool, quiet: bool) -> None:

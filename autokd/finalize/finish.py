@@ -110,6 +110,7 @@ def finish(
         _retest(place, exports, test, best)
         metrics = {
             **_described(order, loaded, bench),
+            **_costs(model, loaded),
             "precision": ", ".join(sorted({one.facts["precision"] or "not noted" for one in trained})),
             **found,
             "val": _spread_of([one.facts["val_top1"] for one in trained]) if held_out else None,
@@ -370,6 +371,14 @@ def _retest(place: Path, exports: dict[str, dict[str, Any]], test: Images, logit
             one["same_top1"] = float((said == answers).mean())
 
 
+def _costs(model: nn.Module, loaded: Loaded) -> dict[str, int]:
+    """Of the network as it is exported. Where it could not be re-parameterised, that is more than the search counted."""
+    from autokd.cost.count import count_module
+
+    cost = count_module(model, channels=loaded.channels, size=loaded.size, classes=loaded.classes)
+    return {"params": cost.params, "macs": cost.macs}
+
+
 def _described(order: Order, loaded: Loaded, bench: Workshop) -> dict[str, Any]:
     """What the student is and how it was made."""
     from autokd.finalize.facts import INPUT
@@ -387,8 +396,6 @@ def _described(order: Order, loaded: Loaded, bench: Workshop) -> dict[str, Any]:
         "epochs": config.epochs,
         "train_on": order.train_on,
         "train_images": len(loaded.pixels),
-        "params": row["params"],
-        "macs": row["macs"],
         "input": [loaded.channels, *loaded.pixels.shape[-2:]],
         "graph_input": INPUT,
         "classes": list(loaded.training.train.classes),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
-from autokd.errors import AutokdError, did_you_mean
+from autokd.errors import ONE_FAILED, AutokdError, did_you_mean, in_words, none_came_out
 from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
@@ -31,11 +31,19 @@ if TYPE_CHECKING:
     from autokd.data.images import Images
     from autokd.train.workshop import Workshop
 
-__all__ = ["Final", "TRAIN_ON", "finalize"]
+__all__ = ["Final", "Finals", "TRAIN_ON", "finalize"]
 
 TRAIN_ON = ("train", ALL)
 TRAINED = "trained"  # in the run folder: the trainings, kept by the hash of all they depend on
 _FIRST_SEED = 1001  # of runs that were finished by a version that counted upwards
+
+
+class Finals(dict[str, Final]):
+    """Finished students by the budget's name. failed: what happened to the others, by the budget's name."""
+
+    def __init__(self, finals: Mapping[str, Final], failed: Mapping[str, AutokdError]) -> None:
+        super().__init__(finals)
+        self.failed = dict(failed)
 
 
 def finalize(
@@ -53,7 +61,7 @@ def finalize(
     workshop: Workshop | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     command: str | None = None,
-) -> dict[str, Final]:
+) -> Finals:
     """Finish the best student of each budget of the run in `folder`; returns them by the budget's name.
 
     epochs, seeds, train_on ("train" or "train+validation"), formats (of autokd.finalize.export.FORMATS) and target (the accuracy
@@ -61,8 +69,9 @@ def finalize(
     outside sets by name, each a folder of images per class or a table. register: the name of a model in MLflow's registry.
     Budgets whose best trial is the same share one training and one look. Of a run whose trials nothing ranks (search.select:
     last) every trial is finished, under the name of its budget, or of budget and trial where there are several (`budgets` names
-    either); the search's own training is the first of its seeds. Raises AutokdError where there is nothing to finish,
-    TrialFailed never: a seed that diverges is left out and named, unless all do.
+    either); the search's own training is the first of its seeds. A seed that diverges is left out and named; a student of which
+    all do, or that cannot be written, stands in `failed` and does not keep the others from being finished. Raises SearchFailed
+    where no student comes out, and AutokdError where something else is to be mended first.
     """
     folder = Path(folder)
     asked = _settings(
@@ -87,23 +96,42 @@ def finalize(
     fresh = _seeds(folder, asked.seeds)
     with _alone(folder):
         finals: dict[str, Final] = {}
-        for trial, names in groups.items():
+        failed: dict[str, AutokdError] = {}
+        for trial, names in list(groups.items()):
             row, config = chosen[names[0]], configs[trial]
-            say = _Voice(tell, tuple(names))
-            say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {asked.seeds} seeds")
-            drawn = list(fresh)
-            if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
-                drawn = [row["seed"], *drawn[:-1]]
-                adopt(bench, config, folder / (row["checkpoint"] or ""), asked.train_on, folder / TRAINED)
-            trained, failed = train_seeds(bench, config, drawn, asked.train_on, folder / TRAINED, say)
             order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
-            finals |= finish(order, bench, trained, failed, outside[trial], say)
+            say = _Voice(tell, tuple(names))
+            try:
+                finals |= _finished(order, fresh, bench, outside[trial], say)
+            except ONE_FAILED as fault:
+                if full_disk(fault) is not None:
+                    raise
+                failed |= dict.fromkeys(names, in_words(fault))
+                del groups[trial]
+                say(f"failed: {failed[names[0]].what}")
+                continue
             for name in names:
                 _Voice(tell, (name,))(_result(finals[name]))
+        if not finals:
+            raise none_came_out("no student was finished", {f"budget {name}": one for name, one in failed.items()}, str(folder))
         _rank(groups, finals, configs, tell)
         if register is not None:
             _register(register, folder, groups, finals, configs, tell)
-        return {name: finals[name] for name in chosen}
+        return Finals({name: finals[name] for name in chosen if name in finals}, failed)
+
+
+def _finished(
+    order: Order, fresh: Sequence[int], bench: Workshop, external: Mapping[str, tuple[str, Images]], say: Callable[[str], None]
+) -> dict[str, Final]:
+    """One student, trained with each seed, tested and written for each of its budgets."""
+    folder, row, config, train_on = order.folder, order.row, order.config, order.train_on
+    say(f"{config.student.name}, {_shown(config)}, {config.epochs:g} epochs x {len(fresh)} seeds")
+    drawn = list(fresh)
+    if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
+        drawn = [row["seed"], *drawn[:-1]]
+        adopt(bench, config, folder / (row["checkpoint"] or ""), train_on, folder / TRAINED)
+    trained, failed = train_seeds(bench, config, drawn, train_on, folder / TRAINED, say)
+    return finish(order, bench, trained, failed, external, say)
 
 
 def _check_data(asked: Mapping[str, DataConfig]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed
+from autokd.errors import AutokdError, SearchFailed, TrialFailed
 from autokd.files import vouched, write_text
 from autokd.machine import cpus
 from autokd.train.crash import CRASH_FIX, crash_of_exit
@@ -59,7 +59,7 @@ def train_seeds(
 ) -> tuple[list[Trained], list[dict[str, Any]]]:
     """Train one student over several seeds. Returns the trainings, and {seed, reason} of those that diverged.
 
-    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises AutokdError where every
+    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises SearchFailed where every
     seed failed.
     """
     seeds = list(seeds)
@@ -101,7 +101,7 @@ def train_seeds(
     trained = [item for item in found if isinstance(item, Trained)]
     failed = [item for item in found if isinstance(item, dict)]
     if not trained:
-        raise AutokdError(
+        raise SearchFailed(
             f"every training of {config.student.name} failed: {failed[0]['reason']}",
             fix="finalize another length (--epochs), or look at the trial with autokd show",
         )

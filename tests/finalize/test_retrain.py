@@ -23,11 +23,12 @@ from autokd.config.trial import (
     LossConfig,
     MethodConfig,
     PolicyConfig,
+    RecipeConfig,
     StudentConfig,
     TeacherConfig,
     TrialConfig,
 )
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 from autokd.finalize import training
 from autokd.finalize.retrain import _seeds, _share_answers, finalize
 from autokd.models.build import build
@@ -327,8 +328,9 @@ def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Worksho
     assert told["failed_seeds"] == [{"seed": SEEDS[0], "reason": "the loss is not finite at step 3 of 10"}]
     assert [seed["seed"] for seed in told["seeds"]] == SEEDS[1:]
     assert "failed: the loss" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
-    with pytest.raises(AutokdError, match="every training of resnet8x0.5 failed"):
+    with pytest.raises(SearchFailed, match="every training of resnet8x0.5 failed") as fault:
         finalize(folder, workshop=bench, budgets=["tiny"], seeds=1)
+    assert fault.value.exit_code == 4
     assert metrics_of(folder)["test_looks"] == 1  # nothing was looked at for it
 
 
@@ -367,6 +369,38 @@ def test_a_student_that_diverged_is_finished_and_named_and_seeds_without_finite_
         values[broken] = 3e38
         finalize(folder, seeds=1, **asked)
     assert metrics_of(folder)["test_looks"] == 1  # the last had no score
+
+
+def test_a_student_that_cannot_be_finished_keeps_no_other_from_it_and_is_told_at_the_end(folder: Path, monkeypatch, capsys):
+    from autokd.cli.main import main
+    from autokd.errors import TrialFailed
+    from autokd.track.ledger import all_events
+
+    recorder = Recorder(folder, past=all_events(folder / "ledger.jsonl"))
+    facts = {"student": "resnet8x0.5", "method": "ce", "policy": "none", "ratio": 0.0, "seed": 1, "params": 19_802}
+    config = student_config().with_(recipe=RecipeConfig(lr=0.2)).to_dict()
+    recorder.emit({"event": "trial", "trial": "t00001", "budget": "any", "budgets": ["any"], **facts, "config": config})
+    recorder.emit({"event": "report", "trial": "t00001", "rung": 0, "final": True, "images": 9, "epochs": 1, "val_top1": 0.9})
+    recorder.emit({"event": "end", "trial": "t00001", "status": "done"})
+    recorder.emit({"event": "close", "status": "cancelled", "reason": "stopped at once"})
+    recorder.close()
+    truly = training.train
+
+    def sometimes(bench: Any, config: TrialConfig, *rest: Any) -> Any:
+        if config.recipe.lr == 0.2:
+            raise TrialFailed("the loss is not finite at step 3 of 10")
+        return truly(bench, config, *rest)
+
+    monkeypatch.setattr(training, "train", sometimes)
+    monkeypatch.setattr("autokd.cli.results.keep_report", lambda folder, again: None)
+    with pytest.raises(SystemExit) as end:
+        main(["finalize", str(folder), "--seeds", "1", "--device", "cpu"])
+    said = capsys.readouterr()
+    assert end.value.code == 2
+    assert "autokd: budget any: every training of resnet8x0.5 failed: the loss is not finite at step 3 of 10" in said.err
+    assert "the search was cancelled (stopped at once): only trials that have finished are considered" in said.out
+    assert "Final students" in said.out
+    assert (folder / "final" / "tiny" / "metrics.json").exists() and not (folder / "final" / "any" / "metrics.json").exists()
 
 
 @pytest.mark.parametrize(
