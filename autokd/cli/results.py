@@ -245,7 +245,7 @@ def finalize(
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
-    folder = find_run(run, runs)
+    folder = find_run(run, runs, changes=True)
     device = device_of(device) if device is not None else None
     start = time.monotonic()
 
