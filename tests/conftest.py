@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -46,3 +48,25 @@ def browser() -> Iterator[Any]:
         opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+@pytest.fixture(autouse=True)
+def untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`autokd validate` times training steps for some seconds; here only where a test is about that (marker `timed`)."""
+    if "timed" not in request.keywords:
+        from autokd.search import estimate
+
+        def nothing(*_: Any, **__: Any) -> Any:
+            raise estimate.Unknown("this is a test")
+
+        monkeypatch.setattr(estimate, "estimate", nothing)
+
+
+@pytest.fixture(scope="session")
+def odd_images() -> ModuleType:
+    """tests/finalize/odd_images.py: image files that programs read in different ways, and the card's script on them."""
+    spec = importlib.util.spec_from_file_location("odd_images", Path(__file__).parent / "finalize" / "odd_images.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

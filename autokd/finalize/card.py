@@ -7,9 +7,13 @@ from typing import Any
 
 from autokd.config.trial import TrialConfig
 from autokd.data.images import size_of
+from autokd.finalize.facts import looks_of
+from autokd.finalize.plain import reading, script
 from autokd.track.markdown import in_markdown
 
 __all__ = ["model_card"]
+
+_LISTED = 20  # classes in one line
 
 
 def _latency(told: dict[str, Any] | None) -> list[str]:
@@ -19,6 +23,14 @@ def _latency(told: dict[str, Any] | None) -> list[str]:
     limit = "" if told["limit_ms"] is None else f"; limit {told['limit_ms']:.3g} ms" + ", not kept" * (told["kept"] is False)
     doubt = f"; not trustworthy: {in_markdown(told['doubt'])}" if told["doubt"] else ""
     return [f"| latency | {told['ms']:.3g} ms ({told['low']:.3g} to {told['high']:.3g}; {told['conditions']}{limit}{doubt}) |"]
+
+
+def _diverged(sizes: dict[str, float]) -> list[str]:
+    """A paragraph where a training went wrong. sizes: the largest logit of each such seed."""
+    if not sizes:
+        return []
+    told = ", ".join(f"seed {seed} with logits up to {size:.2g}" for seed, size in sizes.items())
+    return [f"**The training diverged**: {told}, where some tens are usual. Its probabilities tell nothing.", ""]
 
 
 def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
@@ -41,6 +53,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"| file | {weights['file']}, {weights['bytes'] / 1e6:.2f} MB, SHA-256 {weights['sha256']} |",
         f"| test split opened | {seen} |",
         "",
+        *_diverged(metrics.get("diverged", {})),
         *_trust(metrics),
         *_external(metrics),
         *_files(metrics),
@@ -79,19 +92,10 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"autokd evaluate {handy} --data DIR",
         "```",
         "",
-        f"The graphs (.pt2, .onnx) read `images`, uint8 [N, {channels}, {height}, {width}] from 0 to 255, and answer `logits`, "
-        f"float32 [N, {len(metrics['classes'])}], for any N; normalisation is part of the graph. Classes in the order of the "
-        "logits are in the files' metadata and in metrics.json.",
+        *_without_autokd(metrics, config, shown),
+        "### The weights alone",
         "",
-        "```python",
-        "import numpy, onnxruntime",
-        "",
-        'session = onnxruntime.InferenceSession("student.onnx")',
-        f"images = numpy.zeros((1, {channels}, {height}, {width}), dtype=numpy.uint8)  # the pixels as decoded",
-        '(logits,) = session.run(None, {"images": images})',
-        "```",
-        "",
-        f"The weights alone want images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, "
+        f"They want images of {height} x {width} pixels, {channels} channel{'s' * (channels != 1)}, scaled to 0..1, "
         f"minus {_list(metrics['mean'])}, divided by {_list(metrics['std'])}{shown}:",
         "",
         "```python",
@@ -201,6 +205,40 @@ def _files(metrics: dict[str, Any]) -> list[str]:
             f"{one['largest_difference']:.1e} | {took['median_ms']:.3g} ({took['p90_ms']:.3g}) | {one['runtime']} |"
         )
     return [*lines, ""]
+
+
+def _without_autokd(metrics: dict[str, Any], config: TrialConfig, shown: str) -> list[str]:
+    """All that decides an answer, and a script that follows it."""
+    channels, height, width = metrics["input"]
+    how = channels, height, width, looks_of(config.data.options)
+    classes = metrics["classes"]
+    listed = ", ".join(f"{number}: {in_markdown(name)}" for number, name in enumerate(classes))
+    few = len(classes) <= _LISTED
+    rows = {
+        **reading(*how),
+        "input": f"`images`, uint8 [N, {channels}, {height}, {width}]: any number of images, channels, rows, columns; 0 to 255",
+        "normalisation": f"part of the graph (values / 255, minus {_list(metrics['mean'])}, divided by "
+        f"{_list(metrics['std'])}{shown}): do not normalise",
+        "output": f"`logits`, float32 [N, {len(classes)}]; a softmax over the last axis makes probabilities of them",
+        "classes": f"in the order of the logits: {listed}" if few else f"{len(classes)}, in the order of the logits, below",
+    }
+    lines = ["### Without autokd", "", "The graphs (.onnx, .pt2) expect image files to be read in this way:", ""]
+    lines += ["| | |", "|---|---|"]
+    lines += [*(f"| {word} | {text} |" for word, text in rows.items()), ""]
+    if not few:
+        lines += ["<details><summary>Classes</summary>", "", listed, "", "</details>", ""]
+    if "file" in metrics["exports"].get("onnx", {}):
+        file = metrics["exports"]["onnx"]["file"]
+        lines += [
+            f"The same as a script that needs onnxruntime, numpy and Pillow. Saved as `answer.py` beside `{file}`, "
+            "`python answer.py photo.jpg` prints the likeliest classes:",
+            "",
+            "```python",
+            script(file, *how).rstrip(),
+            "```",
+            "",
+        ]
+    return lines
 
 
 def _classes(metrics: dict[str, Any], most: int = 20) -> list[str]:

@@ -154,6 +154,8 @@ def train(
         "seconds": report.seconds,
         "precision": report.precision,
     }
+    if not all(bool(value.isfinite().all()) for value in trial.scored.state_dict().values()):
+        raise TrialFailed("its weights are not finite at the end")
     digest = save_weights(trial.scored, path)
     write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
     forget(unfinished)

@@ -61,6 +61,7 @@ from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.ray_log import RayLog  # noqa: E402
+from autokd.search.share import share_of  # noqa: E402
 from autokd.search.teachers import trained_before  # noqa: E402
 from autokd.search.work import (  # noqa: E402
     CHECKPOINTS,
@@ -607,25 +608,6 @@ def _not_started(fault: Exception, address: str | None) -> AutokdError:
     late = "try again once less runs on this machine; " if "timed out" in told else ""
     fix = f"{late}Ray's logs: {ray_folder() / 'session_latest' / 'logs'}; what it needs of the machine: autokd doctor"
     return AutokdError(f"Ray did not start: {told}", fix=fix)
-
-
-def share_of(resources: Any, there: float) -> tuple[float, float, int]:
-    """CPUs of one worker, GPUs of one trial, and the trial's workers, from a `resources` section and the GPUs there are.
-
-    Left open, a trial gets a quarter of a GPU, or one for each worker; more than one GPU means a worker on each. Raises
-    AutokdError where workers would share a GPU, which the library that joins them refuses.
-    """
-    workers, gpus = int(resources.workers), resources.gpus
-    if gpus is None:
-        gpus = 0.0 if not there else 0.25 if workers == 1 else float(workers)
-    if gpus > 1 and gpus == int(gpus) and workers == 1:
-        workers = int(gpus)
-    if (gpus > 1 and gpus % 1 != 0) or (workers > 1 and gpus not in (0, workers)):
-        raise AutokdError(
-            f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
-            fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
-        )
-    return float(resources.cpus or 1.0), float(gpus), workers
 
 
 def _lost_teacher(name: str, folder: str, fault: Exception) -> AutokdError:

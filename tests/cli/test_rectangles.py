@@ -17,7 +17,7 @@ name: nsq
 data: {name: folder, root: photos, validation: 0.25, options: {test: 0.25}}
 teachers: {big: {model: resnet8, train: {epochs: 1, lr: 0.05}}}
 students: [resnet8x0.5, "nets.py:net"]
-space: {policy: none, method: {choose: {fitnet: {}, kd: {}}}, recipe: {lr: 0.005, batch: 16}}
+space: {policy: none, method: {choose: {fitnet: {}, kd: {}}}, recipe: {batch: 16}}
 budgets: [{name: edge, macs: 4 M, latency: 1 s}, {name: own, params: 5 k}]
 search: {trials: 4, epochs: 2, rungs: {count: 0}, sampler: random}
 finalize: {seeds: 1}
@@ -59,7 +59,7 @@ def write_photos(place: Path, height: int, width: int, count: int = 24) -> None:
 
 
 @pytest.mark.slow
-def test_a_rectangle_goes_the_whole_way(tmp_path, monkeypatch, run):
+def test_a_rectangle_goes_the_whole_way(tmp_path, monkeypatch, run, odd_images):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOKD_CACHE", str(tmp_path / "cache"))
     height, width = 64, 16
@@ -100,5 +100,9 @@ def test_a_rectangle_goes_the_whole_way(tmp_path, monkeypatch, run):
         for name in ("student.safetensors", "student.onnx", "student.pt2"):
             code, out, _ = run("evaluate", final / name, "--data", "more", "--json", "--own-code")
             assert code == 0 and json.loads(out)["images"] == 6
-        code, out, _ = run("predict", final / "student.onnx", "more/dark/00.png", "--json")
+        code, out, _ = run("predict", final / "student.onnx", "more/dark/00.png", "--top", "2", "--json")
         assert code == 0 and "dark" in out
+        (alone,) = odd_images.answers_alone(odd_images.script_of(card), final, [tmp_path / "more/dark/00.png"])
+        chances = [top["probability"] for top in json.loads(out)[0]["top"]]
+        assert chances == pytest.approx([chance for _, chance in alone], abs=1e-6)
+        assert f"{width} x {height} pixels exactly" in card

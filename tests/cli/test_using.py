@@ -15,6 +15,7 @@ import pytest
 from autokd.cli.main import main
 from autokd.finalize.export import FORMATS, export_students
 from autokd.finalize.facts import Facts
+from autokd.finalize.plain import script
 from autokd.finalize.student import open_student
 from autokd.models.build import build
 
@@ -116,6 +117,21 @@ def test_predict_tells_the_likeliest_classes_of_each_file(students: Path, photos
     out, _ = said(capsys, "predict", students / "student.onnx", *files, "--top", 3)
     assert out.splitlines()[0].split() == ["image", "class", "probability", "then"] and "below 0.9" in out
     assert said(capsys, "predict", students / "student.onnx", files[0], "-q")[0] == found[0]["class"] + "\n"
+
+
+def test_predict_reads_images_as_the_script_of_a_card_does(students: Path, odd_images, tmp_path: Path, capsys):
+    """In colour; tests/finalize/test_finish.py follows a whole card."""
+    files = odd_images.write_odd(tmp_path / "odd")
+    shutil.copy(students / "student.onnx", tmp_path)
+    text = script("student.onnx", 3, 8, 8, {"fit": "crop", "black": None, "white": None})
+    alone = odd_images.answers_alone(text, tmp_path, files)
+    found = json.loads(said(capsys, "predict", students / "student.onnx", *files, "--top", 3, "--json")[0])
+    for one, theirs in zip(found, alone, strict=True):
+        assert [top["class"] for top in one["top"]] == [name for name, _ in theirs]
+        assert [top["probability"] for top in one["top"]] == pytest.approx([chance for _, chance in theirs], abs=1e-6)
+    words = [sys.executable, "answer.py", str(files[0])]
+    printed = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert printed == f"{files[0]} " + " ".join(f"{name} {chance:.2%}" for name, chance in alone[0]) + "\n"
 
 
 def test_an_unreadable_image_is_told_and_the_others_are_still_answered(

@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+from autokd.cli.main import main
 from autokd.errors import AutokdError
 from autokd.finalize.export import FORMATS
+from autokd.finalize.finish import _costs
 from autokd.finalize.retrain import finalize
 from autokd.finalize.student import open_student
+from autokd.models.fuse import fused
 from autokd.train.workshop import Workshop
 
 
@@ -173,7 +177,7 @@ def test_the_card_tells_every_file_and_how_far_to_trust_the_student(done):
         assert f"| {file} | {told['exports'][form]['bytes'] / 1e3:,.1f} kB |" in card
     assert "expected calibration error" in card and "as its teacher big does" in card and "## Each class" in card
     assert "smallest that reaches 60.00 % accuracy" in card
-    assert told["graph_input"].startswith("uint8 [N, C, H, W]") and "normalisation is part of the graph" in card
+    assert told["graph_input"].startswith("uint8 [N, C, H, W]") and "| normalisation | part of the graph" in card
     assert not list((done.run / "final").glob(".making*"))
 
 
@@ -225,6 +229,47 @@ def test_a_student_that_cannot_be_written_costs_no_look_at_the_test_split(tmp_pa
     with pytest.raises(AutokdError, match="answers differently"):
         finalize(run, workshop=Workshop("cpu", threads=1), budgets=["any"], seeds=1, epochs=0.1, formats="safetensors")
     assert not (run / "final" / "test_looks.jsonl").exists()
+
+
+class Branches(nn.Module):
+    """3x3 and 1x1 convolutions of one channel to two, on 8 x 8; deployed as one 3x3 convolution; then three classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.thin, self.head = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 1), nn.Linear(128, 3)
+
+    def forward(self, x):
+        return self.head((self.wide(x) + self.thin(x) if hasattr(self, "thin") else self.wide(x)).flatten(1))
+
+    def reparameterize(self):
+        self.wide.weight.data += nn.functional.pad(self.thin.weight, [1, 1, 1, 1])
+        self.wide.bias.data += self.thin.bias
+        del self.thin
+
+
+def test_costs_are_those_of_the_form_that_is_exported():
+    loaded: Any = SimpleNamespace(channels=1, size=8, classes=3)
+    model = nn.Sequential(Branches())
+    assert _costs(model, loaded) == {"params": 20 + 4 + 387, "macs": 64 * 2 * (9 + 1) + 128 * 3}
+    assert _costs(fused(model), loaded) == {"params": 20 + 387, "macs": 64 * 2 * 9 + 128 * 3}
+
+
+def test_the_card_alone_gives_the_answers_of_predict(done, odd_images, tmp_path: Path, capsys):
+    """Its script, where neither autokd nor torch can be imported, on images that programs read in different ways."""
+    final = done.run / "final" / "tiny"
+    files = odd_images.write_odd(tmp_path / "odd")
+    shutil.copy(final / "student.onnx", tmp_path)
+    card = (final / "card.md").read_text(encoding="utf-8")
+    alone = odd_images.answers_alone(odd_images.script_of(card), tmp_path, files)
+    with pytest.raises(SystemExit) as end:
+        main(["predict", str(final / "student.onnx"), *map(str, files), "--top", "3", "--json"])
+    assert not end.value.code
+    told = [[(top["class"], top["probability"]) for top in one["top"]] for one in json.loads(capsys.readouterr().out)]
+    assert len(told) == len(files) == len(alone)
+    for ours, theirs in zip(told, alone, strict=True):
+        assert [name for name, _ in ours] == [name for name, _ in theirs]
+        assert [chance for _, chance in ours] == pytest.approx([chance for _, chance in theirs], abs=1e-6)
+    assert "in the order of the logits: 0: 0, 1: 1, 2: 2" in card and "| orientation | turned as its EXIF" in card
 
 
 @pytest.mark.slow
