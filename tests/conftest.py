@@ -50,6 +50,18 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture(autouse=True)
+def untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`autokd validate` times training steps for some seconds; here only where a test is about that (marker `timed`)."""
+    if "timed" not in request.keywords:
+        from autokd.search import estimate
+
+        def nothing(*_: Any, **__: Any) -> Any:
+            raise estimate.Unknown("this is a test")
+
+        monkeypatch.setattr(estimate, "estimate", nothing)
+
+
 @pytest.fixture(scope="session")
 def odd_images() -> ModuleType:
     """tests/finalize/odd_images.py: image files that programs read in different ways, and the card's script on them."""

@@ -106,7 +106,7 @@ def test_what_is_added_is_known_to_the_lists_and_to_a_space_file_with_no_other_f
 
 @pytest.mark.slow
 def test_a_space_of_what_is_added_can_be_checked_before_it_is_searched(copy):
-    told = call(copy, "-m", "autokd.cli.main", "validate", "added.yaml")
+    told = call(copy, "-m", "autokd.cli.main", "validate", "added.yaml", "--no-time")
     assert "60 training images of 1x8x8, 2 classes" in told  # 80 but a quarter
     assert "method.reverse_kd.temperature" in told and "policy.gentle.probability" in told
 

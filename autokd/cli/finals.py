@@ -43,6 +43,15 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
         )
         echo()
         wrapped(text)
+    for several, told in alone.items():
+        if told.get("diverged"):
+            echo()
+            seeds = ", ".join(told["diverged"])
+            largest = max(told["diverged"].values())
+            wrapped(
+                f"{several}: the training diverged (seed {seeds}: logits of {largest:.2g}). Its score is as measured, and its "
+                "probabilities tell nothing: train it with a lower learning rate."
+            )
     if any(told["test_looks"] > 1 for told in metrics.values()):
         echo()
         wrapped("The test split was opened more than once: choose nothing by these numbers any more.")

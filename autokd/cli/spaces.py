@@ -19,15 +19,17 @@ from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, Faults
 from autokd.report.columns import STUDENT, Column, folded
 from autokd.report.summary import limits_of
-from autokd.report.words import amount, cost
+from autokd.report.words import amount, cost, duration
 
 if TYPE_CHECKING:
     from autokd.config.limits import Budget
     from autokd.config.search_space import SearchSpace
     from autokd.data.check import DataReport
+    from autokd.search.feasible import Feasible
 
 __all__ = ["examine", "schema", "validate", "versions"]
 
+_BUSY = 1.5  # seconds for a second of computing
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "timm", "pydantic", "typer", "rich")
 
 
@@ -38,6 +40,9 @@ def validate(
     quiet: Quiet = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Time students again, whatever was kept.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Train every student one step, including those of the zoo.")] = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Time some training steps, and estimate how long the search takes.")
+    ] = True,
 ) -> None:
     """Check a space; tell its size, costs, budgets and work ahead."""
     from autokd.config.search_space import load_space
@@ -46,7 +51,8 @@ def validate(
     loaded = load_space(space_of(space, quiet=quiet), overrides=list(changes or []))
     with bar(not quiet and not as_json) as told:
         report = check_data(loaded.data, fetch=False, tell=told)
-    facts, trouble = examine(loaded, report, again=remeasure, deep=deep, tell=None if quiet or as_json else _aside)
+    tell = None if quiet or as_json else _aside
+    facts, trouble = examine(loaded, report, again=remeasure, deep=deep, timed=timed and not quiet, tell=tell)
     if as_json:  # an error is added to it
         print_json(facts)
     elif not quiet and not as_json:
@@ -68,15 +74,18 @@ def examine(
     *,
     again: bool = False,
     deep: bool = False,
+    timed: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Any], AutokdError | None]:
     """Everything `validate` tells, and what is wrong with the data, or with a budget that cannot be met.
 
     report: what reading the data found. again: latencies are measured whatever was kept. deep: the zoo's students are trained a
-    step, too, as others always are. tell: hears what is being trained or timed.
+    step, too, as others always are. timed: training steps are timed, for an estimate of the
+    search. tell: hears what is being trained or timed.
     """
     from autokd.data.training import expect
-    from autokd.search.feasible import checked_students, costs_of, feasible, timed
+    from autokd.search.feasible import checked_students, costs_of, feasible
+    from autokd.search.feasible import timed as with_latencies
     from autokd.search.sources import check_teachers
 
     try:
@@ -94,12 +103,13 @@ def examine(
     fits: dict[str, list[str]] = {name: [] for name in space.students}
     latencies: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    found: Feasible | None = None
     marginal: Mapping[str, Any] = {}
     doubtful: Mapping[str, Any] = {}
     tell = tell or (lambda text: None)
     try:
         notes = checked_students(space, costs, teachers, card, every=deep, tell=tell)
-        costs, teachers, latencies, more = timed(space, costs, teachers, card, again=again, tell=tell)
+        costs, teachers, latencies, more = with_latencies(space, costs, teachers, card, again=again, tell=tell)
         notes += more
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
         marginal, doubtful = found.marginal, found.doubtful
@@ -157,6 +167,7 @@ def examine(
         ],
         "machine": latencies["machine"] if latencies else None,
         "work": _work(space, _train_images(space, card, report)),
+        "time": _time(space, found, card, report.train, tell) if timed and found is not None and not troubles else None,
         "notes": [*space.notes, *weights, *notes],
     }
     return facts, _together(troubles)
@@ -231,6 +242,38 @@ def _work(space: SearchSpace, images: int | None) -> dict[str, Any]:
     return work
 
 
+def _time(
+    space: SearchSpace, found: Feasible, card: Any, images: int, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """How long the search will take, or why that is not estimated."""
+    from autokd.search.estimate import Unknown, estimate
+
+    try:
+        if not images:
+            raise Unknown("the data is not here yet")
+        return estimate(space, found, card, images, tell=tell).to_dict()
+    except Unknown as why:
+        return {"skipped": str(why)}
+
+
+def _expected(told: dict[str, Any], trials: int | None) -> str:
+    """The estimate in words, and what it is made of."""
+    if "skipped" in told:
+        return f"time: not estimated, as {told['skipped']}"
+    words = f"time: about {duration(told['seconds'])} on this machine ({duration(told['low'])} to {duration(told['high'])})"
+    words += f", {told['places']} trial{'s' * (told['places'] > 1)} at once"
+    if told["teachers"]:
+        words += f"; {duration(told['teachers'])} of it to train teachers, where none is kept"
+    if trials is None:
+        words += f"; about {told['begun']:.0f} trials begin and {told['ended']:.0f} come to their end"
+    if told["busy"] > _BUSY:
+        words += "; something else is running here, and a quiet machine is faster"
+    return words + (
+        f". Estimated from {told['steps']} training steps ({told['kinds']} of {told['all_kinds']} combinations of student and "
+        f"method, {told['timed']:.0f} s) and simulated searches"
+    )
+
+
 def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None:
     from autokd.space.domains import written
 
@@ -263,6 +306,8 @@ def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None
     print_table(("budget", folded("limits"), "students"), fitting, title="Budgets")
     echo()
     echo(_projected(work))
+    if facts["time"] is not None:
+        wrapped(_expected(facts["time"], work["trials"]))
     for note in facts["notes"]:
         wrapped(f"note: {note}")
 

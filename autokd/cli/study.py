@@ -82,7 +82,7 @@ def study(
     from autokd.search import study as planning
 
     if space is None:
-        folder: Path | None = find_run(resume, runs)
+        folder: Path | None = find_run(resume, runs, changes=True)
         plan, grid = planning.kept_study(folder)  # type: ignore[arg-type]
     else:
         folder = None

@@ -25,6 +25,14 @@ def _latency(told: dict[str, Any] | None) -> list[str]:
     return [f"| latency | {told['ms']:.3g} ms ({told['low']:.3g} to {told['high']:.3g}; {told['conditions']}{limit}{doubt}) |"]
 
 
+def _diverged(sizes: dict[str, float]) -> list[str]:
+    """A paragraph where a training went wrong. sizes: the largest logit of each such seed."""
+    if not sizes:
+        return []
+    told = ", ".join(f"seed {seed} with logits up to {size:.2g}" for seed, size in sizes.items())
+    return [f"**The training diverged**: {told}, where some tens are usual. Its probabilities tell nothing.", ""]
+
+
 def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
     """The card of one budget's student. `metrics` is what metrics.json holds."""
     test, data = metrics["test"], config.data
@@ -45,6 +53,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"| file | {weights['file']}, {weights['bytes'] / 1e6:.2f} MB, SHA-256 {weights['sha256']} |",
         f"| test split opened | {seen} |",
         "",
+        *_diverged(metrics.get("diverged", {})),
         *_trust(metrics),
         *_external(metrics),
         *_files(metrics),

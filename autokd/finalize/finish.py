@@ -26,7 +26,7 @@ from autokd.machine import cpus
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from autokd.data.images import Images
     from autokd.finalize.facts import Facts
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Final", "Order", "finish", "write"]
 
 _PROBE = 32  # images on which a file is compared with its module
+_HUGE = 1e4  # logits of a training that went well are some tens
 _CALIBRATION = 512  # training images that set the scales of int8
 _PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
@@ -78,6 +79,8 @@ def finish(
     """
     config, loaded = order.config, bench.data(order.config.data)
     held_out = order.train_on == "train" and loaded.validates
+    sizes = {one.seed: _largest(bench, config, loaded, one) for one in trained}
+    trained, failed = _sound(trained, failed, sizes, config.student.name, say)
     exported, because = _exported(trained, held_out)
     model = _student(bench, config, exported.path, say)
     threshold = _threshold(bench, config, loaded, model, order.target) if held_out else None
@@ -115,6 +118,7 @@ def finish(
             "latencies": latencies,
             "teacher_agreement": _agreement(teacher, best, test),
             "failed_seeds": failed,
+            "diverged": {str(seed): size for seed, size in sizes.items() if _HUGE < size < math.inf},
             "exported_seed": exported.seed,
             "exported_because": because,
             "exports": exports,
@@ -142,6 +146,35 @@ def note(order: Order, seeds: int, found: Mapping[str, Any]) -> None:
     note_look(order.folder / "final", list(order.budgets), student=order.config.student.name, trial=order.row["trial"],
               epochs=order.config.epochs, seeds=seeds, train_on=order.train_on, command=order.command, test=found["test"],
               test_top1={str(one["seed"]): one["test_top1"] for one in found["seeds"]})  # fmt: skip
+
+
+def _largest(bench: Workshop, config: TrialConfig, loaded: Loaded, one: Trained) -> float:
+    """The largest absolute logit on some training images; infinite where one is no finite number."""
+    import torch
+
+    model = _student(bench, config, one.path)
+    logits = _raw_logits(config, loaded, model, loaded.training.train.pixels[:_PROBE]).abs()
+    return float(logits.max()) if bool(torch.isfinite(logits).all()) else math.inf
+
+
+def _sound(
+    trained: list[Trained], failed: list[dict[str, Any]], sizes: Mapping[int, float], name: str, say: Callable[[str], None]
+) -> tuple[list[Trained], list[dict[str, Any]]]:
+    """Without the trainings whose logits are not finite: they failed. Huge ones stay, and are told. Raises AutokdError where
+    none is left."""
+    from autokd.finalize.export import LOWER_RATE
+
+    for seed, size in sizes.items():
+        if _HUGE < size < math.inf:
+            say(f"seed {seed} diverged: its logits reach {size:.2g}, where some tens are usual; {LOWER_RATE}")
+    why = "it diverged: its logits are not finite"
+    broken = [{"seed": seed, "reason": why} for seed, size in sizes.items() if size == math.inf]
+    for one in broken:
+        say(f"seed {one['seed']} failed: {one['reason']}")
+    left = [one for one in trained if sizes[one.seed] < math.inf]
+    if not left:
+        raise AutokdError(f"every training of {name} diverged: its logits are not finite", fix=LOWER_RATE)
+    return left, [*failed, *broken]
 
 
 def _exported(trained: list[Trained], held_out: bool) -> tuple[Trained, str]:
@@ -261,7 +294,13 @@ def _answers(
 
 
 def _logits(config: TrialConfig, loaded: Loaded, model: nn.Module, pixels: Any) -> np.ndarray:
-    """As the trial was scored, on the bench's device. pixels: uint8 [N, C, H, W]. Returns float32 [N, classes]."""
+    """As the trial was scored, on the bench's device. pixels: uint8 [N, C, H, W]. Returns float32 [N, classes], all finite."""
+    import numpy as np
+
+    return np.nan_to_num(_raw_logits(config, loaded, model, pixels).numpy(), nan=float(np.finfo(np.float32).min))
+
+
+def _raw_logits(config: TrialConfig, loaded: Loaded, model: nn.Module, pixels: Any) -> Tensor:
     import torch
 
     from autokd.methods.build import build_method
@@ -271,7 +310,7 @@ def _logits(config: TrialConfig, loaded: Loaded, model: nn.Module, pixels: Any) 
     shown = build_method(config.method.name, config.method.settings).student_images
     pixels = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(pixels)
     with arithmetic(config.recipe.precision, loaded.pixels.device):
-        return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu().numpy()
+        return predict(model, pixels, loaded.mean, loaded.std, shown=shown).cpu()
 
 
 def _scores(

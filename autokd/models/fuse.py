@@ -93,6 +93,11 @@ def _compare(model: nn.Module, made: nn.Module, images: Tensor) -> None:
     finally:
         for module, training in modes.items():
             module.training = training
+    if not bool(wanted.isfinite().all()):
+        raise AutokdError(
+            f"the logits of {name_of(model)} are not finite, so that its two forms cannot be compared",
+            fix="its training diverged: train it with a lower learning rate",
+        )
     gap = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
     if not gap <= _TOLERANCE:
         raise AutokdError(

@@ -333,7 +333,7 @@ EMPTY = "Budgets without a student"
 def empty(summary: Summary) -> list[Section]:
     """Which budgets no trial has come to its end for, and why; a trial under way that leads one is told above."""
     rows = tuple((name, why) for name, why in summary.empty.items() if name not in summary.leading)
-    return [Section(EMPTY, ("budget", "why"), rows)] if rows else []
+    return [Section(EMPTY, ("budget", folded("why")), rows)] if rows else []
 
 
 UNRANKED = "Finished trainings: none is the best, no image was held out (search.select: last)"

@@ -61,6 +61,7 @@ from autokd.search.kept import ERRORS  # noqa: E402
 from autokd.search.nodes import Nodes, places  # noqa: E402
 from autokd.search.parallel import Verdicts, parallel_student  # noqa: E402
 from autokd.search.ray_log import RayLog  # noqa: E402
+from autokd.search.share import share_of  # noqa: E402
 from autokd.search.teachers import trained_before  # noqa: E402
 from autokd.search.work import (  # noqa: E402
     CHECKPOINTS,
@@ -70,9 +71,11 @@ from autokd.search.work import (  # noqa: E402
     full_disk,
     order_of,
     placed,
+    read_progress,
     teacher_crash,
     teacher_here,
     teacher_on_ray,
+    teacher_progress,
 )
 from autokd.train.crash import CRASH_FIX, crash_in  # noqa: E402
 
@@ -205,9 +208,14 @@ class RayEngine:
         return max(1, places(there, cpus=self.cpus, gpus=self.gpus, workers=self.workers))
 
     def teachers(
-        self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
+        self,
+        data: dict[str, Any],
+        teachers: dict[str, dict[str, Any]],
+        folder: str,
+        on_progress: Callable[[str, dict[str, Any]], None] = lambda name, progress: None,
     ) -> dict[str, dict[str, Any]]:
-        """Train or load every teacher, several at a time, and measure it; by name.
+        """Train or load every teacher, several at a time, and measure it; by name. on_progress: hears a teacher's name and how
+        far it is.
 
         On this machine's CPUs those that are only to be measured are so in this process: Ray gives no process that ran a task to
         an actor, and a trial's would have to be begun anew.
@@ -220,6 +228,7 @@ class RayEngine:
             return self._local and not self.gpus and (teachers[name]["training"] is None or trained_before(name, folder))
 
         def begun(name: str) -> Any:
+            teacher_progress(folder, name).unlink(missing_ok=True)  # of a search that was cut off
             return task.remote(self._settings(), data, teachers[name], folder)
 
         near = [name for name in teachers if there(name)]
@@ -228,7 +237,13 @@ class RayEngine:
         made = {name: facts for name, facts in found.items() if facts is not None}
         waiting |= {begun(name): name for name in near if name not in made}  # trained before, and not so
         self.teaching = bool(waiting)
+        seen: dict[str, dict[str, Any] | None] = {}
         while waiting:
+            for name in waiting.values():
+                progress = read_progress(teacher_progress(folder, name))
+                if progress is not None and progress != seen.get(name):
+                    seen[name] = progress
+                    on_progress(name, progress)
             if self.cancelled:
                 for one in waiting:
                     ray.cancel(one, force=True)
@@ -593,25 +608,6 @@ def _not_started(fault: Exception, address: str | None) -> AutokdError:
     late = "try again once less runs on this machine; " if "timed out" in told else ""
     fix = f"{late}Ray's logs: {ray_folder() / 'session_latest' / 'logs'}; what it needs of the machine: autokd doctor"
     return AutokdError(f"Ray did not start: {told}", fix=fix)
-
-
-def share_of(resources: Any, there: float) -> tuple[float, float, int]:
-    """CPUs of one worker, GPUs of one trial, and the trial's workers, from a `resources` section and the GPUs there are.
-
-    Left open, a trial gets a quarter of a GPU, or one for each worker; more than one GPU means a worker on each. Raises
-    AutokdError where workers would share a GPU, which the library that joins them refuses.
-    """
-    workers, gpus = int(resources.workers), resources.gpus
-    if gpus is None:
-        gpus = 0.0 if not there else 0.25 if workers == 1 else float(workers)
-    if gpus > 1 and gpus == int(gpus) and workers == 1:
-        workers = int(gpus)
-    if (gpus > 1 and gpus % 1 != 0) or (workers > 1 and gpus not in (0, workers)):
-        raise AutokdError(
-            f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
-            fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
-        )
-    return float(resources.cpus or 1.0), float(gpus), workers
 
 
 def _lost_teacher(name: str, folder: str, fault: Exception) -> AutokdError:

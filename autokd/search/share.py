@@ -17,14 +17,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autokd.errors import AutokdError
 from autokd.files import cache_root, write_text
 from autokd.machine import cpus
 
 if TYPE_CHECKING:
     from autokd.config.trial import TeacherConfig, TrialConfig
     from autokd.search.feasible import Feasible
+    from autokd.train.trial import Trial
 
-__all__ = ["LONG", "Probe", "best_threads", "gpu_share", "images_of", "probes", "recall", "remember"]
+__all__ = ["LONG", "Probe", "best_threads", "gpu_share", "images_of", "probes", "rate", "recall", "remember",
+           "share_of"]  # fmt: skip
 
 LONG = 2_000_000  # images of a search that is worth the some 15 s of measuring its threads
 MOST = 8  # trials on one GPU: more leave each too little of its arithmetic
@@ -50,12 +53,8 @@ class Probe:
 
     def rate(self, seconds: float) -> float:
         """Training steps a second, over about so many seconds."""
-        self.trial.student.train()
-        start, steps = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            self.trial.loss(steps).backward()
-            steps += 1
-        return steps / (time.perf_counter() - start)
+        each, _ = rate(self.trial, seconds)
+        return 1 / each
 
     def memory(self) -> tuple[int, int]:
         """Bytes of the GPU that a few steps and a scoring took at the most, and all it has."""
@@ -67,6 +66,27 @@ class Probe:
         except torch.OutOfMemoryError:
             return total, total
         return torch.cuda.max_memory_reserved(self.trial.device), total
+
+
+def rate(trial: Trial, seconds: float, least: int = 2) -> tuple[float, int]:
+    """Seconds of a training step, over about so many seconds and at least `least` steps, after one that is not counted; and the
+    number of steps."""
+    import torch
+
+    trial.student.train()
+    start, steps = 0.0, -1
+    while steps < least or time.perf_counter() - start < seconds:
+        trial.loss(steps + 1).backward()
+        trial.optimizer.step()
+        trial.optimizer.zero_grad(set_to_none=True)
+        steps += 1
+        if steps == 0:
+            if trial.device.type == "cuda":
+                torch.cuda.synchronize(trial.device)
+            start = time.perf_counter()
+    if trial.device.type == "cuda":
+        torch.cuda.synchronize(trial.device)
+    return (time.perf_counter() - start) / steps, steps
 
 
 class _Largest:
@@ -140,6 +160,25 @@ def gpu_share(peak: int, total: int, *, cores: float, gpus: float) -> tuple[floa
     who = "a trial has a GPU to itself" if count == 1 else f"{count} trials share a GPU"
     needs = f"the largest was measured to take {(peak + _CONTEXT) / 1e9:.2g} GB of {total / 1e9:.3g}"
     return 1 / count, f"{who}: {needs}, and there are {cored} cores a GPU"
+
+
+def share_of(resources: Any, there: float) -> tuple[float, float, int]:
+    """CPUs of one worker, GPUs of one trial, and the trial's workers, from a `resources` section and the GPUs there are.
+
+    Left open, a trial gets a quarter of a GPU, or one for each worker; more than one GPU means a worker on each. Raises
+    AutokdError where workers would share a GPU, which the library that joins them refuses.
+    """
+    workers, gpus = int(resources.workers), resources.gpus
+    if gpus is None:
+        gpus = 0.0 if not there else 0.25 if workers == 1 else float(workers)
+    if gpus > 1 and gpus == int(gpus) and workers == 1:
+        workers = int(gpus)
+    if (gpus > 1 and gpus % 1 != 0) or (workers > 1 and gpus not in (0, workers)):
+        raise AutokdError(
+            f"a trial of {workers} worker{'s' * (workers > 1)} cannot use {gpus:g} GPUs: each worker needs one of its own",
+            fix=f"resources.gpus: {max(1, workers)}, or leave resources.gpus out",
+        )
+    return float(resources.cpus or 1.0), float(gpus), workers
 
 
 def recall(name: str, configs: Sequence[TrialConfig]) -> dict[str, Any] | None:

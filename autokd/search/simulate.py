@@ -14,7 +14,7 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from autokd.errors import AutokdError, did_you_mean
 from autokd.search.promotion import LEADERS, Stopped, Waiting, deserves
 from autokd.track.curves import Curve
 
-__all__ = ["SCHEDULERS", "Outcome", "replay", "simulate"]
+__all__ = ["SCHEDULERS", "Outcome", "Replay", "replay", "simulate"]
 
 
 class Rule(Protocol):
@@ -253,7 +253,7 @@ def _outcome(
             begun, ended, spent = _first_rung(line, rungs[0] if rungs else 1.0, views)
         else:
             rule = made(eta, rungs, budgets)
-            begun, ended, spent = replay(_in_turn(line, budgets) if name in _TURNED else line, rule, rungs, views, workers)
+            begun, ended, spent, *_ = replay(_in_turn(line, budgets) if name in _TURNED else line, rule, rungs, views, workers)
         counts.append((len(begun), len(ended), spent))
         for budget in budgets:
             found = [c.final for c in ended if budget in c.budgets]
@@ -290,10 +290,20 @@ def _in_turn(line: Sequence[Curve], budgets: Sequence[str]) -> list[Curve]:
     return turned
 
 
+class Replay(NamedTuple):
+    """Trials begun, trials that ran to their end, views spent, when it ended, and the share that each trial came to."""
+
+    begun: list[Curve]
+    ended: list[Curve]
+    spent: float
+    time: float
+    reached: dict[str, float]
+
+
 def replay(
     line: Sequence[Curve], rule: Rule, rungs: Sequence[float], views: float, workers: int
-) -> tuple[list[Curve], list[Curve], float]:
-    """(trials begun, trials that ran to their end, views spent) of one search. Trials take as long as they have views."""
+) -> Replay:
+    """One search. Trials take as long as they have views."""
     waiting = list(reversed(line))
     begun: list[Curve] = []
     ended: list[Curve] = []
@@ -324,13 +334,17 @@ def replay(
         if trial is not None:
             go(now, trial)
 
+    def told(spent: float, now: float) -> Replay:
+        return Replay(begun, ended, spent, now, {name: marks[count - 1] for name, count in reached.items()})
+
+    now = 0.0
     for _ in range(workers):
-        fill(0.0)
+        fill(now)
     while heap:
         now, _, trial = heapq.heappop(heap)
         cost, mark = step(trial), reached.get(trial.trial, 0)
         if spent + cost > views:
-            return begun, ended, views
+            return told(views, min(now, views / workers))
         spent += cost
         reached[trial.trial] = mark + 1
         if mark == len(marks) - 1:
@@ -340,7 +354,7 @@ def replay(
             go(now, trial)
         else:
             fill(now)
-    return begun, ended, spent
+    return told(spent, now)
 
 
 def _first_rung(line: Sequence[Curve], rung: float, views: float) -> tuple[list[Curve], list[Curve], float]:

@@ -16,6 +16,7 @@ import typer
 
 from autokd.cli import documents, main
 from autokd.errors import AutokdError, Faults
+from autokd.finalize.retrain import Finals
 
 EVENTS = [{"event": "phase", "text": "≤"}, {"event": "report", "trial": "t00000", "val_top1": float("nan")}]
 
@@ -67,7 +68,7 @@ def loud(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("autokd.search.run.search", searched)
     monkeypatch.setattr("autokd.search.run.resume", searched)
     monkeypatch.setattr("autokd.search.run.Run.confirm", searched)
-    monkeypatch.setattr("autokd.finalize.retrain.finalize", lambda *a, **b: searched(*a, **b) and {})
+    monkeypatch.setattr("autokd.finalize.retrain.finalize", lambda *a, **b: searched(*a, **b) and Finals({}, {}))
     monkeypatch.setattr("autokd.cli.results.keep_report", lambda folder, again=False: print("a page"))
     monkeypatch.setattr("autokd.search.simulate.simulate", lambda *_, **__: [SimpleNamespace(scheduler="none", total=0.0)])
     monkeypatch.setattr("autokd.train.teachers.train_teacher", trained)

@@ -17,7 +17,7 @@ name: nsq
 data: {name: folder, root: photos, validation: 0.25, options: {test: 0.25}}
 teachers: {big: {model: resnet8, train: {epochs: 1, lr: 0.05}}}
 students: [resnet8x0.5, "nets.py:net"]
-space: {policy: none, method: {choose: {fitnet: {}, kd: {}}}, recipe: {lr: 0.005, batch: 16}}
+space: {policy: none, method: {choose: {fitnet: {}, kd: {}}}, recipe: {batch: 16}}
 budgets: [{name: edge, macs: 4 M, latency: 1 s}, {name: own, params: 5 k}]
 search: {trials: 4, epochs: 2, rungs: {count: 0}, sampler: random}
 finalize: {seeds: 1}

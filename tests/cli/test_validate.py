@@ -156,3 +156,37 @@ def test_every_student_that_is_not_the_zoos_trains_a_step_and_with_deep_the_zoos
     with pytest.raises(AutokdError, match="Half cannot be trained"):
         search(space, runs=space.parent / "runs", overrides=[broken], engine="inline")
     assert not (space.parent / "runs").exists()
+
+
+@pytest.mark.timed
+def test_the_time_of_the_search_is_told_with_its_range_and_what_it_comes_from(space: Path, capsys, monkeypatch):
+    from autokd.search import estimate
+
+    def predicted(*asked: object, **how: object) -> estimate.Estimate:
+        how["tell"]("timing")  # type: ignore[operator]
+        assert asked[3] == round(1438 * 0.9)
+        return estimate.Estimate(3700, 1800, 7200, teachers, 2, busy, 4.2, 120, 3, 5, 6, 9.6, 3.2)
+
+    monkeypatch.setattr(estimate, "estimate", predicted)
+    teachers, busy = 90, 1.0
+    _, out, err = call(capsys, "validate", space)
+    assert " ".join(out[out.index("time: ") :].split()) == (
+        "time: about 1:01:40 on this machine (30:00 to 2:00:00), 2 trials at once; 1:30 of it to train teachers, where none is "
+        "kept. Estimated from 120 training steps (5 of 6 combinations of student and method, 4 s) and simulated searches"
+    )
+    assert "timing" in err and max(map(len, out.splitlines())) <= 100
+    teachers, busy = 0, 2.0
+    out = call(capsys, "validate", space, "--set", "search.trials=null", "--set", "search.hours=1")[1]
+    assert "about 10 trials begin and 3 come to their end" in " ".join(out.split()) and "teachers, where" not in out
+    assert "something else is running here" in out
+    told = json.loads(call(capsys, "validate", space, "--json")[1])["time"]
+    assert (told["seconds"], told["low"], told["high"], told["places"]) == (3700, 1800, 7200, 2)
+    assert json.loads(call(capsys, "validate", space, "--json", "--no-time")[1])["time"] is None
+    assert "time:" not in call(capsys, "validate", space, "--no-time")[1]
+
+
+def test_an_estimate_that_cannot_be_made_is_left_out_with_words(space: Path, capsys):
+    assert "time: not estimated, as this is a test" in call(capsys, "validate", space)[1]
+    told = json.loads(call(capsys, "validate", space, "--json")[1])
+    assert told["time"] == {"skipped": "this is a test"}
+    assert json.loads(call(capsys, "validate", space, "--json", "--set", "budgets.0.params=1 k")[1])["time"] is None

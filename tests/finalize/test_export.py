@@ -144,8 +144,40 @@ def test_a_network_that_keeps_weights_outside_its_state_is_refused(tmp_path: Pat
         def state_dict(self, *rest, **more):  # as of a plain resnet8x0.5, which does not add 1
             return self.inside.state_dict(*rest, **more)
 
-    with pytest.raises(AutokdError, match="answers differently \\(by 1\\)"):
+    with pytest.raises(AutokdError, match=r"answers differently \(by 1, of logits up to [\d.]+\)"):
         export_students(Keeps().eval(), FACTS, tmp_path, ("safetensors",), pixels_of(4), pixels_of(4), print)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e7, 1e30])
+def test_what_a_file_may_differ_by_grows_with_the_logits(scale: float, tmp_path: Path):
+    """A float32 holds seven digits of a logit, whatever its size. Weights of another seed are no rounding at any size."""
+
+    def grown(seed: int = 1) -> torch.nn.Module:
+        model = network(seed)
+        with torch.no_grad():
+            for one in list(model.parameters())[-2:]:
+                one.mul_(scale)
+        return model
+
+    forms = ("safetensors", "onnx") if scale == 1e7 else ("safetensors",)
+    told = export_students(grown(), FACTS, tmp_path, forms, pixels_of(16), pixels_of(16), print)
+    largest = np.abs(by_hand(grown(), pixels_of(16))).max()
+    for one in told.values():
+        assert 1e-4 < one["largest_difference"] < 1e-5 * largest
+    from autokd.finalize.export import _read_back
+    from autokd.finalize.graph import Deployed
+
+    with pytest.raises(AutokdError, match="answers differently"):
+        _read_back(tmp_path / FORMATS["safetensors"], Deployed(grown(2), FACTS).eval(), pixels_of(16), LARGEST_DIFFERENCE)
+
+
+def test_a_student_whose_logits_are_no_numbers_is_told_by_that(tmp_path: Path):
+    model = network()
+    with torch.no_grad():
+        list(model.parameters())[-2].fill_(3e38)
+    with pytest.raises(AutokdError, match="its training diverged") as fault:
+        export_students(model, FACTS, tmp_path, ("safetensors",), pixels_of(4), pixels_of(4), print)
+    assert "logits are not finite" in str(fault.value) and "lower learning rate" in fault.value.fix
 
 
 def test_a_student_that_is_shown_less_is_exported_with_what_it_is_shown(tmp_path: Path):

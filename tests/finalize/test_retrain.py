@@ -334,6 +334,43 @@ def test_a_seed_that_diverges_is_left_out_and_named(folder: Path, bench: Worksho
     assert metrics_of(folder)["test_looks"] == 1  # nothing was looked at for it
 
 
+def test_a_student_that_diverged_is_finished_and_named_and_seeds_without_finite_logits_are_left_out(
+    folder: Path, bench: Workshop, monkeypatch, capsys
+):
+    """The weights at the end are made such as a diverging training leaves: no numbers, too large for their logits, and large."""
+    import torch
+
+    from autokd.cli.finals import print_finals
+    from autokd.train import trial as trials
+
+    truly = trials.train_in_parts
+    values = {derived(0, "finalize", number): value for number, value in enumerate((torch.nan, 3e38, 1e6))}
+
+    def diverged(trial: Any, *rest: Any) -> Any:
+        report = truly(trial, *rest)
+        with torch.no_grad():
+            list(trial.scored.parameters())[-2].fill_(values[trial.config.seed])
+        return report
+
+    monkeypatch.setattr(trials, "train_in_parts", diverged)
+    heard: list[str] = []
+    asked = {"workshop": bench, "budgets": ["tiny"], "formats": ["onnx"], "on_event": lambda event: heard.append(event["text"])}
+    finals = finalize(folder, seeds=3, **asked)
+    told, (broken, endless, large) = finals["tiny"].metrics, values
+    reasons = {broken: "its weights are not finite at the end", endless: "it diverged: its logits are not finite"}
+    assert told["failed_seeds"] == [{"seed": seed, "reason": reason} for seed, reason in reasons.items()]
+    assert [seed["seed"] for seed in told["seeds"]] == [large] and "file" in told["exports"]["onnx"]
+    assert list(told["diverged"]) == [str(large)] and 1e5 < told["diverged"][str(large)] < 1e9
+    assert any(f"seed {large} diverged: its logits reach" in text and "lower learning rate" in text for text in heard)
+    assert f"**The training diverged**: seed {large}" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
+    print_finals(finals)
+    assert f"tiny: the training diverged (seed {large}: logits of" in capsys.readouterr().out
+    with pytest.raises(AutokdError, match="every training of resnet8x0.5 diverged: its logits are not finite"):
+        values[broken] = 3e38
+        finalize(folder, seeds=1, **asked)
+    assert metrics_of(folder)["test_looks"] == 1  # the last had no score
+
+
 def test_a_student_that_cannot_be_finished_keeps_no_other_from_it_and_is_told_at_the_end(folder: Path, monkeypatch, capsys):
     from autokd.cli.main import main
     from autokd.errors import TrialFailed

@@ -47,7 +47,7 @@ def test_scores_between_recorded_points_lie_on_a_straight_line():
 
 def test_without_a_scheduler_a_search_is_as_many_whole_trials_as_the_views_hold():
     line = [curve(f"t{i}", i / 10) for i in range(10)]
-    begun, ended, spent = replay(line, SCHEDULERS["none"](3.0, (), ()), (0.5,), 350.0, 1)
+    begun, ended, spent, *_ = replay(line, SCHEDULERS["none"](3.0, (), ()), (0.5,), 350.0, 1)
     assert [c.trial for c in ended] == ["t0", "t1", "t2"] and spent == 350.0
     assert [c.trial for c in begun] == ["t0", "t1", "t2", "t3"]
 
@@ -55,13 +55,13 @@ def test_without_a_scheduler_a_search_is_as_many_whole_trials_as_the_views_hold(
 def test_a_stopped_trial_costs_its_views_to_the_rung():
     """t0 and t1 go on as the first two; t2 is the third and worst: it is stopped at 50 views."""
     line = [curve("t0", 0.5), curve("t1", 0.6), curve("t2", 0.1)]
-    begun, ended, spent = replay(line, SCHEDULERS["asha"](3.0, (), ()), (0.5,), 1000.0, 1)
+    begun, ended, spent, *_ = replay(line, SCHEDULERS["asha"](3.0, (), ()), (0.5,), 1000.0, 1)
     assert [c.trial for c in ended] == ["t0", "t1"] and len(begun) == 3 and spent == 250.0
 
 
 def test_several_trials_at_once_meet_at_the_rungs_in_the_order_of_their_views():
     line = [curve("long", 0.9, length=200.0), curve("short", 0.1), curve("next", 0.5)]
-    begun, ended, spent = replay(line, SCHEDULERS["asha"](3.0, (), ()), (0.5,), 1000.0, 2)
+    begun, ended, spent, *_ = replay(line, SCHEDULERS["asha"](3.0, (), ()), (0.5,), 1000.0, 2)
     # at 50: short goes on (first); at 100: long at its rung, short at its end, then next begins and is the third, the second best
     assert [c.trial for c in ended] == ["short", "long"] and spent == 350.0
 
@@ -100,7 +100,7 @@ def test_with_strata_a_trial_that_waits_goes_on_once_it_is_the_first_of_three():
     brought to their end, the second before the third."""
     line = [curve("t0", 0.5), curve("t1", 0.6), curve("t2", 0.1)]
     rule = SCHEDULERS["strata"](3.0, (0.5,), ("any",))
-    begun, ended, spent = replay(line, rule, (0.5,), 1000.0, 1)
+    begun, ended, spent, *_ = replay(line, rule, (0.5,), 1000.0, 1)
     assert [c.trial for c in begun] == ["t0", "t1", "t2"] and [c.trial for c in ended] == ["t1", "t0", "t2"] and spent == 300.0
 
 
@@ -108,7 +108,7 @@ def test_strata_keep_enough_for_the_leaders_to_come_to_their_end():
     """250 views, rung at half. t0 and t1 wait at 50 views each; t2, the first of three, goes on to its end: 200 are spent. A new
     trial would take the 50 that are left, and two leaders are still wanted: t1 gets them, though it is no first of three."""
     line = [curve(f"t{i}", i / 10) for i in range(9)]
-    begun, ended, spent = replay(line, SCHEDULERS["strata"](3.0, (0.5,), ("any",)), (0.5,), 250.0, 1)
+    begun, ended, spent, *_ = replay(line, SCHEDULERS["strata"](3.0, (0.5,), ("any",)), (0.5,), 250.0, 1)
     assert [c.trial for c in begun] == ["t0", "t1", "t2"] and [c.trial for c in ended] == ["t2", "t1"] and spent == 250.0
 
 
