@@ -38,7 +38,7 @@ def confirm(
     quiet: Quiet = False,
 ) -> None:
     """Train the best again with fresh seeds, choose, and compare."""
-    folder = find_run(run, runs)
+    folder = find_run(run, runs, changes=True)
     given = {"top": top, "seeds": seeds, "prefer": prefer, "controls": control or None, "random": random}
     settings = _settings(folder, {key: value for key, value in given.items() if value is not None})
 

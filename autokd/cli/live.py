@@ -22,8 +22,9 @@ from autokd.cli.terminal import hang_up, shown
 from autokd.config.limits import COSTS, cost_of_row, limits_in
 from autokd.report.columns import LIMITS, Column
 from autokd.report.summary import limits_of
-from autokd.report.words import duration, percent
+from autokd.report.words import duration, percent, progress
 from autokd.select.best import rank
+from autokd.train.report import Sparse
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -91,6 +92,8 @@ class Board:
         self.before = 0.0  # seconds of earlier sessions
         self.spared = math.nan  # seconds before the first trial: loading, teachers
         self.lock = threading.RLock()
+        self.teaching: dict[str, dict[str, Any]] = {}  # teachers that are trained: how far each is
+        self._sparse: dict[str, Sparse] = {}
         self._count = 0
 
     def take(self, event: dict[str, Any]) -> str | None:
@@ -125,7 +128,8 @@ class Board:
             self.budgets = budgets or self.budgets
         self.plan(name=Path(self.run).name, limits=event.get("limits"))
         numbers = {key: value for key, value in self.limits.items() if isinstance(value, (int, float))}
-        limits = ", ".join(f"{value:g} {key.replace('gpu_', 'GPU ')}" for key, value in numbers.items())
+        words = {key: key.replace("gpu_", "GPU ").removesuffix("s" * (value == 1)) for key, value in numbers.items()}
+        limits = ", ".join(f"{value:g} {words[key]}" for key, value in numbers.items())
         return f"run {self.run}" + (f"  (ends at {limits})" if limits else "")
 
     def _take_part(self, event: dict[str, Any]) -> str:
@@ -158,7 +162,16 @@ class Board:
         self.phase = f"chosen: {event.get('text', '')}"
         return self.phase
 
+    def _take_progress(self, event: dict[str, Any]) -> str | None:
+        name = str(event["teacher"])
+        self.teaching[name] = event
+        sparse = self._sparse.setdefault(name, Sparse())
+        due = sparse.due(event["epochs"], event["total_epochs"], look=bool(event.get("look")))
+        told = (event["epochs"], event["total_epochs"], event.get("val_top1"), event.get("seconds_left"))
+        return f"teacher {name}: {progress(*told)}" if due else None
+
     def _take_teacher(self, event: dict[str, Any]) -> str:
+        self.teaching.pop(str(event.get("teacher")), None)
         made = "trained" if event.get("trained") else "loaded"
         seen = " (it saw these images in training)" if event.get("saw_validation") else ""
         accuracy = _number(event.get("val_top1"), math.nan)
@@ -168,6 +181,7 @@ class Board:
 
     def _take_trial(self, event: dict[str, Any]) -> str:
         self._count += 1
+        self.teaching.clear()
         if math.isnan(self.spared):
             self.spared = _number(event.get("elapsed"), self.elapsed)
         trial = str(event["trial"])
@@ -279,7 +293,8 @@ class Board:
         from rich.text import Text
 
         with self.lock:
-            tables = [self._budgets_table(width), *([self._trials_table(width)] if self.trials else [])]
+            tables = [self._budgets_table(width), *([self._teachers_table(width)] if self.teaching else [])]
+            tables += [self._trials_table(width)] if self.trials else []
             dropped = dict.fromkeys(title for _, some in tables for title in some)
             parts = [part for table, _ in tables for part in (Text(), table or Text("no room: use a wider terminal"))]
             return Group(self._head(Text), *parts, self._foot(Text, list(dropped)))
@@ -312,6 +327,13 @@ class Board:
             rows.append((name, limits, best.trial, score, *words))
         columns = ("budget", LIMITS, "leader", "val top-1", _cut("student"), _cut("method", 2), _cut("policy", 5))
         return drawn(columns, rows, width)
+
+    def _teachers_table(self, width: int) -> tuple[Any, tuple[str, ...]]:
+        rows = []
+        for name, one in self.teaching.items():
+            done = f"{one['epochs']:.3g} of {one['total_epochs']:g}"
+            rows.append((name, done, percent(one.get("val_top1")), duration(one.get("seconds_left"))))
+        return drawn(("teacher", "epochs", "val top-1", Column("time left", 1)), rows, width)
 
     def _trials_table(self, width: int) -> tuple[Any, tuple[str, ...]]:
         style = {"running": "", "done": "green", "stopped": "dim", "failed": "red"}

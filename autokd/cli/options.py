@@ -56,8 +56,11 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: os.stat(path / _LEDGER).st_mtime, reverse=True)
 
 
-def find_run(word: str | None, folder: Path) -> Path:
-    """The folder of the run meant by `word`. Raises AutokdError where there is none, or more than one."""
+def find_run(word: str | None, folder: Path, *, changes: bool = False) -> Path:
+    """The folder of the run meant by `word`; where it begins the names of several, the one changed last, with a message.
+
+    changes: whether the command changes the run; it is then not guessed at. Raises AutokdError where no run is meant, or several.
+    """
     known = runs_in(folder)
     if word is None:
         if known:
@@ -75,16 +78,23 @@ def find_run(word: str | None, folder: Path) -> Path:
     if len(starting) == 1:
         return starting[0]
     names = [run.name for run in starting or known]
+    if starting and changes:
+        raise AutokdError(f"{word!r} begins the names of {len(starting)} runs", fix=f"name one of them: {_listed(names)}")
     if starting:
-        raise AutokdError(f"{word!r} begins the names of {len(starting)} runs", fix="one of: " + ", ".join(names[:8]))
-    told = "runs there: " + ", ".join(names[:8]) if names else f"no runs in {folder} yet"
+        echo(f"{word!r} begins the names of {len(starting)} runs; this is the one changed last: {starting[0].name}", err=True)
+        return starting[0]
+    told = f"runs there: {_listed(names)}" if names else f"no runs in {folder} yet"
     if path.exists():
         below = [run.name for run in runs_in(path)] if path.is_dir() else []
         inside = (
-            f"runs in it: {', '.join(below[:8])}" if below else "a run is a folder with a ledger.jsonl in it; " + told
+            f"runs in it: {_listed(below)}" if below else "a run is a folder with a ledger.jsonl in it; " + told
         )
         raise AutokdError("this is no run", where=word, fix=inside)
     raise AutokdError(f"no run {word!r} in {folder}{did_you_mean(word, names)}", fix=told)
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 
 def device_of(word: str | None) -> str:

@@ -24,7 +24,8 @@ from autokd.cli.tables import print_table
 from autokd.errors import AutokdError, Interrupted, did_you_mean, together
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
-from autokd.report.words import amount, duration, percent
+from autokd.report.words import amount, duration, percent, progress
+from autokd.train.report import Sparse
 
 if TYPE_CHECKING:
     from autokd.report.summary import Section, Summary
@@ -245,15 +246,17 @@ def finalize(
     quiet: Quiet = False,
 ) -> None:
     """Retrain the best at full length, test once, write them out."""
-    folder = find_run(run, runs)
+    folder = find_run(run, runs, changes=True)
     device = device_of(device) if device is not None else None
     start = time.monotonic()
+
+    sparse: dict[tuple[str, int], Sparse] = {}
 
     def watch(event: dict[str, Any]) -> None:
         if as_lines:
             emit(event)
-        elif not (as_json or quiet):
-            echo(f"[{duration(time.monotonic() - start):>5}] {event['text']}")
+        elif not (as_json or quiet) and (line := _line_of(event, sparse)):
+            echo(f"[{duration(time.monotonic() - start):>5}] {line}")
 
     if not (as_json or as_lines or quiet):
         echo(f"[ 0:00] finalizing {folder}")
@@ -290,6 +293,18 @@ def finalize(
         print_finals(finals, page)
     if finals.failed:
         raise together({f"budget {name}": fault for name, fault in finals.failed.items()})
+
+
+def _line_of(event: dict[str, Any], sparse: dict[tuple[str, int], Sparse]) -> str:
+    """What is printed of an event of finalize; '' where it is not worth a line."""
+    if event["event"] != "progress":
+        return str(event["text"])
+    names = " and ".join(event["budgets"])
+    known = sparse.setdefault((names, event["seed"]), Sparse())
+    if not known.due(event["epochs"], event["total_epochs"], look=False):
+        return ""
+    told = (event["epochs"], event["total_epochs"], event["val_top1"], event["seconds_left"])
+    return f"{names}: seed {event['seed']} at {progress(*told)}"
 
 
 def ui(

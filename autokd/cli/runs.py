@@ -119,7 +119,7 @@ def prune(
     from autokd.search.kept import clear, waste
     from autokd.track.ledger import FILE, held
 
-    chosen = [find_run(name, runs) for name in dict.fromkeys(names)] if names else runs_in(runs)
+    chosen = [find_run(name, runs, changes=True) for name in dict.fromkeys(names)] if names else runs_in(runs)
     busy = [folder for folder in chosen if held(folder)]
     if busy and names:
         told = "a search is writing this run"

@@ -9,7 +9,7 @@ import typer
 
 from autokd.cli.console import echo
 from autokd.cli.documents import print_json
-from autokd.cli.options import Json, Jsonl, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, space_of
+from autokd.cli.options import Json, Jsonl, Name, Quiet, RunName, Runs, Set, SpaceFile, find_run, runs_in, space_of
 from autokd.errors import AutokdError, Interrupted, SearchFailed
 from autokd.files import in_shell
 
@@ -92,7 +92,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a search that was cut off, or extend it."""
-    folder = find_run(run, runs)
+    folder = find_run(run, runs, changes=True)
     overrides = list(changes or [])
     if add_trials and trials is not None:
         raise AutokdError("--trials and --add-trials say two things of one limit", fix="give one of them")
@@ -130,8 +130,13 @@ def cancel(run: RunName = None, runs: Runs = Path("runs")) -> None:
 
 def _ask(word: str, run: str | None, runs: Path) -> None:
     from autokd.search.control import WORDS, ask
+    from autokd.track.ledger import held
 
-    folder = find_run(run, runs)
+    working = [folder for folder in runs_in(runs) if held(folder)] if run is None else []
+    if len(working) > 1:
+        names = ", ".join(folder.name for folder in working)
+        raise AutokdError(f"{len(working)} runs are being worked on", fix=f"name the one to {word}: {names}")
+    folder = working[0] if working else find_run(run, runs, changes=True)
     ask(folder, word)
     echo(f"asked {folder} to {word}: {WORDS[word]}")
     echo(f"look     autokd status {in_shell(folder)}")

@@ -17,7 +17,8 @@ from autokd.cli.tables import print_table
 from autokd.errors import ONE_FAILED, AutokdError, Interrupted, did_you_mean, in_words, none_came_out, together
 from autokd.files import full_disk, in_shell
 from autokd.report.columns import PARAMS, folded
-from autokd.report.words import amount, duration, percent
+from autokd.report.words import amount, duration, percent, progress
+from autokd.train.report import Sparse
 
 __all__ = ["app"]
 
@@ -69,6 +70,14 @@ def train(
         whole = config.training.epochs
         say(f"{name}: {config.model}, {whole:g} epochs")
 
+        sparse = Sparse()
+
+        def between(told: Any) -> None:
+            if not told.look:
+                emit({"event": "progress", "teacher": name, **told.to_dict()})
+            if sparse.due(told.epochs, told.total_epochs, look=told.look) and not told.look:
+                show(f"{name}: {progress(told.epochs, told.total_epochs, told.val_top1, told.seconds_left)}")
+
         def told(report: Any) -> bool:
             none = report.val_top1 is None
             score = f"training loss {report.train_loss:.4f}" if none else f"val {percent(report.val_top1)}"
@@ -77,7 +86,8 @@ def train(
             show(f"{name}: {report.epochs:.3g} of {whole:g} epochs, {score}")
             return True
 
-        return train_teacher(loaded.data, config, runs / "teachers", told, workshop=workshop, again=again, tell=say)
+        more: dict[str, Any] = {"workshop": workshop, "again": again, "tell": say, "on_progress": between}
+        return train_teacher(loaded.data, config, runs / "teachers", told, **more)
 
     for name, config in asked.items():
         try:

@@ -29,6 +29,7 @@ from autokd.track.state import told_of_run
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
+    from autokd.train.report import Progress
     from autokd.train.workshop import Workshop
 
 __all__ = ["Final", "Finals", "TRAIN_ON", "finalize"]
@@ -121,7 +122,7 @@ def finalize(
 
 
 def _finished(
-    order: Order, fresh: Sequence[int], bench: Workshop, external: Mapping[str, tuple[str, Images]], say: Callable[[str], None]
+    order: Order, fresh: Sequence[int], bench: Workshop, external: Mapping[str, tuple[str, Images]], say: _Voice
 ) -> dict[str, Final]:
     """One student, trained with each seed, tested and written for each of its budgets."""
     folder, row, config, train_on = order.folder, order.row, order.config, order.train_on
@@ -130,7 +131,7 @@ def _finished(
     if row["val_top1"] is None:  # nothing was chosen by it, so that it is as good as any other
         drawn = [row["seed"], *drawn[:-1]]
         adopt(bench, config, folder / (row["checkpoint"] or ""), train_on, folder / TRAINED)
-    trained, failed = train_seeds(bench, config, drawn, train_on, folder / TRAINED, say)
+    trained, failed = train_seeds(bench, config, drawn, train_on, folder / TRAINED, say, on_progress=say.progress)
     return finish(order, bench, trained, failed, external, say)
 
 
@@ -290,6 +291,12 @@ class _Voice:
             return
         told = f"{' and '.join(self.budgets)}: {text}" if self.budgets else text
         self.tell({"event": "finalize", "budgets": list(self.budgets), "text": told})
+
+
+    def progress(self, seed: int, told: Progress) -> None:
+        if not told.look:  # which has words of its own
+            text = f"{' and '.join(self.budgets)}: seed {seed} at {told.epochs:.3g} of {told.total_epochs:g} epochs"
+            self.tell({"event": "progress", "budgets": list(self.budgets), "seed": seed, "text": text, **told.to_dict()})
 
 
 @dataclass(frozen=True)

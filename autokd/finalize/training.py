@@ -25,6 +25,7 @@ from autokd.errors import AutokdError, SearchFailed, TrialFailed
 from autokd.files import vouched, write_text
 from autokd.machine import cpus
 from autokd.train.crash import CRASH_FIX, crash_of_exit
+from autokd.train.report import Progress
 
 if TYPE_CHECKING:
     from autokd.train.report import Report
@@ -56,11 +57,12 @@ def train_seeds(
     tell: Callable[[str], None],
     *,
     processes: int | None = None,
+    on_progress: Callable[[int, Progress], None] = lambda seed, progress: None,
 ) -> tuple[list[Trained], list[dict[str, Any]]]:
     """Train one student over several seeds. Returns the trainings, and {seed, reason} of those that diverged.
 
-    processes: how many trainings run at a time; the number of cores where left out, one on a GPU. Raises SearchFailed where every
-    seed failed.
+    on_progress: hears a seed and how far its training is, every few seconds. processes: how many trainings run at a time; the
+    number of cores where left out, one on a GPU. Raises SearchFailed where every seed failed.
     """
     seeds = list(seeds)
     if processes is None:
@@ -74,6 +76,10 @@ def train_seeds(
         with lock:
             tell(f"seed {seed} {text}")
 
+    def heard(seed: int, progress: Progress) -> None:
+        with lock:
+            on_progress(seed, progress)
+
     def one(seed: int) -> Trained | dict[str, Any]:
         chosen, voice = config.fresh(seed), partial(say, seed)
         try:
@@ -82,8 +88,8 @@ def train_seeds(
                 voice("was trained before")
                 return known
             if processes > 1:
-                return _train_apart(bench, chosen, train_on, place, voice, made_of, children)
-            return train(bench, chosen, train_on, place, voice, made_of)
+                return _train_apart(bench, chosen, train_on, place, voice, made_of, children, partial(heard, seed))
+            return train(bench, chosen, train_on, place, voice, made_of, partial(heard, seed))
         except TrialFailed as failure:
             voice(f"failed: {failure.reason}")
             return {"seed": seed, "reason": failure.reason}
@@ -129,6 +135,7 @@ def train(
     place: Path,
     tell: Callable[[str], None],
     made_of: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """One training, from what lies on the disk of it. made_of: as `_made_of` tells it. Raises TrialFailed where it diverges."""
     from autokd.models.checkpoint import save_weights
@@ -136,7 +143,7 @@ def train(
 
     path, facts_path, unfinished = _files(config, train_on, place, made_of or _made_of(bench, config))
     trial = bench.trial(config)
-    report = train_in_parts(trial, unfinished, _LOOKS, lambda r: tell(_so_far(r)))
+    report = train_in_parts(trial, unfinished, _LOOKS, lambda r: tell(_so_far(r, config.epochs)), on_progress)
     facts = {
         "seed": config.seed,
         "val_top1": report.val_top1,
@@ -176,10 +183,10 @@ def adopt(bench: Workshop, config: TrialConfig, checkpoint: Path, train_on: str,
     write_text(facts_path, json.dumps({**facts, "sha256": digest}, indent=2) + "\n")
 
 
-def _so_far(report: Report) -> str:
+def _so_far(report: Report, whole: float) -> str:
     if report.val_top1 is None:
-        return f"at {report.epochs:.3g} epochs: training loss {report.train_loss:.4f}"
-    return f"at {report.epochs:.3g} epochs: validation {100 * report.val_top1:.2f} %"
+        return f"at {report.epochs:.3g} of {whole:g} epochs: training loss {report.train_loss:.4f}"
+    return f"at {report.epochs:.3g} of {whole:g} epochs: validation {100 * report.val_top1:.2f} %"
 
 
 def _files(config: TrialConfig, train_on: str, place: Path, made_of: str) -> tuple[Path, Path, Path]:
@@ -219,6 +226,7 @@ def _train_apart(
     tell: Callable[[str], None],
     made_of: str,
     children: set[subprocess.Popen[str]],
+    on_progress: Callable[[Progress], None],
     *,
     again: bool = False,
 ) -> Trained:
@@ -255,6 +263,8 @@ def _train_apart(
                 told = json.loads(line)
                 if "say" in told:
                     tell(told["say"])
+                elif "progress" in told:
+                    on_progress(Progress(**told["progress"]))
                 elif "failed" in told:
                     raise TrialFailed(told["failed"])
                 elif "fault" in told:
@@ -273,7 +283,7 @@ def _train_apart(
             news = bench.after_crash(config, crash) if not again else ""
             if news:
                 tell(news)
-                return _train_apart(bench, config, train_on, place, tell, made_of, children, again=True)
+                return _train_apart(bench, config, train_on, place, tell, made_of, children, on_progress, again=True)
             raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=CRASH_FIX)
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
         raise AutokdError(
@@ -330,7 +340,8 @@ def main() -> None:
         if order["train_on"] == ALL:
             bench = everything(bench)
         config = TrialConfig.from_dict(order["config"])
-        train(bench, config, order["train_on"], Path(order["place"]), lambda text: answer(say=text), order["made_of"])
+        place, told = Path(order["place"]), lambda progress: answer(progress=progress.to_dict())
+        train(bench, config, order["train_on"], place, lambda text: answer(say=text), order["made_of"], told)
     except TrialFailed as failure:
         answer(failed=failure.reason)
     except AutokdError as fault:

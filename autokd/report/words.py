@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["amount", "cost", "duration", "percent"]
+__all__ = ["amount", "cost", "duration", "percent", "progress"]
 
 
 def amount(number: float | None) -> str:
@@ -44,3 +44,11 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress(epochs: float, total_epochs: float, val_top1: float | None = None, seconds_left: float | None = None) -> str:
+    """'3.2 of 10 epochs, val 81.20 %, 0:40 left'; what is not known is left out."""
+    words = [f"{epochs:.3g} of {total_epochs:g} epochs"]
+    words += [f"val {percent(val_top1)}"] if val_top1 is not None else []
+    words += [f"{duration(seconds_left)} left"] if seconds_left is not None and seconds_left >= 0.5 else []
+    return ", ".join(words)

@@ -296,7 +296,7 @@ class Brain:
             return "paused", f"{len(self.running)} trials are unfinished"
         if not self._to_go_on():
             if self.plan.trials is not None and self._proposed >= self.plan.trials:
-                return "finished", f"{len(self.trials)} trials"
+                return "finished", f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)}"
             if len(self.exhausted) == len(self.feasible.pairs):
                 return "finished", "every configuration of the space has been tried"
         if self.stopping:

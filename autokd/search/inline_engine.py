@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from autokd.search.brain import STOP, Brain
@@ -30,10 +31,17 @@ class InlineEngine:
         return []
 
     def teachers(
-        self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
+        self,
+        data: dict[str, Any],
+        teachers: dict[str, dict[str, Any]],
+        folder: str,
+        on_progress: Callable[[str, dict[str, Any]], None] = lambda name, progress: None,
     ) -> dict[str, dict[str, Any]]:
-        """Train or load every teacher, and measure it; by name."""
-        return {name: prepare_teacher(self.bench, data, teacher, folder) for name, teacher in teachers.items()}
+        """Train or load every teacher, and measure it; by name. on_progress: hears a teacher's name and how far it is."""
+        return {
+            name: prepare_teacher(self.bench, data, teacher, folder, partial(on_progress, name))
+            for name, teacher in teachers.items()
+        }
 
     def run(self, brain: Brain, run: str | os.PathLike[str], tick: Callable[[], None] = lambda: None) -> None:
         """Until the brain proposes nothing more."""

@@ -71,9 +71,11 @@ from autokd.search.work import (  # noqa: E402
     full_disk,
     order_of,
     placed,
+    read_progress,
     teacher_crash,
     teacher_here,
     teacher_on_ray,
+    teacher_progress,
 )
 from autokd.train.crash import CRASH_FIX, crash_in  # noqa: E402
 
@@ -206,9 +208,14 @@ class RayEngine:
         return max(1, places(there, cpus=self.cpus, gpus=self.gpus, workers=self.workers))
 
     def teachers(
-        self, data: dict[str, Any], teachers: dict[str, dict[str, Any]], folder: str
+        self,
+        data: dict[str, Any],
+        teachers: dict[str, dict[str, Any]],
+        folder: str,
+        on_progress: Callable[[str, dict[str, Any]], None] = lambda name, progress: None,
     ) -> dict[str, dict[str, Any]]:
-        """Train or load every teacher, several at a time, and measure it; by name.
+        """Train or load every teacher, several at a time, and measure it; by name. on_progress: hears a teacher's name and how
+        far it is.
 
         On this machine's CPUs those that are only to be measured are so in this process: Ray gives no process that ran a task to
         an actor, and a trial's would have to be begun anew.
@@ -221,6 +228,7 @@ class RayEngine:
             return self._local and not self.gpus and (teachers[name]["training"] is None or trained_before(name, folder))
 
         def begun(name: str) -> Any:
+            teacher_progress(folder, name).unlink(missing_ok=True)  # of a search that was cut off
             return task.remote(self._settings(), data, teachers[name], folder)
 
         near = [name for name in teachers if there(name)]
@@ -229,7 +237,13 @@ class RayEngine:
         made = {name: facts for name, facts in found.items() if facts is not None}
         waiting |= {begun(name): name for name in near if name not in made}  # trained before, and not so
         self.teaching = bool(waiting)
+        seen: dict[str, dict[str, Any] | None] = {}
         while waiting:
+            for name in waiting.values():
+                progress = read_progress(teacher_progress(folder, name))
+                if progress is not None and progress != seen.get(name):
+                    seen[name] = progress
+                    on_progress(name, progress)
             if self.cancelled:
                 for one in waiting:
                     ray.cancel(one, force=True)

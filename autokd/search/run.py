@@ -534,7 +534,11 @@ def _prepare_teachers(
     doing = [f"{what} {', '.join(some)}" for what, some in (("training", new), ("measuring", rest)) if some]
     if doing:
         tell.phase(" and ".join(doing))
-    made = engine.teachers(asdict(space.data), {name: asdict(one) for name, one in wanted.items()}, teachers)
+
+    def heard(name: str, progress: dict[str, Any]) -> None:
+        tell.on_event({"event": "progress", "teacher": name, **progress, "time": time.time()})
+
+    made = engine.teachers(asdict(space.data), {name: asdict(one) for name, one in wanted.items()}, teachers, heard)
     for name, facts in made.items():
         decisions = facts.pop("decisions", [])
         if name in recorded:

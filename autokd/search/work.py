@@ -18,8 +18,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING, Any
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
 from autokd.errors import AutokdError, TrialFailed, refused
-from autokd.files import in_file_name, in_shell, whole
+from autokd.files import in_file_name, in_shell, whole, write_text
 from autokd.search.kept import ERRORS, PLACE
 from autokd.train.crash import Crash, crash_in, watched
 from autokd.train.recorded import versions
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from autokd.search.brain import Proposal
 
 __all__ = ["ANSWERS", "CHECKPOINTS", "DiskFull", "Job", "bench_of", "crash_of", "forget_benches", "full_disk", "guessing",
-           "measured", "order_of", "placed", "prepare_teacher", "read_answers", "teacher_crash", "teacher_from", "teacher_here",
-           "teacher_on_ray",
-           "write_answers"]
+           "measured", "order_of", "placed", "prepare_teacher", "read_answers", "read_progress", "teacher_crash", "teacher_from",
+           "teacher_here", "teacher_on_ray", "teacher_progress", "write_answers"]
 
 CHECKPOINTS = PLACE
 HUNG = "hung.txt"  # in a trial's checkpoints: what it did when its time was over
@@ -351,22 +350,32 @@ def read_answers(path: Path, images: int) -> Any:
 
 
 def prepare_teacher(
-    bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str
+    bench: dict[str, Any],
+    data: dict[str, Any],
+    teacher: dict[str, Any],
+    folder: str,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Train the teacher where that is asked for and it does not lie there, and measure it on the validation split.
 
     Returns `config` (the teacher as trials load it), checkpoint and its sha256, trained (whether now), policy (on whose views it
     was trained), val_top1, val_loss, val_images, ece, saw_validation, seconds, data (the splits' fingerprints), versions, and
-    `decisions`, what a person should hear.
+    `decisions`, what a person should hear. on_progress: hears the fields of autokd.train.report.Progress, every few seconds.
     Raises AutokdError where it is not to be had, or lies there and does not answer as it did.
     """
-    told = _prepared(bench, data, teacher, folder, train=True)
+    told = _prepared(bench, data, teacher, folder, train=True, on_progress=on_progress)
     assert told is not None
     return told
 
 
 def _prepared(
-    bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str, *, train: bool
+    bench: dict[str, Any],
+    data: dict[str, Any],
+    teacher: dict[str, Any],
+    folder: str,
+    *,
+    train: bool,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any] | None:
     start = time.perf_counter()
     values = TrialConfig.from_dict({"data": data, "student": {"name": ""}, "teacher": teacher})
@@ -389,7 +398,14 @@ def _prepared(
             return None
         try:
             with _in_words(folder):
-                path = teachers.train_teacher(asked, config, Path(folder), report=heard, workshop=workshop)
+                path = teachers.train_teacher(
+                    asked,
+                    config,
+                    Path(folder),
+                    report=heard,
+                    workshop=workshop,
+                    on_progress=None if on_progress is None else lambda progress: on_progress(progress.to_dict()),
+                )
         except TrialFailed as fault:
             raise AutokdError(
                 f"the teacher {config.name!r} could not be trained: {fault.reason}", fix="lower its learning rate"
@@ -440,9 +456,10 @@ def placed(bench: dict[str, Any]) -> dict[str, Any]:
 def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[str, Any], folder: str) -> dict[str, Any]:
     """`prepare_teacher` as a task of Ray; it is here since its process would spend a second on importing Ray Tune.
 
-    If its process crashed, Ray runs it again; the bench then looks for a workaround first.
+    How far it is lies in `teacher_progress`, for the search to read. If its process crashed, Ray runs it again; the bench then
+    looks for a workaround first.
     """
-    bench, note = placed(bench), teacher_crash(folder, teacher["name"])
+    bench, note, place = placed(bench), teacher_crash(folder, teacher["name"]), teacher_progress(folder, teacher["name"])
     crash = crash_in(_text(note))
     news = ""
     if crash is not None:
@@ -453,8 +470,16 @@ def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[st
         assert values.teacher is not None
         if values.teacher.training is not None:
             news = bench_of(bench).after_crash(teacher_trial(values.data, values.teacher), crash)
-    with watched(note):
-        made = prepare_teacher(bench, data, teacher, folder)
+
+    def write(progress: dict[str, Any]) -> None:
+        with suppress(OSError, AutokdError):
+            write_text(place, json.dumps(progress))
+
+    try:
+        with watched(note):
+            made = prepare_teacher(bench, data, teacher, folder, write)
+    finally:
+        place.unlink(missing_ok=True)
     note.unlink(missing_ok=True)
     return {**made, "decisions": [*made.get("decisions", ()), news]} if news else made
 
@@ -462,6 +487,20 @@ def teacher_on_ray(bench: dict[str, Any], data: dict[str, Any], teacher: dict[st
 def teacher_crash(folder: str, name: str) -> Path:
     """The file in which a crash of the process that prepares a teacher is recorded."""
     return Path(folder) / f"{in_file_name(name)}.crashed.txt"
+
+
+def teacher_progress(folder: str, name: str) -> Path:
+    """The file in which the process that trains a teacher says how far it is, for as long as it does."""
+    return Path(folder) / f"{in_file_name(name)}.progress.json"
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """None where nothing is trained, or nothing was told yet."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _text(path: Path) -> str:

@@ -32,7 +32,7 @@ from autokd.models.checkpoint import save_weights
 from autokd.models.identity import first_values, identity
 from autokd.models.zoo import resolve
 from autokd.train.recorded import Quality, changed, quality_of, versions
-from autokd.train.report import Report
+from autokd.train.report import Progress, Report
 from autokd.train.trial import forget, train_in_parts
 from autokd.train.workshop import Workshop
 
@@ -119,13 +119,14 @@ def train_teacher(
     looks: int = 5,
     again: bool = False,
     tell: Callable[[str], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train, write `<name>-<hash>.safetensors` and the same name with .json beside it, and return the former.
 
     A teacher that already lies there is measured and not trained again, unless its file is no longer as it was written, or
-    `again`. tell: hears why it is trained anew where another of its name lies there. It never sees the validation split. A
-    training that was cut off goes on from the last of its `looks` checkpoints. Raises TrialFailed on divergence, and AutokdError
-    where a teacher that lies there does not answer as it was recorded to.
+    `again`. tell: hears why it is trained anew where another of its name lies there. on_progress: is told every few seconds. It
+    never sees the validation split. A training that was cut off goes on from the last of its `looks` checkpoints. Raises
+    TrialFailed on divergence, and AutokdError where a teacher that lies there does not answer as it was recorded to.
     """
     workshop = workshop or Workshop()
     key = teacher_key(workshop, data, teacher)
@@ -139,7 +140,7 @@ def train_teacher(
         (tell or workshop.tell)(why)
     trial = workshop.trial(teacher_trial(data, teacher))
     unfinished = path.with_suffix(".partial")
-    last = train_in_parts(trial, unfinished, looks, report)
+    last = train_in_parts(trial, unfinished, looks, report, on_progress)
     facts: dict[str, Any] = {
         "name": teacher.name,
         "model": teacher.model,

@@ -34,13 +34,14 @@ from autokd.train.batches import Batch, Order, divide, mixed_seed, turned
 from autokd.train.layout import use_safe_layout
 from autokd.train.optimiser import SGD, AdamW
 from autokd.train.pace import Pace
-from autokd.train.report import Report
+from autokd.train.report import Progress, Report
 from autokd.train.schedule import learning_rate
 from autokd.train.weights import SCHEMES, Weights
 from autokd.train.workshop import Workshop
 
 __all__ = ["Trial", "forget", "run", "train_in_parts"]
 
+_TOLD_EVERY = 2.0  # seconds between two words on how far a training is
 _CHECK_EVERY = 50  # steps between looks at the loss for NaN; a look costs a wait for the GPU
 
 
@@ -112,6 +113,10 @@ class Trial:
         self._losses = torch.zeros((), device=self.device)
         self._counted = 0
         self.right: Tensor | None = None  # bool [validation images], as last scored
+        self.on_progress: Callable[[Progress], None] | None = None
+        self._pace_from: tuple[float, int] | None = None  # when this process had made its first step, and which one that was
+        self._told = 0.0
+        self._val_top1: float | None = None
 
     def _parallel(self) -> nn.Module:
         """The student as a training step calls it."""
@@ -159,6 +164,7 @@ class Trial:
         self.student.train()
         while self.step < target:
             self._train_step()
+            self._tell_progress()
             if self.step % _CHECK_EVERY == 0:
                 self._check()
         self._check()
@@ -172,6 +178,8 @@ class Trial:
         self.right = result.right if result is not None else None
         self.asked = self._all_asked()
         self.seconds += time.perf_counter() - start
+        self._val_top1 = result.top1 if result is not None else None
+        self._tell_progress(look=True)
         return Report(
             images=self.images,
             epochs=self.images / len(self.loaded.pixels),
@@ -186,6 +194,20 @@ class Trial:
             signal_misses=self.asked[1],
             precision=self.precision,
         )
+
+    def _tell_progress(self, *, look: bool = False) -> None:
+        if self.on_progress is None:
+            return
+        now = time.monotonic()
+        if self._pace_from is None:
+            self._pace_from, self._told = (now, self.step), now
+        if not look and now - self._told < _TOLD_EVERY:
+            return
+        self._told = now
+        began, first = self._pace_from
+        left = (now - began) * (self.total_steps - self.step) / (self.step - first) if self.step > first else None
+        epochs = self.images / len(self.loaded.pixels)
+        self.on_progress(Progress(epochs, self.config.epochs, self._val_top1, left, look))
 
     @property
     def scored(self) -> nn.Module:
@@ -490,17 +512,23 @@ class Trial:
 
 
 def train_in_parts(
-    trial: Trial, unfinished: Path, parts: int, tell: Callable[[Report], object] | None = None
+    trial: Trial,
+    unfinished: Path,
+    parts: int,
+    tell: Callable[[Report], object] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Train a trial to its end in equal `parts`, from the checkpoint in `unfinished` where a training was cut off.
 
-    After each part but the last the checkpoint is written; `forget` takes it away once the result is kept.
+    on_progress: is told between the parts, too. After each part but the last the checkpoint is written; `forget` takes it away
+    once the result is kept.
     """
     if (unfinished / "trial.pt").exists():
         try:
             trial.load(unfinished)
         except AutokdError as fault:  # nothing of it was taken yet
             warnings.warn(f"{fault.where}: {fault.what}; the training begins anew", stacklevel=2)
+    trial.on_progress = on_progress
     report: Report | None = None
     for part in range(1, parts + 1):
         images = trial.total_images * part // parts

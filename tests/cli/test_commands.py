@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import autokd
 from autokd.cli.options import find_run
 from autokd.errors import AutokdError, Faults, SpaceError
+from autokd.track.ledger import FolderLock
 
 
 def test_a_fault_is_told_without_a_traceback_and_exits_with_2(repository: Path, tmp_path: Path):
@@ -167,8 +169,6 @@ def test_a_run_without_a_writer_that_never_closed_was_cut_off(run, made_run: Pat
     ledger = made_run / "ledger.jsonl"
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
     assert run("status", made_run, "--quiet")[1].strip() == "cut off"
-    from autokd.track.ledger import FolderLock
-
     with FolderLock(made_run):  # somebody writes
         assert run("status", made_run, "--quiet")[1].strip() == "running"
     assert f"autokd resume {made_run}" in run("status", made_run)[1]
@@ -182,11 +182,29 @@ def test_a_run_is_found_by_folder_name_beginning_or_as_the_newest(made_run: Path
     assert find_run(None, runs) == made_run
     with pytest.raises(AutokdError, match="no run 'mad3'"):
         find_run("mad3", runs)
-    other = runs / "made-20260102-000000-abcd"
-    other.mkdir()
-    (other / "ledger.jsonl").touch()
-    with pytest.raises(AutokdError, match="begins the names of 2 runs"):
-        find_run("made", runs)
+
+
+def test_of_several_runs_a_reader_takes_the_one_changed_last_and_what_changes_a_run_refuses(run, made_run: Path):
+    runs, other = made_run.parent, made_run.with_name("made-20260102-000000-abcd")
+    shutil.copytree(made_run, other)
+    os.utime(other / "ledger.jsonl", (1, 1))
+    names = f"{made_run.name}, {other.name}"
+    said = f"'made' begins the names of 2 runs; this is the one changed last: {made_run.name}\n"
+    readers = ("status -q", "report -q", "show t00001 -q", "simulate")
+    for words in map(str.split, readers):
+        code, out, err = run(words[0], "made", *words[1:], "--runs", runs)
+        assert err.startswith(said) and (code == 0 or words[0] == "simulate"), (words, err)
+    assert run("report", "made-20260102", "--compare", "made", "--runs", runs)[2] == said
+    for words in ("pause", "stop", "cancel", "resume", "confirm", "finalize", "runs prune", "study --resume"):
+        code, out, err = run(*words.split(), "made", "--runs", runs)
+        assert code == 2 and not out, words
+        assert err == f"autokd: 'made' begins the names of 2 runs\n  name one of them: {names}\n"
+    with FolderLock(made_run), FolderLock(other):
+        code, _, err = run("stop", "--runs", runs)
+        assert code == 2 and "2 runs are being worked on" in err and f"name the one to stop: {names}" in err
+        assert not (made_run / "control").exists() and not (other / "control").exists()
+    with FolderLock(other):  # the only one that can be meant
+        assert f"asked {other} to pause" in run("pause", "--runs", runs)[1]
 
 
 def test_an_empty_folder_of_runs_says_how_to_start_one(run, tmp_path: Path):

@@ -57,6 +57,22 @@ def drawn(board: Board, width: int = 100) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_while_teachers_train_the_view_and_the_log_tell_how_far_each_is():
+    board = Board(Clock())
+    board.plan(name="digits", budgets=BUDGETS)
+    told = {"event": "progress", "total_epochs": 10, "val_top1": None, "seconds_left": None, "look": False}
+    assert board.take({**told, "teacher": "r56", "epochs": 0.25}) is None  # too soon for a line
+    more = {"epochs": 2.5, "val_top1": 0.8125, "seconds_left": 75.0, "look": True}
+    assert board.take({**told, **more, "teacher": "r20"}) == "teacher r20: 2.5 of 10 epochs, val 81.25 %, 1:15 left"
+    for width in (80, 100):
+        lines = [" ".join(line.split()) for line in drawn(board, width).splitlines()]
+        assert {"teacher epochs val top-1 time left", "r56 0.25 of 10 - -", "r20 2.5 of 10 81.25 % 1:15"} <= set(lines)
+    board.take({"event": "teacher", "teacher": "r20", "val_top1": 0.9, "trained": True})
+    assert "r20 2.5" not in drawn(board) and "0.25 of 10" in drawn(board)
+    board.take(trial("t0", ["any"]))
+    assert "time left" not in drawn(board)
+
+
 def test_leaders_are_the_best_finished_trial_that_fits_and_else_the_best_so_far(board: Board):
     assert board.leader(BUDGETS[1]).trial == "t1"
     assert board.leader(BUDGETS[0]).trial == "t0"  # t1 does not fit; t0 still runs

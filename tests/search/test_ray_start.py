@@ -76,7 +76,7 @@ def test_ray_gets_a_token_from_us_where_it_cannot_keep_one(tmp_path, monkeypatch
     assert len(os.environ.get("RAY_AUTH_TOKEN", "")) == (0 if there else 64)
 
 
-def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leaves_the_measurement(monkeypatch):
+def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leaves_the_measurement(monkeypatch, tmp_path):
     from autokd.search import ray_engine
 
     made = ray_engine.RayEngine({"threads": 1})
@@ -89,14 +89,23 @@ def test_teachers_that_are_only_measured_are_so_in_this_process_and_ctrl_c_leave
     asked = []
     monkeypatch.setattr(ray_engine, "trained_before", lambda name, folder: name != "new")
     monkeypatch.setattr(ray_engine, "teacher_here", lambda bench, data, teacher, folder: teacher["here"])
-    begun = SimpleNamespace(remote=lambda bench, data, teacher, folder: ("trained", teacher["name"]))
+    heard, looks = [], iter([([], "all"), None])
+
+    def trained(bench, data, teacher, folder):
+        (tmp_path / f"{teacher['name']}.progress.json").write_text('{"epochs": 2, "total_epochs": 5}')
+        return "trained", teacher["name"]
+
+    begun = SimpleNamespace(remote=trained)
+    (tmp_path / "new.progress.json").write_text('{"epochs": 4, "total_epochs": 5}')  # of a search that was killed
     with monkeypatch.context() as patch:  # tasks that have ended at once
         patch.setattr(ray_engine.ray, "remote", lambda **_: lambda function: begun)
-        patch.setattr(ray_engine.ray, "wait", lambda some, timeout: (some, []))
+        patch.setattr(ray_engine.ray, "wait", lambda some, timeout: next(looks) or (some, []))
         patch.setattr(ray_engine.ray, "get", lambda one: one)
         kept = {"name": "kept", "training": {}, "here": {"val_top1": 0.9}}
         stale, new = ({"name": name, "training": {}, "here": None} for name in ("stale", "new"))
-        found = made.teachers({}, {"stale": stale, "kept": kept, "new": new}, "there")
+        every = {"stale": stale, "kept": kept, "new": new}
+        found = made.teachers({}, every, str(tmp_path), lambda name, progress: heard.append((name, progress["epochs"])))
+    assert sorted(heard) == [("new", 2), ("stale", 2)]  # each once, as nothing changed
     assert found == {"stale": ("trained", "stale"), "kept": {"val_top1": 0.9}, "new": ("trained", "new")}
 
     def interrupted(*teacher):

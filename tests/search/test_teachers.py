@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,10 +32,25 @@ TRAINING = TeacherTraining(epochs=1, recipe=RecipeConfig(lr=0.1), policy="jda_ci
 TEACHER = TeacherConfig("big", "resnet8", training=TRAINING)
 
 
+PROGRESS: list[dict[str, Any]] = []
+
+
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("teachers"))
-    return folder, prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("autokd.train.trial._TOLD_EVERY", 0.0)
+        return folder, prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder, PROGRESS.append)
+
+
+def test_while_a_teacher_trains_its_progress_is_told(facts):
+    epochs = [one["epochs"] for one in PROGRESS]
+    assert epochs == sorted(epochs) and {one["total_epochs"] for one in PROGRESS} == {1}
+    looks = [one for one in PROGRESS if one["look"]]
+    assert len(looks) == 5 and len(PROGRESS) == 5 + round(1150 / 64) and looks[-1]["epochs"] == pytest.approx(1, abs=0.06)
+    assert PROGRESS[0]["val_top1"] is None and PROGRESS[-1]["seconds_left"] == 0
+    lefts = [one["seconds_left"] for one in PROGRESS[2:]]
+    assert all(one["val_top1"] is not None for one in looks) and all(left >= 0 for left in lefts)
 
 
 def test_a_teacher_s_calibration_is_that_of_a_loop_over_fifteen_spans(facts):
