@@ -296,8 +296,11 @@ def arm(walk: Walk, seeds: list[int], config: dict, images: int) -> np.ndarray:
     """bool [S, N]: which validation images the trainings of this configuration were right on, a seed a row."""
     made = {}
     for event in walk.events("confirm"):
-        if event["event"] == "trial" and {**event["config"], "seed": 0} == {**config, "seed": 0}:
-            made[event["seed"]] = event["trial"]
+        if event["event"] == "trial":
+            asked = dict(event["config"])
+            assert asked.pop("views_seed") == event["seed"]  # each seed has views of its own
+            if {**asked, "seed": 0} == {**config, "seed": 0}:
+                made[event["seed"]] = event["trial"]
     bits = [np.load(walk.folder / "confirm" / "answers" / f"{made[seed]}.npy") for seed in seeds]
     return np.stack([np.unpackbits(one)[:images] for one in bits]).astype(bool)
 

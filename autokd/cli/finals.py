@@ -54,7 +54,7 @@ def print_finals(finals: Mapping[str, Final], page: Path | None = None) -> None:
             )
     if any(told["test_looks"] > 1 for told in metrics.values()):
         echo()
-        wrapped("The test split was opened more than once: choose nothing by these numbers any more.")
+        wrapped("A student was scored on the test split more than once: choose nothing by these numbers any more.")
 
 
 def _students(metrics: Mapping[str, dict[str, Any]]) -> None:

@@ -51,7 +51,7 @@ def model_card(metrics: dict[str, Any], config: TrialConfig) -> str:
         f"| multiply-accumulates | {metrics['macs']:,} an image |",
         *_latency(metrics.get("latencies", {}).get(metrics["budget"])),
         f"| file | {weights['file']}, {weights['bytes'] / 1e6:.2f} MB, SHA-256 {weights['sha256']} |",
-        f"| test split opened | {seen} |",
+        f"| scored on the test split | {seen} |",
         "",
         *_diverged(metrics.get("diverged", {})),
         *_trust(metrics),

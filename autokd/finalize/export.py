@@ -34,8 +34,9 @@ FORMATS = {
     "onnx": "student.onnx",
     "int8": "student.int8.onnx",
 }
-LARGEST_DIFFERENCE = 1e-4  # between a file and the module, as a share of the largest logit (of 1 where all are smaller): float32
-# sums in another order differ by some 1e-6 of it. int8 is another network, and only measured
+# Between a file and the module, as a share of the largest logit, or of 1 where all are smaller: float32 sums in another order
+# differ by some 1e-6 of it. int8 is another network, and only measured.
+LARGEST_DIFFERENCE = 1e-4
 
 
 def formats_of(words: Sequence[str] | str | None) -> tuple[str, ...]:

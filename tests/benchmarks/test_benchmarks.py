@@ -27,7 +27,7 @@ from benchmarks import _setting, gpu, memory, overhead, search
 from benchmarks.rows import Form, Row, table
 
 NAMES = sorted(one.name for one in pkgutil.iter_modules(benchmarks.__path__) if not one.name.startswith("_"))
-MEASURING = ("baseline", "distillation", "epoch", "gpu", "memory", "overhead", "search", "startup")
+MEASURING = ("baseline", "distillation", "epoch", "gpu", "memory", "overhead", "own_views", "search", "startup")
 
 
 @pytest.mark.parametrize("name", MEASURING)

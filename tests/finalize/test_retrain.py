@@ -119,7 +119,7 @@ def test_every_budget_gets_weights_metrics_configuration_and_card(folder: Path, 
         assert kept == student_config().fresh(told["exported_seed"])
         card = (final.folder / "card.md").read_text(encoding="utf-8")
         assert f'"seed": {told["exported_seed"]}' in card and "1 channel, " in card
-        assert told["weights"]["sha256"] in card and "resnet8x0.5" in card and "| test split opened | once |" in card
+        assert told["weights"]["sha256"] in card and "resnet8x0.5" in card and "| scored on the test split | once |" in card
     assert any(event["text"].startswith(f"tiny and any: seed {SEEDS[0]} at") for event in heard)
 
 
