@@ -27,7 +27,7 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 2,
     eta: Annotated[float, typer.Option(help="Of so many trials one goes on.")] = 3.0,
     rungs: Annotated[str | None, typer.Option(metavar="SHARES", help="Rungs, as shares of the full length.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random orders.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random orders.")] = 0,
     keep: Annotated[Path | None, typer.Option(metavar="FILE.parquet", help="Also write the curves into a table.")] = None,
     runs: Runs = Path("runs"),
     as_json: Json = False,

@@ -32,7 +32,7 @@ Policy = Annotated[str | None, typer.Option("--policy", help="The policy of (b) 
 Epochs = Annotated[
     float | None, typer.Option("--epochs", min=0, help="Length of a trial; the same as --set search.epochs=N.")
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each arm.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Trainings of each arm.")]
 FormName = Annotated[str, typer.Option("--form", metavar="small|full", help="How many points the curves have.")]
 Findings = Annotated[str, typer.Option("--findings", metavar="LETTERS", help="Which of a, b, c, d, e are looked at.")]
 Policies = Annotated[str | None, typer.Option("--policies", metavar="NAMES", help="Policies of (a), with commas.")]
@@ -41,7 +41,7 @@ TrainTeachers = Annotated[
     int | None, typer.Option("--train-teachers", metavar="EPOCHS", min=1, help="Train both teachers of (b) so long.")
 ]
 TeacherSeeds = Annotated[
-    int, typer.Option("--teacher-seeds", min=1, help="Trainings of each teacher that is trained here.")
+    int, typer.Option("--teacher-seeds", min=1, max=1000, help="Trainings of each teacher that is trained here.")
 ]
 Passes = Annotated[
     int, typer.Option("--screen-passes", min=0, help="Passes of the training-free screen; 0 leaves it out.")

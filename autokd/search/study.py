@@ -264,8 +264,8 @@ def plan_study(
     if space.search.select == "last":
         what = "a study compares validation scores, and nothing is held out (search.select: last)"
         raise AutokdError(what, fix="--set data.validation=0.1 --set search.select=validation")
-    if seeds < 1 or teacher_seeds < 1:
-        raise AutokdError("a study has at least one seed", fix="--seeds 3")
+    if not 1 <= seeds <= 1000 or not 1 <= teacher_seeds <= 1000:
+        raise AutokdError("a study has at least one seed, and 1000 at most", fix="--seeds 3")
     _known(methods, list(filter(needs_teacher, catalogue("methods"))), "method with a teacher")
     choices = [*catalogue("augment.policies"), *space.tree.policy.names]
     _known([*policies, *([policy] if policy else [])], choices, "policy")

@@ -124,3 +124,5 @@ def test_a_seed_that_no_table_holds_is_refused_with_all_else_that_is_wrong(refus
     assert f"search.seed must be from 0 to {2**63 - 1}, not {2**63}" in said and "data.split_seed must be from 0 to" in said
     assert f"not {10**30}" in refused("validate", "digits", "--set", f"search.seed={10**30}")
     assert not (tmp_path / "runs").exists()
+    assert "--seed" in refused("simulate", tmp_path, "--seed", -1)
+    assert "--seeds" in refused("study", "digits", "--seeds", 10**9)
