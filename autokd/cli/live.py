@@ -319,7 +319,7 @@ class Board:
         for budget in self.budgets:
             name, limits, best = budget.get("name", ""), limits_of(budget), self.leader(budget)
             if best is None:
-                rows.append((name, limits, "-", "-", "", "", ""))
+                rows.append((name, limits, *["-"] * 5))
                 continue
             score = percent(best.val_top1) + ("" if best.status == "done" else " so far")
             facts = best.facts
