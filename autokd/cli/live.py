@@ -319,7 +319,7 @@ class Board:
         for budget in self.budgets:
             name, limits, best = budget.get("name", ""), limits_of(budget), self.leader(budget)
             if best is None:
-                rows.append((name, limits, "-", "-", "", "", ""))
+                rows.append((name, limits, *["-"] * 5))
                 continue
             score = percent(best.val_top1) + ("" if best.status == "done" else " so far")
             facts = best.facts
@@ -354,8 +354,9 @@ class Board:
     def _foot(self, text: Any, dropped: Sequence[str]) -> Any:
         hidden = len(self.trials) - _ROWS
         words = [shown(f"… and {hidden} more")] if hidden > 0 else []
+        words += [self.phase] if self.phase else []
         words += [f"no room for {', '.join(dropped)}: use a wider terminal"] if dropped else []
-        return text(shown("   ".join([*words, self.phase])), style="dim")
+        return text(shown("   ".join(words)), style="dim")
 
 
 def _cut(title: str, drop: int = 0) -> Column:

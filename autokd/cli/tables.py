@@ -45,11 +45,16 @@ def drawn(
     title: str = "",
     styles: Sequence[str] = (),
 ) -> tuple[Table | None, tuple[str, ...]]:
-    """The table, and the headings of what was left out; None where it does not fit. styles: one a row."""
+    """The table, without columns that are empty, and the headings of what was left out; None where it does not fit.
+
+    styles: one a row.
+    """
     from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    said = [number for number in range(len(columns)) if not rows or any(row[number] not in ("", None) for row in rows)]
+    columns, rows = [columns[number] for number in said], [[row[number] for number in said] for row in rows]
     cells = [[_cell(value) for value in row] for row in rows]
     heads = [shown(column) for column in columns]
     told = [[head, *(row[number] for row in cells)] for number, head in enumerate(heads)]

@@ -22,7 +22,7 @@ TESTED = (
     *(Column("ECE", 3), Column("kept", 5), Column("right", 5), Column("looks", 4)),
 )
 MEASURED = "Files of the exported seed, each measured from the disk; ms of one image, one thread"
-FILES = ("budget", folded("file"), "size", "test top-1", "change", Column("logits by", 2), Column("ms (p90)", 1))
+FILES = (folded("budget"), folded("file"), "size", "test top-1", "change", Column("logits by", 2), Column("ms (p90)", 1))
 
 
 def read_finals(folder: str | os.PathLike[str], budgets: Sequence[str]) -> tuple[dict[str, Any], ...]:

@@ -64,3 +64,11 @@ def test_prose_is_folded_and_numbers_stand_right(capsys, monkeypatch):
     assert capsys.readouterr().out == (
         "trial   n  why\nt0      7  the loss is\n           not finite\nt1     12\n"
     )
+
+
+def test_a_column_in_which_nothing_stands_is_not_shown_and_not_told(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "14")
+    print_table(("trial", Column("note", 1), "n"), [("t0", "", 7), ("t1", None, 12)])
+    assert capsys.readouterr().out == "trial   n\nt0      7\nt1     12\n"
+    print_table(("trial", "note"), [])
+    assert capsys.readouterr().out == "trial  note\n"
