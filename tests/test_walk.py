@@ -365,8 +365,8 @@ def paired_ends(apart: np.ndarray) -> tuple[float, float]:
         likeliest = optimize.minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
         return images * (mean - true) / math.sqrt(images * (2 * likeliest + true - true * true))
 
-    low = optimize.brentq(lambda true: statistic(true) - 1.959964, mean - 0.9, mean - 1e-9)
-    return low, optimize.brentq(lambda true: statistic(true) + 1.959964, mean + 1e-9, mean + 0.9)
+    low = optimize.brentq(lambda true: statistic(true) - 1.959964, -1 + 1e-6, mean - 1e-9)
+    return low, optimize.brentq(lambda true: statistic(true) + 1.959964, mean + 1e-9, 1 - 1e-6)
 
 
 @pytest.mark.parametrize("budget", LIMITS)

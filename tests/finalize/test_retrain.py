@@ -379,6 +379,8 @@ def test_a_student_that_cannot_be_finished_keeps_no_other_from_it_and_is_told_at
     recorder = Recorder(folder, past=all_events(folder / "ledger.jsonl"))
     facts = {"student": "resnet8x0.5", "method": "ce", "policy": "none", "ratio": 0.0, "seed": 1, "params": 19_802}
     config = student_config().with_(recipe=RecipeConfig(lr=0.2)).to_dict()
+    more = [{"name": "tiny", "params": 25_000}, {"name": "any"}, {"name": "nano", "params": 5}]
+    recorder.emit({"event": "resume", "budgets": more})
     recorder.emit({"event": "trial", "trial": "t00001", "budget": "any", "budgets": ["any"], **facts, "config": config})
     recorder.emit({"event": "report", "trial": "t00001", "rung": 0, "final": True, "images": 9, "epochs": 1, "val_top1": 0.9})
     recorder.emit({"event": "end", "trial": "t00001", "status": "done"})
@@ -399,7 +401,7 @@ def test_a_student_that_cannot_be_finished_keeps_no_other_from_it_and_is_told_at
     assert end.value.code == 2
     assert "autokd: budget any: every training of resnet8x0.5 failed: the loss is not finite at step 3 of 10" in said.err
     assert "the search was cancelled (stopped at once): only trials that have finished are considered" in said.out
-    assert "Final students" in said.out
+    assert "nano: no student, since no trial was tried for it" in said.out and "Final students" in said.out
     assert (folder / "final" / "tiny" / "metrics.json").exists() and not (folder / "final" / "any" / "metrics.json").exists()
 
 
