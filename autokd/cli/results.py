@@ -330,7 +330,7 @@ def ui(
     """
     folder = find_run(run, runs) if run is not None else None
     runs = folder.parent if folder is not None else runs
-    from autokd.track.mlflow_files import store_uri
+    from autokd.track.mlflow_files import close_cut_off, store_uri
 
     store = runs.resolve() / "mlflow.db"
     if not store.exists():
@@ -358,6 +358,7 @@ def ui(
         server = subprocess.Popen(command, env={**environment, **calm}, stdout=said, stderr=said, start_new_session=True)
         try:
             page = address
+            close_cut_off(runs)  # while the server begins
             if _answers(server, address):
                 page, charts = _pages(address, folder.name if folder is not None else None)
                 if not quiet:

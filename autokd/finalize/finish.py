@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import TrialConfig
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 from autokd.files import write_text
 from autokd.finalize.training import Trained
 from autokd.machine import cpus
@@ -160,7 +160,7 @@ def _largest(bench: Workshop, config: TrialConfig, loaded: Loaded, one: Trained)
 def _sound(
     trained: list[Trained], failed: list[dict[str, Any]], sizes: Mapping[int, float], name: str, say: Callable[[str], None]
 ) -> tuple[list[Trained], list[dict[str, Any]]]:
-    """Without the trainings whose logits are not finite: they failed. Huge ones stay, and are told. Raises AutokdError where
+    """Without the trainings whose logits are not finite: they failed. Huge ones stay, and are told. Raises SearchFailed where
     none is left."""
     from autokd.finalize.export import LOWER_RATE
 
@@ -173,7 +173,7 @@ def _sound(
         say(f"seed {one['seed']} failed: {one['reason']}")
     left = [one for one in trained if sizes[one.seed] < math.inf]
     if not left:
-        raise AutokdError(f"every training of {name} diverged: its logits are not finite", fix=LOWER_RATE)
+        raise SearchFailed(f"every training of {name} diverged: its logits are not finite", fix=LOWER_RATE)
     return left, [*failed, *broken]
 
 

@@ -78,9 +78,11 @@ def finalize(
     asked = _settings(
         folder, epochs=epochs, seeds=seeds, train_on=train_on, formats=formats, target=target, register=register
     )
-    chosen = _winners(folder, budgets)
+    chosen, empty = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
     _Voice(tell, ())(told_of_run(folder))
+    for name, why in empty.items():
+        _Voice(tell, (name,))(f"no student, since {why}")
     granted(_Voice(tell, ()), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
@@ -97,7 +99,7 @@ def finalize(
     fresh = _seeds(folder, asked.seeds)
     with _alone(folder):
         finals: dict[str, Final] = {}
-        failed: dict[str, AutokdError] = {}
+        failed = {name: AutokdError(f"no trial has finished: {why}") for name, why in empty.items() if budgets}
         for trial, names in list(groups.items()):
             row, config = chosen[names[0]], configs[trial]
             order = Order(folder, tuple(names), row, config, asked.train_on, asked.formats, asked.target, command)
@@ -342,10 +344,10 @@ def _settings(
     return asked
 
 
-def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """The row of the best trial of each budget asked for; of every trial where nothing ranks them."""
+def _winners(folder: Path, budgets: Sequence[str] | None) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The row of the best trial of each budget, or of every trial where nothing ranks them; and why others have none."""
     from autokd.select.best import best_of_run, is_ranked, limits_of_run, to_finish
-    from autokd.select.empty import nothing_finished
+    from autokd.select.empty import nothing_finished, why_of_run
     from autokd.track.ledger import FILE, all_events
     from autokd.track.recorder import rows_of
 
@@ -363,9 +365,10 @@ def _winners(folder: Path, budgets: Sequence[str] | None) -> dict[str, dict[str,
         )
     wanted = {name: row for name, row in found.items() if budgets is None or name in budgets}
     empty = [name for name, row in wanted.items() if row is None]
-    if empty and (budgets or len(empty) == len(wanted)):
+    if len(empty) == len(wanted):
         raise nothing_finished(folder, empty)
-    return {name: row for name, row in wanted.items() if row is not None}
+    why = {name: told for name, told in why_of_run(folder).items() if name in empty}
+    return {name: row for name, row in wanted.items() if row is not None}, why
 
 
 def _seeds(folder: Path, count: int) -> list[int]:

@@ -403,6 +403,8 @@ def confirm(
         if settings.random:
             drawn = _search_at_random(folder, space, feasible, engine, heard, events, teachers, tell)
             lineup = line_up(folder, space, settings, feasible, teachers, drawn)
+        for name, why in import_module(_ROOM + "empty").why_of_run(folder).items():
+            tell({"event": "phase", "text": f"nothing to confirm for {name}: {why}"})
         tell({"event": "phase", "text": _announced(lineup)})
         made = _Confirmation(
             **_fields(space),

@@ -15,7 +15,7 @@ from autokd.track.ledger import FILE, all_events
 from autokd.track.recorder import rows_of
 from autokd.track.state import state_of
 
-__all__ = ["nothing_finished", "why_empty"]
+__all__ = ["nothing_finished", "why_empty", "why_of_run"]
 
 _LONGEST = 200  # characters of a trial's reason
 
@@ -38,13 +38,17 @@ def why_empty(
     return found
 
 
+def why_of_run(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """`why_empty` of a run folder."""
+    events = all_events(Path(folder) / FILE)
+    return why_empty(rows_of(folder, events), limits_of_run(folder, events), admitted_of(events))
+
+
 def nothing_finished(folder: str | os.PathLike[str], names: Collection[str] = ()) -> SearchFailed:
     """What confirm and finalize say of a run that has no finished trial for these budgets (all of them where none is named)."""
-    events = all_events(Path(folder) / FILE)
-    budgets = [one for one in limits_of_run(folder, events) if not names or one["name"] in names]
-    told = why_empty(rows_of(folder, events), budgets, admitted_of(events))
+    told = {name: why for name, why in why_of_run(folder).items() if not names or name in names}
     words = "; ".join(f"{name}: {why}" for name, why in told.items())
-    run, state = in_shell(folder), state_of(folder, events)
+    run, state = in_shell(folder), state_of(folder)
     more = f"go on with the search: autokd resume {run}" + ("" if state.unfinished else " --add-trials N, or --retry-failed")
     what = f"no trial has finished for {', '.join(told)} ({words})"
     return SearchFailed(what, where=str(folder), fix="wait for its end: autokd status" if state.word == "running" else more)

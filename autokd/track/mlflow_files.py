@@ -13,11 +13,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from autokd.machine import aside
+from autokd.track.ledger import FILE
+from autokd.track.recorder import rows_of
+from autokd.track.state import state_of
 
-__all__ = ["FILES", "RUN_TAG", "TRIAL_TAG", "files_of", "find_search", "keep_files", "open_experiment", "plain_path",
-           "put_files", "quiet_client", "read_front", "store_uri"]  # fmt: skip
+__all__ = ["FILES", "RUN_TAG", "STATUS_TAG", "TERMINAL", "TRIAL_TAG", "close_cut_off", "files_of", "find_search", "keep_files",
+           "open_experiment", "plain_path", "put_files", "quiet_client", "read_front", "store_uri"]  # fmt: skip
 
-RUN_TAG, TRIAL_TAG = "autokd.run", "autokd.trial"
+RUN_TAG, TRIAL_TAG, STATUS_TAG = "autokd.run", "autokd.trial", "autokd.status"
+TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}  # of a trial, in MLflow's words
 FILES = (
     "report.html", "report", "front.csv", "confirm.json", "space.yaml", "trials.parquet", "environment.json", "data.json",
 )  # fmt: skip
@@ -81,7 +85,7 @@ def put_files(client: Any, run: str, paths: Iterable[Path]) -> None:
     for path in paths:
         if path.name == "trials.parquet" and path.is_dir():
             with TemporaryDirectory() as aside:
-                client.log_artifact(run, str(_one_table(path, Path(aside) / path.name)))
+                client.log_artifact(run, str(_one_table(path.parent, Path(aside) / path.name)))
         elif path.is_dir():
             client.log_artifacts(run, str(path), path.name)
         elif path.exists():
@@ -127,8 +131,33 @@ def keep_files(folder: Path, complain: Callable[[str], None] | None = None) -> b
     return True
 
 
+def close_cut_off(runs: Path) -> None:
+    """Let MLflow say of searches and trials that it takes for running what their ledgers say: that they were cut off. A resume
+    opens them again. What MLflow cannot write is passed over."""
+    try:
+        client = quiet_client()(tracking_uri=store_uri(runs))
+        experiments = [one.experiment_id for one in client.search_experiments()]
+        open_runs = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=5000)
+        states: dict[str, str] = {}
+        trials: dict[tuple[str, str | None], str] = {}
+        for one in open_runs:
+            name = one.data.tags.get(RUN_TAG)
+            if name is None or not (runs / name / FILE).exists():
+                continue
+            if name not in states:
+                states[name] = state_of(runs / name).word
+                trials |= {(name, row["trial"]): row["status"] for row in rows_of(runs / name)}
+            if states[name] != "running":
+                trial = one.data.tags.get(TRIAL_TAG)
+                if trial is None:
+                    client.set_tag(one.info.run_id, STATUS_TAG, states[name])
+                client.set_terminated(one.info.run_id, TERMINAL.get(trials.get((name, trial), ""), "KILLED"))
+    except Exception as fault:  # MLflow is a view, and opens all the same
+        logging.getLogger("autokd").info(f"runs that were cut off are not marked in MLflow ({fault})")
+
+
 def _one_table(folder: Path, path: Path) -> Path:
-    """A table in parts as one file of Parquet."""
+    """The table of a run folder as one file of Parquet."""
     import pyarrow.parquet as pq
 
     from autokd.track.recorder import table_of

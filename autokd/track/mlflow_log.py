@@ -19,6 +19,8 @@ from typing import Any
 from autokd.config.limits import COSTS, limits_in
 from autokd.track.mlflow_files import (
     RUN_TAG,
+    STATUS_TAG,
+    TERMINAL,
     TRIAL_TAG,
     open_experiment,
     plain_path,
@@ -31,8 +33,6 @@ from autokd.track.mlflow_views import LATEST_TAG, NOTE_TAG, Knobs, note, saved_v
 
 __all__ = ["MlflowLog", "store_uri"]
 
-STATUS_TAG = "autokd.status"
-_TERMINAL = {"done": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CLOSED = {"failed": "FAILED", "cancelled": "KILLED"}  # of a search; a paused one has done what it was to do so far
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the page opens with training runs
 _CURVES = ("val_top1", "val_loss", "train_loss", "lr", "epochs", "seconds", "teacher_seconds", "signal_hits", "signal_misses")
@@ -241,7 +241,7 @@ class _Writer:
 
         child = self.children[trial]
         self._send(child, tags=[RunTag(STATUS_TAG, status), *([RunTag("reason", reason[:500])] if reason else [])])
-        self.client.set_terminated(child, _TERMINAL.get(status, "KILLED"), time)
+        self.client.set_terminated(child, TERMINAL.get(status, "KILLED"), time)
         self.known[trial] = status
 
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 Events and what they carry (all have `event`, `time` in seconds since 1970 and `elapsed`, seconds of search so far):
 
     begin    run, name, budgets, seed         once, first; `what` where it is no search, but a part of a confirmation;
+                                              seeds: how seeds are derived (autokd.seeds), none in runs of earlier versions;
                                               latencies: what was timed, where, and what is marginal;
                                               select: "last" where no image is held out, and nothing ranks the trials
     resume   changes, added                   a later session goes on; added: the (teacher, student) pairs of new budgets.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -71,10 +72,13 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
     """How far the confidence of the predicted class is from the share of right predictions, averaged over images.
 
     Images are put into `bins` equal spans of confidence, each span closed above; the error is the mean over images of
-    |accuracy - mean confidence| of their span. logits: [N, C]. labels: int64 [N]. Returns 0 to 1.
+    |accuracy - mean confidence| of their span. logits: [N, C]. labels: int64 [N]. Returns 0 to 1, or NaN where a
+    probability is no number.
     Source: "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 2, equation 3.
     """
     confidence, guess = logits.double().softmax(dim=1).max(dim=1)
+    if not bool(confidence.isfinite().all()):
+        return math.nan
     right = (guess == labels.to(guess.device)).double()
     span = (confidence * bins).ceil().clamp(1, bins).long() - 1  # [N]
     gaps = torch.zeros(bins, dtype=torch.float64, device=span.device).index_add_(0, span, right - confidence)

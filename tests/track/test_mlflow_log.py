@@ -11,6 +11,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from autokd.config.limits import Budget
+from autokd.track.ledger import FolderLock, Ledger
+from autokd.track.mlflow_files import close_cut_off
 from autokd.track.mlflow_log import MlflowLog, _limits, store_uri
 
 
@@ -94,6 +96,26 @@ def test_the_search_is_a_parent_and_each_trial_a_child_of_it(store):
     assert parent.data.metrics["teacher big val_top1"] == 0.9
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["report", "space.yaml"]
     assert [file.path for file in client.list_artifacts(parent.info.run_id, "report")] == ["report/front.png"]
+
+
+def test_of_a_search_that_was_cut_off_mlflow_is_told_what_the_ledger_says(folder):
+    log(folder, [BEGIN, trial(0), trial(1), end(0, "done")])
+    client, (parent,), children = runs(folder)
+    every = [parent.info.run_id, *(children[name].info.run_id for name in ("t0", "t1"))]
+    for run in every:  # as a kill leaves them
+        client.update_run(run, status="RUNNING")
+    (folder / "study-1").mkdir()
+    with Ledger(folder / "study-1" / "ledger.jsonl") as ledger:
+        for event in (BEGIN, trial(0), trial(1), end(0, "done")):
+            ledger.append(event)
+    with FolderLock(folder / "study-1"):
+        close_cut_off(folder)
+        assert [client.get_run(run).info.status for run in every] == ["RUNNING"] * 3
+    close_cut_off(folder)
+    assert [client.get_run(run).info.status for run in every] == ["KILLED", "FINISHED", "KILLED"]
+    assert client.get_run(every[0]).data.tags["autokd.status"] == "cut off"
+    log(folder, [{"event": "resume", "time": 2.0}, trial(0), trial(1), end(0, "done"), end(1, "done"), CLOSE])
+    assert [client.get_run(run).info.status for run in every] == ["FINISHED"] * 3
 
 
 def test_parameters_metrics_and_tags_say_what_the_trial_was(store):

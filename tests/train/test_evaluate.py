@@ -35,6 +35,9 @@ def test_certain_and_right_is_calibrated_and_certain_and_wrong_is_off_by_one():
     logits = torch.tensor([[200.0, 0.0], [0.0, 200.0]])
     assert expected_calibration_error(logits, torch.tensor([0, 1])) == pytest.approx(0)
     assert expected_calibration_error(logits, torch.tensor([1, 0])) == pytest.approx(1)
+    for wrong in (math.nan, math.inf):  # a training that diverged: its loss says so
+        broken, labels = torch.tensor([[wrong, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        assert math.isnan(expected_calibration_error(broken, labels)) and not math.isfinite(score(broken, labels).loss)
 
 
 @given(seed=st.integers(0, 30), bins=st.integers(1, 20), scale=st.floats(0.1, 10))
