@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-__all__ = ["ONE_FAILED", "AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean",
-           "in_words", "none_came_out", "readable", "refused", "together"]  # fmt: skip
+__all__ = ["TRAINING_FAULTS", "AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean",
+           "in_words", "nothing_came_out", "readable", "refused", "together"]  # fmt: skip
 
 
 class AutokdError(Exception):
@@ -65,7 +65,7 @@ class TrialFailed(Exception):
         self.reason = reason
 
 
-ONE_FAILED = (AutokdError, TrialFailed, MemoryError, RuntimeError)  # what ends one training of several; RuntimeError is torch's
+TRAINING_FAULTS = (AutokdError, TrialFailed, MemoryError, RuntimeError)  # of one training; RuntimeError is what torch raises
 
 
 def refused(fault: BaseException) -> str | None:
@@ -95,7 +95,7 @@ def in_words(fault: BaseException) -> AutokdError:
     return SearchFailed(f"{type(fault).__name__}: {lines[0][:300]}" if lines else type(fault).__name__)
 
 
-def none_came_out(what: str, failed: Mapping[str, AutokdError], where: str = "") -> AutokdError:
+def nothing_came_out(what: str, failed: Mapping[str, AutokdError], where: str = "") -> AutokdError:
     """What ends a command of which nothing came out; a cause that several names share is told once. Where no training has failed
     all of it is for a person to mend, and the exit code is 2."""
     if not any(isinstance(fault, SearchFailed) for fault in failed.values()):

@@ -24,7 +24,7 @@ from autokd.report.columns import LIMITS, Column
 from autokd.report.summary import limits_of
 from autokd.report.words import duration, percent, progress
 from autokd.select.best import rank
-from autokd.train.report import Sparse
+from autokd.train.report import Throttle
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -93,7 +93,7 @@ class Board:
         self.spared = math.nan  # seconds before the first trial: loading, teachers
         self.lock = threading.RLock()
         self.teaching: dict[str, dict[str, Any]] = {}  # teachers that are trained: how far each is
-        self._sparse: dict[str, Sparse] = {}
+        self._throttles: dict[str, Throttle] = {}
         self._count = 0
 
     def take(self, event: dict[str, Any]) -> str | None:
@@ -165,8 +165,8 @@ class Board:
     def _take_progress(self, event: dict[str, Any]) -> str | None:
         name = str(event["teacher"])
         self.teaching[name] = event
-        sparse = self._sparse.setdefault(name, Sparse())
-        due = sparse.due(event["epochs"], event["total_epochs"], look=bool(event.get("look")))
+        throttle = self._throttles.setdefault(name, Throttle())
+        due = throttle.due(event["epochs"], event["total_epochs"], look=bool(event.get("look")))
         told = (event["epochs"], event["total_epochs"], event.get("val_top1"), event.get("seconds_left"))
         return f"teacher {name}: {progress(*told)}" if due else None
 

@@ -57,7 +57,7 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def find_run(word: str | None, folder: Path, *, changes: bool = False) -> Path:
-    """The folder of the run meant by `word`; where it begins the names of several, the one changed last, with a message.
+    """The folder of the run meant by `word`; where the names of several begin with it, the newest, with a message.
 
     changes: whether the command changes the run; it is then not guessed at. Raises AutokdError where no run is meant, or several.
     """
@@ -79,9 +79,9 @@ def find_run(word: str | None, folder: Path, *, changes: bool = False) -> Path:
         return starting[0]
     names = [run.name for run in starting or known]
     if starting and changes:
-        raise AutokdError(f"{word!r} begins the names of {len(starting)} runs", fix=f"name one of them: {_listed(names)}")
+        raise AutokdError(f"the names of {len(starting)} runs begin with {word!r}", fix=f"name one of them: {_listed(names)}")
     if starting:
-        echo(f"{word!r} begins the names of {len(starting)} runs; this is the one changed last: {starting[0].name}", err=True)
+        echo(f"the names of {len(starting)} runs begin with {word!r}; the newest is used: {starting[0].name}", err=True)
         return starting[0]
     told = f"runs there: {_listed(names)}" if names else f"no runs in {folder} yet"
     if path.exists():

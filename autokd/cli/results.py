@@ -25,7 +25,7 @@ from autokd.errors import AutokdError, Interrupted, did_you_mean, together
 from autokd.files import in_shell
 from autokd.report.columns import Column, folded
 from autokd.report.words import amount, duration, percent, progress
-from autokd.train.report import Sparse
+from autokd.train.report import Throttle
 
 if TYPE_CHECKING:
     from autokd.report.summary import Section, Summary
@@ -250,12 +250,12 @@ def finalize(
     device = device_of(device) if device is not None else None
     start = time.monotonic()
 
-    sparse: dict[tuple[str, int], Sparse] = {}
+    throttle: dict[tuple[str, int], Throttle] = {}
 
     def watch(event: dict[str, Any]) -> None:
         if as_lines:
             emit(event)
-        elif not (as_json or quiet) and (line := _line_of(event, sparse)):
+        elif not (as_json or quiet) and (line := _line_of(event, throttle)):
             echo(f"[{duration(time.monotonic() - start):>5}] {line}")
 
     if not (as_json or as_lines or quiet):
@@ -295,12 +295,12 @@ def finalize(
         raise together({f"budget {name}": fault for name, fault in finals.failed.items()})
 
 
-def _line_of(event: dict[str, Any], sparse: dict[tuple[str, int], Sparse]) -> str:
+def _line_of(event: dict[str, Any], throttle: dict[tuple[str, int], Throttle]) -> str:
     """What is printed of an event of finalize; '' where it is not worth a line."""
     if event["event"] != "progress":
         return str(event["text"])
     names = " and ".join(event["budgets"])
-    known = sparse.setdefault((names, event["seed"]), Sparse())
+    known = throttle.setdefault((names, event["seed"]), Throttle())
     if not known.due(event["epochs"], event["total_epochs"], look=False):
         return ""
     told = (event["epochs"], event["total_epochs"], event["val_top1"], event["seconds_left"])

@@ -212,7 +212,7 @@ def _tell(folder: Path, told: Summary) -> None:
     if (folder / "report.html").exists():
         echo(f"page     {folder / 'report.html'}")
     echo(f"look     autokd report {in_shell(folder)}   ·   autokd ui --runs {in_shell(folder.parent)}")
-    if told.barren:
+    if told.no_students:
         return
     if told.select == "validation" and not (folder / "confirm.json").exists():
         echo(f"confirm  autokd confirm {in_shell(folder)}")

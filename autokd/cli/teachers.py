@@ -14,11 +14,11 @@ from autokd.cli.examples import epilog
 from autokd.cli.options import Device, Json, Jsonl, Quiet, Runs, Set, SpaceFile, device_of, space_of
 from autokd.cli.reading import bar
 from autokd.cli.tables import print_table
-from autokd.errors import ONE_FAILED, AutokdError, Interrupted, did_you_mean, in_words, none_came_out, together
+from autokd.errors import TRAINING_FAULTS, AutokdError, Interrupted, did_you_mean, in_words, nothing_came_out, together
 from autokd.files import full_disk, in_shell
 from autokd.report.columns import PARAMS, folded
 from autokd.report.words import amount, duration, percent, progress
-from autokd.train.report import Sparse
+from autokd.train.report import Throttle
 
 __all__ = ["app"]
 
@@ -70,12 +70,12 @@ def train(
         whole = config.training.epochs
         say(f"{name}: {config.model}, {whole:g} epochs")
 
-        sparse = Sparse()
+        throttle = Throttle()
 
         def between(told: Any) -> None:
             if not told.look:
                 emit({"event": "progress", "teacher": name, **told.to_dict()})
-            if sparse.due(told.epochs, told.total_epochs, look=told.look) and not told.look:
+            if throttle.due(told.epochs, told.total_epochs, look=told.look) and not told.look:
                 show(f"{name}: {progress(told.epochs, told.total_epochs, told.val_top1, told.seconds_left)}")
 
         def told(report: Any) -> bool:
@@ -95,7 +95,7 @@ def train(
         except KeyboardInterrupt:
             way = f"autokd teacher train {in_shell(space)}"
             raise Interrupted("stopped; what was trained is kept. Go on, with the same options, with:", fix=way) from None
-        except ONE_FAILED as fault:
+        except TRAINING_FAULTS as fault:
             if full_disk(fault) is not None:
                 raise
             failed[name] = in_words(fault)
@@ -103,7 +103,7 @@ def train(
             continue
         made.append({"teacher": name, "checkpoint": path, **_facts(path)})
     if not made:
-        raise none_came_out("no teacher was trained", {f"teacher {name}": one for name, one in failed.items()})
+        raise nothing_came_out("no teacher was trained", {f"teacher {name}": one for name, one in failed.items()})
     _show_trained(made, as_json=as_json, quiet=quiet)
     if failed:
         raise together({f"teacher {name}": fault for name, fault in failed.items()})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autokd.config.trial import DataConfig, TrialConfig
-from autokd.errors import ONE_FAILED, AutokdError, did_you_mean, in_words, none_came_out
+from autokd.errors import TRAINING_FAULTS, AutokdError, did_you_mean, in_words, nothing_came_out
 from autokd.files import full_disk, in_shell
 from autokd.finalize.export import formats_of
 from autokd.finalize.facts import looks_of
@@ -25,7 +25,7 @@ from autokd.finalize.training import ALL, adopt, everything, train_seeds, traine
 from autokd.search.granted import granted
 from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, all_events
-from autokd.track.state import told_of_run
+from autokd.track.state import state_message
 
 if TYPE_CHECKING:
     from autokd.data.images import Images
@@ -80,9 +80,9 @@ def finalize(
     )
     chosen, empty = _winners(folder, budgets)
     tell = on_event or (lambda event: None)
-    _Voice(tell, ())(told_of_run(folder))
+    _Voice(tell, ())(state_message(folder))
     for name, why in empty.items():
-        _Voice(tell, (name,))(f"no student, since {why}")
+        _Voice(tell, (name,))(f"no student: {why}")
     granted(_Voice(tell, ()), folder)
     groups: dict[str, list[str]] = {}
     for name, row in chosen.items():
@@ -106,7 +106,7 @@ def finalize(
             say = _Voice(tell, tuple(names))
             try:
                 finals |= _finished(order, fresh, bench, outside[trial], say)
-            except ONE_FAILED as fault:
+            except TRAINING_FAULTS as fault:
                 if full_disk(fault) is not None:
                     raise
                 failed |= dict.fromkeys(names, in_words(fault))
@@ -116,7 +116,8 @@ def finalize(
             for name in names:
                 _Voice(tell, (name,))(_result(finals[name]))
         if not finals:
-            raise none_came_out("no student was finished", {f"budget {name}": one for name, one in failed.items()}, str(folder))
+            by_name = {f"budget {name}": fault for name, fault in failed.items()}
+            raise nothing_came_out("no student was finished", by_name, str(folder))
         _rank(groups, finals, configs, tell)
         if register is not None:
             _register(register, folder, groups, finals, configs, tell)

@@ -1,4 +1,4 @@
-"""A run as its figures see it: every trial's course through its reports, from the ledger and the table as they stand."""
+"""A run as its figures see it: every trial's course through its reports, from the ledger as it stands."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def read_run(folder: str | Path) -> Told:
     rows = {row["trial"]: row for row in last_rows(rows_of(folder, events))}
     budgets = limits_of_run(folder, events)
     told = _follow(events, Told(folder.name, budgets))
-    told.courses = {name: _with_costs(one, rows.get(name), budgets) for name, one in told.courses.items()}
+    told.courses = {name: _with_costs(one, rows[name], budgets) for name, one in told.courses.items()}
     configs = [one.config for one in told.courses.values() if one.config]
     told.images = validation_images(configs[0]) if configs else None
     return told
@@ -184,9 +184,7 @@ def _point(event: Mapping[str, Any]) -> Point:
     )
 
 
-def _with_costs(course: Course, row: dict[str, Any] | None, budgets: list[dict[str, Any]]) -> Course:
-    if row is None:  # the ledger is ahead of the table for a moment
-        return course
+def _with_costs(course: Course, row: dict[str, Any], budgets: list[dict[str, Any]]) -> Course:
     costs = {name: float(row[name]) for name in COSTS if isinstance(row.get(name), (int, float))}
     admitted = course.budgets or tuple(one["name"] for one in budgets if admits(one, row, {}))
     return replace(course, costs=costs, budgets=admitted)

@@ -40,7 +40,7 @@ def report_paths(folder: str | Path) -> tuple[Path, Path]:
 
 
 def write_report(folder: str | Path, *, compare: str | Path | None = None) -> Path:
-    """Write a run's page and figures from what its ledger and table hold now, also while a search writes them.
+    """Write a run's page and figures from what its ledger holds now, also while a search writes them.
 
     compare: another run's folder, whose front is laid over this one's; the page is then `compare-<its name>.html`.
     Returns the page. Raises AutokdError where a folder is no run.
@@ -178,7 +178,7 @@ def _how(told: Told, summary: Summary) -> str:
 def _made(summary: Summary) -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     again = f"autokd report {in_shell(summary.run)} --format html"
-    return f"Made {now} from the ledger and the table of {summary.run}; made anew with: {again}"
+    return f"Made {now} from the ledger of {summary.run}; made anew with: {again}"
 
 
 def _figures(part: _Part, place: str) -> str:

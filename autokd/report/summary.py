@@ -1,6 +1,6 @@
 """What a run found, in a few tables: the best student of each budget, the front, what was passed over, what failed.
 
-Everything is computed from the run folder (trials.parquet, ledger.jsonl, space.yaml), so that it can be asked for while the
+Everything is computed from the run folder (ledger.jsonl, space.yaml, confirm.json, final/), so that it can be asked for while the
 search runs and on another machine. The same summary comes as text, Markdown, CSV and JSON.
 """
 
@@ -98,7 +98,7 @@ class Summary:
     empty: dict[str, str] = field(default_factory=dict)  # budgets of which no trial has come to its end, and why
 
     @property
-    def barren(self) -> bool:
+    def no_students(self) -> bool:
         """Whether no trial of any budget has come to its end."""
         return len(self.empty) == len(self.budgets)
 

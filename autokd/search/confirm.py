@@ -34,7 +34,7 @@ from autokd.search.work import full_disk as ended_by
 from autokd.seeds import derived, scheme_of
 from autokd.track.ledger import FILE, FolderLock, Ledger, all_events, clean
 from autokd.track.recorder import rows_of
-from autokd.track.state import told_of_run
+from autokd.track.state import state_message
 
 if TYPE_CHECKING:
     from autokd.search.feasible import Feasible
@@ -386,7 +386,7 @@ def confirm(
         for one in heard:
             one(event)
 
-    if (told := told_of_run(folder)) and not reserve:
+    if (told := state_message(folder)) and not reserve:
         tell({"event": "phase", "text": told})
     with FolderLock(folder), _room(folder):
         events = all_events(folder / FILE)
@@ -438,7 +438,7 @@ def confirm(
 
 
 def _failing(action: Callable[[], None]) -> SearchFailed | None:
-    """Do it; the fault where nothing came out of it, so that what is known can still be written down."""
+    """Run `action`. Returns the SearchFailed that it raised, if any, so that what is known can still be written down."""
     try:
         action()
     except SearchFailed as fault:

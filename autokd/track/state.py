@@ -15,7 +15,7 @@ from typing import Any
 from autokd.files import in_shell
 from autokd.track.ledger import FILE, all_events, held, writer
 
-__all__ = ["CONFIRM", "STATES", "RunState", "state_of", "told_of_run"]
+__all__ = ["CONFIRM", "STATES", "RunState", "state_of", "state_message"]
 
 CONFIRM = "confirm"  # in the run folder: a confirmation, with a ledger and a lock of its own
 STATES = {
@@ -65,8 +65,8 @@ def state_of(folder: str | os.PathLike[str], events: Iterable[Mapping[str, Any]]
     return RunState("cut off", f"last event {last}" if last else "")
 
 
-def told_of_run(folder: str | os.PathLike[str]) -> str:
-    """What who goes on from a run should hear of it first: '' where its search has finished."""
+def state_message(folder: str | os.PathLike[str]) -> str:
+    """What confirm and finalize say first of a run whose search has not finished; '' where it has."""
     state = state_of(folder)
     if state.word == "finished":
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Progress", "Report", "Sparse"]
+__all__ = ["Progress", "Report", "Throttle"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Progress:
         return asdict(self)
 
 
-class Sparse:
+class Throttle:
     """Which progress of a training is worth a line in a log: each look, and in between one every `every` seconds at most, after
     at least a twentieth of the training."""
 

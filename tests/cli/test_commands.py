@@ -189,7 +189,7 @@ def test_of_several_runs_a_reader_takes_the_one_changed_last_and_what_changes_a_
     shutil.copytree(made_run, other)
     os.utime(other / "ledger.jsonl", (1, 1))
     names = f"{made_run.name}, {other.name}"
-    said = f"'made' begins the names of 2 runs; this is the one changed last: {made_run.name}\n"
+    said = f"the names of 2 runs begin with 'made'; the newest is used: {made_run.name}\n"
     readers = ("status -q", "report -q", "show t00001 -q", "simulate")
     for words in map(str.split, readers):
         code, out, err = run(words[0], "made", *words[1:], "--runs", runs)
@@ -198,7 +198,7 @@ def test_of_several_runs_a_reader_takes_the_one_changed_last_and_what_changes_a_
     for words in ("pause", "stop", "cancel", "resume", "confirm", "finalize", "runs prune", "study --resume"):
         code, out, err = run(*words.split(), "made", "--runs", runs)
         assert code == 2 and not out, words
-        assert err == f"autokd: 'made' begins the names of 2 runs\n  name one of them: {names}\n"
+        assert err == f"autokd: the names of 2 runs begin with 'made'\n  name one of them: {names}\n"
     with FolderLock(made_run), FolderLock(other):
         code, _, err = run("stop", "--runs", runs)
         assert code == 2 and "2 runs are being worked on" in err and f"name the one to stop: {names}" in err

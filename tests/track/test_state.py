@@ -6,7 +6,7 @@ import time
 import pytest
 
 from autokd.track.ledger import FILE, FolderLock, Ledger
-from autokd.track.state import RunState, state_of, told_of_run
+from autokd.track.state import RunState, state_message, state_of
 
 BEGIN = {"event": "begin", "time": 1_000_000_000.0}
 
@@ -34,8 +34,8 @@ def test_a_closed_run_is_what_its_last_session_was_closed_as(tmp_path, status):
     assert str(state_of(tmp_path)) == f"{status} (so it was)"
     with FolderLock(tmp_path):  # this process writes its report
         assert state_of(tmp_path).word == status
-    assert bool(told_of_run(tmp_path)) == (status != "finished")
-    assert ("autokd resume" in told_of_run(tmp_path)) == (status in ("paused", "stopped", "cancelled"))
+    assert bool(state_message(tmp_path)) == (status != "finished")
+    assert ("autokd resume" in state_message(tmp_path)) == (status in ("paused", "stopped", "cancelled"))
 
 
 def test_an_open_ledger_is_of_a_run_that_runs_or_was_cut_off_and_one_at_work_runs(tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_an_open_ledger_is_of_a_run_that_runs_or_was_cut_off_and_one_at_work_run
     time.tzset()
     written(tmp_path, BEGIN, {"event": "close", "status": "finished"}, {"event": "resume", "time": 1_000_000_060.0})
     assert state_of(tmp_path) == RunState("cut off", "last event 2001-09-09 01:47")  # 1e9 s is 01:46:40
-    assert told_of_run(tmp_path).startswith("the search was cut off (last event 2001-09-09 01:47)")
+    assert state_message(tmp_path).startswith("the search was cut off (last event 2001-09-09 01:47)")
     with FolderLock(tmp_path):
         assert state_of(tmp_path).word == "running"
     child = held_by_another(tmp_path)

@@ -1,9 +1,9 @@
-from autokd.train.report import Sparse
+from autokd.train.report import Throttle
 
 
 def test_a_log_has_each_look_and_in_between_a_line_every_ten_seconds_and_a_twentieth_of_the_training():
     now = [0.0]
-    lines = Sparse(every=10.0, clock=lambda: now[0])
+    lines = Throttle(every=10.0, clock=lambda: now[0])
 
     def due(seconds, epochs, look=False):
         now[0] = seconds
