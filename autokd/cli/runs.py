@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo
+from autokd.cli.console import echo, wrapped
 from autokd.cli.documents import print_json
 from autokd.cli.examples import epilog
 from autokd.cli.options import Json, Quiet, Runs, find_run, runs_in
@@ -62,7 +62,7 @@ def _list(runs: Path, *, as_json: bool, quiet: bool) -> None:
         print_json([_facts(one) for one in found])
         return
     if not found:
-        echo(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
+        wrapped(f"no runs in {runs}; start one with `autokd search SPACE.yaml`, or name the folder: --runs DIR")
         return
     columns = ("run", "state", "ended", "failed", "best", Column("size", 1), Column("spare", 3), Column("changed", 2))
     print_table(columns, [_row(one) for one in found])

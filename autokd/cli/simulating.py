@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo
+from autokd.cli.console import wrapped
 from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Runs, find_run
 from autokd.cli.tables import print_table
@@ -54,7 +54,7 @@ def simulate(
         print_json([{**vars(one), "total": one.total} for one in outcomes])
         return
     budgets = list(outcomes[0].regret)
-    echo(
+    wrapped(
         f"{len(curves)} recorded curves, {repetitions} searches of each scheduler, each with {share:.0%} of their views and "
         f"{workers} trials at once."
     )
@@ -73,7 +73,7 @@ def simulate(
         for one in outcomes
     ]
     print_table(columns, rows)
-    echo("Regret: points of validation top-1 between the best of a budget that was recorded and the best that was found.")
+    wrapped("Regret: points of validation top-1 between the best of a budget that was recorded and the best that was found.")
 
 
 def _curves(source: str | None, runs: Path) -> tuple[list[Any], tuple[float, ...]]:

@@ -331,7 +331,7 @@ def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
         if (told := one["latencies"].get(conditions)) is not None:
             rows.append((one["name"] + role, f"{told['ms']:.3g}", f"{told['low']:.3g} to {told['high']:.3g}", told["doubt"]))
     machine = facts["machine"]
-    echo(f"Latency: {conditions}, on {machine.get('gpu') or machine['processor']}, torch {machine['torch']}")
+    wrapped(f"Latency: {conditions}, on {machine.get('gpu') or machine['processor']}, torch {machine['torch']}")
     doubted = any(row[-1] for row in rows)
     columns = (STUDENT, "ms", "95 % interval", folded("not trustworthy:"))
     print_table(columns if doubted else columns[:-1], rows if doubted else [row[:-1] for row in rows])

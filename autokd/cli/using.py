@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autokd.cli.console import echo
+from autokd.cli.console import echo, wrapped
 from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet
 from autokd.cli.reading import over
@@ -144,7 +144,8 @@ def predict(
         print_table((folded("image"), folded("class"), "probability", *([folded("then")] if top > 1 else [])), rows)
         doubtful = sum(one.top[0][1] < unsure for one in known) if unsure else 0
         if doubtful:
-            echo(f"\n{doubtful} of {len(known)} below {unsure:.4g}, the confidence that the validation split asked for")
+            echo()
+            wrapped(f"{doubtful} of {len(known)} below {unsure:.4g}, the confidence that the validation split asked for")
     sys.stdout.flush()
     for line in over(passed):
         echo(f"autokd: passed over: {line}", err=True)

@@ -192,7 +192,11 @@ def test_two_processes_do_not_finish_one_run_at_once(folder: Path, bench: Worksh
     assert not (folder / "final").exists()
 
 
-@pytest.mark.parametrize("place", ["trained/", ".student.safetensors", ".student.onnx", "test_looks.jsonl", "any/.metrics.json"])
+PLACES = ["trained/", "test_looks.jsonl"]
+MORE_PLACES = [".student.safetensors", ".student.onnx", "any/.metrics.json"]
+
+
+@pytest.mark.parametrize("place", [*PLACES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE_PLACES)])
 def test_a_full_disk_is_told_in_words_leaves_no_half_file_and_the_next_finalize_ends_as_if_there_had_been_room(
     folder: Path, bench: Workshop, monkeypatch, place: str
 ):

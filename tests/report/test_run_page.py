@@ -56,9 +56,15 @@ class Page(HTMLParser):
         return json.loads(self.scripts[places[0]])
 
 
-def test_every_figure_has_a_place_a_sentence_and_its_files(report_runs, tmp_path):
-    run = report_runs.write(tmp_path / "run", 40)
-    page = Page(write_report(run))
+@pytest.fixture(scope="module")
+def told(report_runs, tmp_path_factory) -> tuple[Path, Page]:
+    """A run of a name that would be HTML, and its page."""
+    run = report_runs.write(tmp_path_factory.mktemp("told") / "<img src=x onerror=alert(3)>", 40)
+    return run, Page(write_report(run))
+
+
+def test_every_figure_has_a_place_a_sentence_and_its_files(told):
+    run, page = told
     assert page.ids() >= SECTIONS
     drawn = {one["data-chart"] for one in page.of("div") if one.get("class") == "plot"}
     assert drawn == set(page.charts()) and {"front-macs", "front-params", "curves", "pairs", "rungs", "cost"} < drawn
@@ -72,9 +78,8 @@ def test_every_figure_has_a_place_a_sentence_and_its_files(report_runs, tmp_path
     assert len(re.findall(r"Validation accuracy against the", page.text)) == 4  # curves, ratio, temperature, policy
 
 
-def test_names_are_told_and_run_nothing(report_runs, tmp_path):
-    place = tmp_path / "<img src=x onerror=alert(3)>"
-    page = Page(write_report(report_runs.write(place, 40)))
+def test_names_are_told_and_run_nothing(told, report_runs):
+    place, page = told
     assert report_runs.NASTY in page.text and place.name in page.text
     assert len(page.scripts) == 4 and page.of("img") == []  # two of data, plotly and our own
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
@@ -82,8 +87,8 @@ def test_names_are_told_and_run_nothing(report_runs, tmp_path):
     assert "<script" not in layout and "<img" not in layout and "&lt;script&gt;" in layout  # plotly reads HTML in texts
 
 
-def test_the_browser_is_told_to_fetch_nothing_and_to_run_these_scripts_alone(report_runs, tmp_path):
-    page = Page(write_report(report_runs.write(tmp_path / "run", 6)))
+def test_the_browser_is_told_to_fetch_nothing_and_to_run_these_scripts_alone(told):
+    _, page = told
     (policy,) = [one["content"] for one in page.of("meta") if one.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe-inline" not in policy.split("style-src")[0]
     run = [text for one, text in zip(page.of("script"), page.scripts) if one.get("type") != "application/json"]

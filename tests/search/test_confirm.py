@@ -197,7 +197,7 @@ def test_budgets_share_the_trainings_of_a_candidate_of_both(tmp_path):
     assert both and all(event["budgets"] == ["tiny", "any"] for event in both)
 
 
-@pytest.mark.parametrize("reports", [0, 1, 17, 50, 80])
+@pytest.mark.parametrize("reports", [0, 50, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 17, 80))])
 def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path, reports):
     other = Path(shutil.copytree(run, tmp_path / "other" / run.name))
     whole = confirm(run, settings=FEW, engine=engine())
@@ -363,12 +363,12 @@ def test_a_run_without_a_finished_trial_cannot_be_confirmed(tmp_path):
     assert sorted(run.rglob("*")) == before  # refused before anything is written
 
 
-PLACES = ["confirm/space.yaml", "confirm/environment.json", "confirm/ledger.jsonl", "confirm/trials.parquet", "mark-0000",
-          "confirm.json"]  # fmt: skip
+PLACES = ["confirm/ledger.jsonl", "confirm.json"]
+MORE_PLACES = ["confirm/space.yaml", "confirm/environment.json", "confirm/trials.parquet", "mark-0000"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", [*PLACES, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE_PLACES)])
 def test_a_full_disk_is_told_in_words_and_the_next_confirmation_ends_as_if_there_had_been_room(run, tmp_path, monkeypatch, place):
     expected = confirm(Path(shutil.copytree(run, tmp_path / "whole" / run.name)), settings=FEW, engine=engine())
     real, name = os.fsync, place.replace("/", "/.") if place.endswith(("yaml", "json")) else place

@@ -113,7 +113,7 @@ def test_a_trial_that_does_not_fit_the_second_time_either_fails(tmp_path):
     assert len(failed) == 1 and "also with 2 times the share" in failed[0]["reason"] and failed[0]["machine"]
 
 
-@pytest.mark.parametrize("room", [0, 1, 7])
+@pytest.mark.parametrize("room", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 7))])
 def test_a_full_disk_ends_the_search_with_one_message_and_the_resume_goes_on_as_if_nothing_was(tmp_path, room):
     Brimming.room = room
     with pytest.raises(AutokdError, match="the disk is full") as fault:

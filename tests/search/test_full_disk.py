@@ -95,6 +95,7 @@ def whole(folder):
     assert not [path for path in folder.glob("fake-*/ray/checkpoints/*/mark-*") if not (path / "report.json").exists()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs the names of open files")
 def test_at_every_write_site_nothing_is_torn_and_a_resume_ends_as_if_there_had_been_room(tmp_path, monkeypatch):
     space = {"trials": 4}

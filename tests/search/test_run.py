@@ -115,7 +115,7 @@ def what_happened(folder):
     return kept
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 9, 17, 30])
+@pytest.mark.parametrize("count", [1, 9, 30, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4, 17))])
 def test_a_killed_and_resumed_search_equals_an_uninterrupted_one(tmp_path, count):
     whole = run_of(tmp_path / "whole")
     folder = killed_after(tmp_path / "cut", count, Space())
@@ -183,6 +183,18 @@ def test_a_search_without_a_student_has_failed_whatever_share_may_fail(tmp_path,
     assert Run(folder).status()["state"] == "failed" and Run(folder).status()["reason"] == told
     if "trials" in limits:
         assert again(folder, Space(**limits), retry_failed=True).status()["state"] == "finished"
+
+
+def test_a_search_whose_teacher_cannot_be_trained_has_failed(tmp_path):
+    class Diverging(InlineEngine):
+        def teachers(self, *_, **__):
+            raise autokd.SearchFailed("the teacher 'big' could not be trained: NaN")
+
+    with pytest.raises(SearchFailed):
+        search(Space(), runs=tmp_path, feasible=divided(), engine=Diverging())
+    run = Run(next(tmp_path.glob("fake-*")))
+    assert (run.status()["state"], run.status()["reason"]) == ("failed", "the teacher 'big' could not be trained: NaN")
+    assert again(run.folder, Space()).status()["state"] == "finished"
 
 
 def test_what_is_to_be_done_at_the_end_finds_the_whole_record_and_cannot_harm_it(tmp_path):

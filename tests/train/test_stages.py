@@ -109,7 +109,7 @@ def test_what_is_added_to_the_teacher_is_trained_once_and_remembered(workshop, t
     assert torch.equal(before, numbers(one.extra.teacher_parts))  # batch norms included
 
 
-@pytest.mark.parametrize("method", ["sskd", "hsakd"])
+@pytest.mark.parametrize("method", ["sskd", pytest.param("hsakd", marks=pytest.mark.slow)])
 def test_the_stage_lowers_its_own_loss(workshop, teacher, method):
     long, short = (Trial(workshop, config(teacher, method, head_epochs=epochs)) for epochs in (4.0, 0.01))
     chance = []

@@ -26,6 +26,7 @@ RECIPES = {
     "average": RecipeConfig(lr=0.1, batch=64, ema=0.9),
     "adamw": RecipeConfig(optimizer="adamw", lr=0.003, batch=64, clip=1.0, label_smoothing=0.1),
 }
+FEW = ["average", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adamw"))]
 
 
 class Killed(BaseException):
@@ -61,7 +62,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", FEW)
 def test_a_teacher_cut_off_after_any_of_its_checkpoints_ends_with_the_same_weights(tmp_path, monkeypatch, recipe):
     config = teacher(recipe)
     whole = trained(tmp_path / "whole", config, Workshop(threads=1))
@@ -72,7 +73,7 @@ def test_a_teacher_cut_off_after_any_of_its_checkpoints_ends_with_the_same_weigh
     assert not same(trained(tmp_path / "other", teacher(recipe, seed=1), Workshop(threads=1)), whole)  # which could differ
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", FEW)
 @pytest.mark.parametrize("then", [Pace(channels_last=False), Pace(fused=True, evaluation=128)])
 def test_it_goes_on_at_the_pace_it_began_with_where_another_one_would_be_found_now(tmp_path, monkeypatch, recipe, then):
     config, began = teacher(recipe), Workshop(threads=1)
