@@ -126,7 +126,7 @@ def print_status(folder: Path, summary: Summary, *, as_json: bool, quiet: bool) 
             for name, pick in summary.best.items()
         }
         facts = {"run": folder, "state": state, "reason": summary.reason, "seconds": summary.seconds, "select": summary.select}
-        print_json({**facts, "trials": summary.counts, "images": summary.images, "best": best})
+        print_json({**facts, "trials": summary.counts, "images": summary.images, "best": best, "empty": summary.empty})
         return
     if quiet:
         echo(state)

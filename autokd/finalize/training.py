@@ -284,9 +284,9 @@ def _train_apart(
             if news:
                 tell(news)
                 return _train_apart(bench, config, train_on, place, tell, made_of, children, on_progress, again=True)
-            raise AutokdError(f"the training of seed {config.seed} was ended by {crash}", fix=CRASH_FIX)
+            raise SearchFailed(f"the training of seed {config.seed} was ended by {crash}", fix=CRASH_FIX)
         last = errors[-1].strip() if errors else f"exit code {child.returncode}"
-        raise AutokdError(
+        raise SearchFailed(
             f"the training of seed {config.seed} ended early: {last}", fix="run autokd finalize again: it goes on"
         )
     return known

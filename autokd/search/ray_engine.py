@@ -52,7 +52,7 @@ from ray.tune.stopper import Stopper  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from autokd.config.trial import TrialConfig  # noqa: E402
-from autokd.errors import AutokdError, readable  # noqa: E402
+from autokd.errors import AutokdError, SearchFailed, readable  # noqa: E402
 from autokd.files import write_text  # noqa: E402
 from autokd.search import share  # noqa: E402
 from autokd.search.brain import STOP, Brain  # noqa: E402
@@ -618,10 +618,10 @@ def _lost_teacher(name: str, folder: str, fault: Exception) -> AutokdError:
     except OSError:
         crash = None
     if crash is not None:
-        return AutokdError(f"the process that trained the teacher {name!r} was ended by {crash}", where=str(note), fix=CRASH_FIX)
+        return SearchFailed(f"the process that trained the teacher {name!r} was ended by {crash}", where=str(note), fix=CRASH_FIX)
     said = (str(fault).strip().splitlines() or [type(fault).__name__])[0][:200]
     fix = "see how much memory the machine has left; a smaller batch of the teacher's recipe takes less"
-    return AutokdError(f"the process that trained the teacher {name!r} ended without a word (Ray: {said})", fix=fix)
+    return SearchFailed(f"the process that trained the teacher {name!r} ended without a word (Ray: {said})", fix=fix)
 
 
 def _told_by_ray(trial: Any) -> str:

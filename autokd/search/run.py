@@ -466,7 +466,8 @@ def _broken_off(recorder: Recorder, fault: Exception) -> None:
     """Leave the reason in the ledger, where that can still be written."""
     told = fault.what if isinstance(fault, AutokdError) else f"{type(fault).__name__}: {fault}"
     try:
-        recorder.emit({"event": "close", "status": "cancelled", "reason": told[:500]})
+        status = "failed" if isinstance(fault, SearchFailed) else "cancelled"
+        recorder.emit({"event": "close", "status": status, "reason": told[:500]})
     except AutokdError:
         pass
 

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from autokd import files
 from autokd.config.trial import DataConfig, TeacherConfig, TrialConfig
-from autokd.errors import AutokdError, TrialFailed, refused
+from autokd.errors import AutokdError, SearchFailed, TrialFailed, refused
 from autokd.files import in_file_name, in_shell, whole, write_text
 from autokd.search.kept import ERRORS, PLACE
 from autokd.train.crash import Crash, crash_in, watched
@@ -361,7 +361,8 @@ def prepare_teacher(
     Returns `config` (the teacher as trials load it), checkpoint and its sha256, trained (whether now), policy (on whose views it
     was trained), val_top1, val_loss, val_images, ece, saw_validation, seconds, data (the splits' fingerprints), versions, and
     `decisions`, what a person should hear. on_progress: hears the fields of autokd.train.report.Progress, every few seconds.
-    Raises AutokdError where it is not to be had, or lies there and does not answer as it did.
+    Raises SearchFailed where its training diverges, and AutokdError where it is not to be had, or lies there and does not answer
+    as it did.
     """
     told = _prepared(bench, data, teacher, folder, train=True, on_progress=on_progress)
     assert told is not None
@@ -407,7 +408,7 @@ def _prepared(
                     on_progress=None if on_progress is None else lambda progress: on_progress(progress.to_dict()),
                 )
         except TrialFailed as fault:
-            raise AutokdError(
+            raise SearchFailed(
                 f"the teacher {config.name!r} could not be trained: {fault.reason}", fix="lower its learning rate"
             ) from fault
         config = replace(config, checkpoint=str(Path(path).resolve()), training=None)

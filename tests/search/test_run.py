@@ -185,6 +185,18 @@ def test_a_search_without_a_student_has_failed_whatever_share_may_fail(tmp_path,
         assert again(folder, Space(**limits), retry_failed=True).status()["state"] == "finished"
 
 
+def test_a_search_whose_teacher_cannot_be_trained_has_failed(tmp_path):
+    class Diverging(InlineEngine):
+        def teachers(self, *_, **__):
+            raise autokd.SearchFailed("the teacher 'big' could not be trained: NaN")
+
+    with pytest.raises(SearchFailed):
+        search(Space(), runs=tmp_path, feasible=divided(), engine=Diverging())
+    run = Run(next(tmp_path.glob("fake-*")))
+    assert (run.status()["state"], run.status()["reason"]) == ("failed", "the teacher 'big' could not be trained: NaN")
+    assert again(run.folder, Space()).status()["state"] == "finished"
+
+
 def test_what_is_to_be_done_at_the_end_finds_the_whole_record_and_cannot_harm_it(tmp_path):
     found, told = [], []
 

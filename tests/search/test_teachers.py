@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 
 from autokd.config.sections import ConfirmSettings
 from autokd.config.trial import DataConfig, RecipeConfig, TeacherConfig, TeacherTraining
-from autokd.errors import AutokdError
+from autokd.errors import AutokdError, SearchFailed
 from autokd.finalize.retrain import finalize
 from autokd.models.build import build
 from autokd.models.checkpoint import save_weights
@@ -41,6 +41,13 @@ def facts(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("autokd.train.trial._TOLD_EVERY", 0.0)
         return folder, prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(TEACHER), folder, PROGRESS.append)
+
+
+def test_a_teacher_that_diverges_is_told_with_the_way_out_and_exit_code_4(tmp_path):
+    wild = replace(TEACHER, training=replace(TRAINING, recipe=RecipeConfig(lr=1e20)))
+    with pytest.raises(SearchFailed, match="the teacher 'big' could not be trained: the loss is not finite at step") as fault:
+        prepare_teacher({"threads": 1}, asdict(DIGITS), asdict(wild), str(tmp_path))
+    assert fault.value.exit_code == 4 and fault.value.fix == "lower its learning rate"
 
 
 def test_while_a_teacher_trains_its_progress_is_told(facts):
