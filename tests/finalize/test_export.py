@@ -159,9 +159,11 @@ def test_what_a_file_may_differ_by_grows_with_the_logits(scale: float, tmp_path:
                 one.mul_(scale)
         return model
 
-    told = export_students(grown(), FACTS, tmp_path, ("safetensors",), pixels_of(16), pixels_of(16), print)
+    forms = ("safetensors", *(["onnx"] if scale == 1e7 else []))
+    told = export_students(grown(), FACTS, tmp_path, forms, pixels_of(16), pixels_of(16), print)
     largest = np.abs(by_hand(grown(), pixels_of(16))).max()
-    assert LARGEST_DIFFERENCE < told["safetensors"]["largest_difference"] < LARGEST_DIFFERENCE / 10 * largest
+    for one in told.values():
+        assert LARGEST_DIFFERENCE < one["largest_difference"] < LARGEST_DIFFERENCE / 10 * largest
     from autokd.finalize.export import _read_back
     from autokd.finalize.graph import Deployed
 

@@ -155,6 +155,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_the_seeds_that_it_counted(tmp_
     assert {event["config"].get("views_seed") for event in trainings(run)} == {None}
     shutil.rmtree(run / "confirm")
     assert confirm(run, settings=settings, engine=engine())["seeds"] == SEEDS[:2]  # not begun: its own
+    configs = [TrialConfig.from_dict(event["config"]) for event in trainings(run)]
+    assert {config.seed for config in configs} == set(SEEDS[:2])
+    assert {config.seed_of_views for config in configs} == {0}  # the space says so
 
 
 def test_controls_have_the_choice_s_student_length_recipe_and_seeds(run):
