@@ -94,7 +94,8 @@ def train(
             path = trained(name, config)
         except KeyboardInterrupt:
             way = f"autokd teacher train {in_shell(space)}"
-            raise Interrupted("stopped; what was trained is kept. Go on, with the same options, with:", fix=way) from None
+            kept = "stopped; each training goes on from its last checkpoint. Go on, with the same options, with:"
+            raise Interrupted(kept, fix=way) from None
         except TRAINING_FAULTS as fault:
             if full_disk(fault) is not None:
                 raise

@@ -162,8 +162,9 @@ def search(
     """Search a space for the best student of each of its budgets; returns when a limit is hit, or after a pause.
 
     space: a YAML file, the same as Python values, or a SearchSpace. overrides: "path.to.key=value". on_event: called with
-    every event (autokd.track.recorder lists them) and with {"event": "phase", "text": …} between them; `observer` is the same,
-    or has a method of that name. engine: "ray", "inline" (one trial after another, in this process), or an object.
+    every event (autokd.track.recorder lists them) and with {"event": "phase", "text": …} between them, and {"event":
+    "progress", "teacher": …} while teachers train; `observer` is the same, or has a method of that name. engine: "ray",
+    "inline" (one trial after another, in this process), or an object.
 
     Ctrl-C pauses: running trials go on to their next checkpoint; a second one stops at once. Raises AutokdError or Faults
     before anything is written where the space cannot be searched, and SearchFailed where no student came out, or too many trials
