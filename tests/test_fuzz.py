@@ -138,7 +138,7 @@ def test_five_thousand_changed_spaces_are_read_or_refused_in_words(tmp_path):
     assert spaces(5000, 2, tmp_path) > 2500
 
 
-@pytest.mark.parametrize("depth", [50, 1500])
+@pytest.mark.parametrize("depth", [50, pytest.param(1500, marks=pytest.mark.slow)])
 def test_deep_nesting_and_alias_bombs_are_refused_in_words(tmp_path, depth: int):
     path = tmp_path / "space.yaml"
     for text in ("a: " + "[" * depth + "]" * depth, "a: " + "{b: " * depth + "1" + "}" * depth):

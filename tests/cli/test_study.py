@@ -127,6 +127,7 @@ def test_a_study_is_cut_off_goes_on_and_ends_with_its_report(run, space, tmp_pat
     assert len(trials(folder)) == 6 and os.path.exists(told["report"])
 
 
+@pytest.mark.slow
 def test_resume_of_a_search_takes_a_study_up_too_and_cannot_change_it(space, tmp_path, capsys):
     Engine.left = 0
     folder = tmp_path / "runs"

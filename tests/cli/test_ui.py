@@ -140,6 +140,7 @@ def test_a_port_in_use_is_told(runs: Path, repository: Path):
     assert f"port {port} is in use" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_store_that_mlflow_cannot_read_says_why(tmp_path: Path, repository: Path):
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but long enough to be taken for one" * 10)
     command = [sys.executable, "-m", "autokd.cli.main", "ui", "--runs", str(tmp_path), "--no-browser"]

@@ -215,7 +215,7 @@ def test_data_of_other_classes_is_refused(students: Path, photos: Path, capsys):
     assert "this is a folder, not a student" in err and "student.int8.onnx" in err
 
 
-@pytest.mark.parametrize("file", FORMATS.values())
+@pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.slow] * f.endswith(".pt2")) for f in FORMATS.values()])
 def test_the_search_stack_is_not_imported(students: Path, photos: Path, file: str, repository: Path):
     unwanted = (*SEARCH_STACK, "torch") if file.endswith(".onnx") else SEARCH_STACK
     code = f"""

@@ -148,7 +148,7 @@ def test_a_network_that_keeps_weights_outside_its_state_is_refused(tmp_path: Pat
         export_students(Keeps().eval(), FACTS, tmp_path, ("safetensors",), pixels_of(4), pixels_of(4), print)
 
 
-@pytest.mark.parametrize("scale", [1e3, 1e7, 1e30])
+@pytest.mark.parametrize("scale", [1e3, 1e30, pytest.param(1e7, marks=pytest.mark.slow)])
 def test_what_a_file_may_differ_by_grows_with_the_logits(scale: float, tmp_path: Path):
     """A float32 holds seven digits of a logit, whatever its size. Weights of another seed are no rounding at any size."""
 

@@ -173,7 +173,7 @@ def test_a_repetition_trains_nothing_twice_and_its_look_is_counted(folder: Path,
     assert "2 times" in (folder / "final" / "tiny" / "card.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", [".safetensors", ".json"])
+@pytest.mark.parametrize("damage", [".safetensors", pytest.param(".json", marks=pytest.mark.slow)])
 def test_a_training_that_is_no_longer_as_it_was_written_is_made_again(folder: Path, bench: Workshop, damage: str):
     first = finalize(folder, workshop=bench, budgets=["tiny"])["tiny"].metrics
     path = next(path for path in (folder / "trained").iterdir() if path.suffix == damage)

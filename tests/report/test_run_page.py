@@ -105,7 +105,7 @@ def test_data_cannot_end_the_element_it_stands_in():
     assert "<" not in inner and json.loads(inner) == value
 
 
-@pytest.mark.parametrize(("trials", "failed"), [(0, False), (1, False), (5, True)])
+@pytest.mark.parametrize(("trials", "failed"), [(0, False), (5, True), pytest.param(1, False, marks=pytest.mark.slow)])
 def test_it_is_made_with_no_trial_one_trial_and_none_but_failed_ones(report_runs, tmp_path, trials, failed):
     run = report_runs.write(tmp_path / "run", trials, failed=failed, closed=False)
     page = Page(write_report(run))

@@ -197,7 +197,7 @@ def test_budgets_share_the_trainings_of_a_candidate_of_both(tmp_path):
     assert both and all(event["budgets"] == ["tiny", "any"] for event in both)
 
 
-@pytest.mark.parametrize("reports", [0, 50, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 17, 80))])
+@pytest.mark.parametrize("reports", [50, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 1, 17, 80))])
 def test_a_confirmation_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(run, tmp_path, reports):
     other = Path(shutil.copytree(run, tmp_path / "other" / run.name))
     whole = confirm(run, settings=FEW, engine=engine())

@@ -117,6 +117,7 @@ def test_a_trial_that_is_run_again_is_needed_again():
     assert kept.spare() == ["d", "c", "g"] and "e" in kept.needed()
 
 
+@pytest.mark.slow
 def test_a_search_below_its_limit_is_the_same_as_one_without(tmp_path):
     free, held = searched(tmp_path / "free"), searched(tmp_path / "held", max_disk_gb=1.0)
     assert what_happened(free.folder) == what_happened(held.folder)
@@ -147,6 +148,7 @@ def test_above_the_limit_the_poorest_finished_checkpoints_go_and_the_search_ends
     assert sum("max_disk_gb" in text for text in said) == 1
 
 
+@pytest.mark.slow
 def test_with_rungs_the_stopped_give_way_before_what_finished_and_the_search_comes_to_its_end(tmp_path):
     whole = searched(tmp_path / "whole", trials=24)
     most = size_of(whole.folder) - size_of(whole.folder / "ray/checkpoints") + 5.5 * HEAVY

@@ -115,7 +115,7 @@ def what_happened(folder):
     return kept
 
 
-@pytest.mark.parametrize("count", [1, 9, 30, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4, 17))])
+@pytest.mark.parametrize("count", [1, 9, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 4, 17, 30))])
 def test_a_killed_and_resumed_search_equals_an_uninterrupted_one(tmp_path, count):
     whole = run_of(tmp_path / "whole")
     folder = killed_after(tmp_path / "cut", count, Space())

@@ -148,6 +148,7 @@ def test_what_was_chosen_and_why_is_told_once(teacher, tmp_path):
     assert workshop.decisions[1:] == ["signals of big: live for trials that read 0.05 of a view"]
 
 
+@pytest.mark.slow
 def test_only_signals_cached_needs_pyarrow(teacher):
     script = f"""
         import sys

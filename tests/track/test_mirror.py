@@ -97,7 +97,9 @@ def test_a_name_in_the_copy_cannot_leave_the_folder(run, tmp_path, monkeypatch):
     assert not (tmp_path / "evil").exists() and not list((tmp_path / "other").glob("*"))
 
 
-@pytest.mark.parametrize("address", ["nowhere://x/y", "s3://key:hidden@bucket/x?scheme=never"])
+@pytest.mark.parametrize(
+    "address", ["nowhere://x/y", pytest.param("s3://key:hidden@bucket/x?scheme=never", marks=pytest.mark.slow)]
+)
 def test_what_cannot_be_reached_is_told_without_its_keys(run, address):
     with pytest.raises(AutokdError) as told:
         mirror.keep(run[0], address)

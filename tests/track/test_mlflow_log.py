@@ -202,7 +202,7 @@ def test_a_store_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path)
     assert "the search goes on" in told[0]
 
 
-@pytest.mark.parametrize("patience", [60.0, 0.1])
+@pytest.mark.parametrize("patience", [60.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_one_that_waits_begins_with_the_first_report_or_when_none_comes_for_long(tmp_path, monkeypatch, patience):
     import autokd.track.mlflow_log as module
 
@@ -223,6 +223,7 @@ def test_one_that_waits_begins_with_the_first_report_or_when_none_comes_for_long
     assert len(children) == 3
 
 
+@pytest.mark.slow
 def test_nothing_of_mlflows_own_is_printed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -237,6 +238,7 @@ def test_nothing_of_mlflows_own_is_printed(tmp_path):
     assert told.stdout + told.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_tables_are_made_leaves_a_store_that_a_later_session_can_use(tmp_path):
     """The process ends in the middle of a migration, from which MLflow itself does not recover."""
     code = (

@@ -36,6 +36,7 @@ def faults(word: str) -> int:
     return int(made.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_what_is_freed_is_used_again_without_new_pages():
     assert faults("keep") < faults("leave") / 4
