@@ -284,22 +284,26 @@ def _tell(space: SearchSpace, facts: dict[str, Any], report: DataReport) -> None
     echo(f"{facts['space']}: {data['name']}, {images}, {data['classes']} classes")
     print_data(report)
     methods = ", ".join(facts["methods"])
-    wrapped(f"size: {space.size()}, {facts['pairs']} teacher-student pairs, methods {methods}")
+    kinds = f"method{'s' * (len(facts['methods']) != 1)} {methods}"
+    wrapped(f"size: {space.size()}, {_many(facts['pairs'], 'teacher-student pair')}, {kinds}")
     echo()
     rows = [
         (knob["path"], knob["domain"], "" if knob["prior"] is None else written(knob["prior"]), knob["where"])
         for knob in facts["knobs"]
     ]
-    print_table(("knob", folded("values"), folded("prior", 1), folded("where", 2)), rows, title=f"{len(rows)} knobs")
-    echo()
+    if rows:
+        title = _many(len(rows), "knob")
+        print_table(("knob", folded("values"), folded("prior", 1), folded("where", 2)), rows, title=title)
+        echo()
     names = [budget["name"] for budget in facts["budgets"]]
     table = [(s["name"], *_counted(s), *(_fit(s, name) for name in names)) for s in facts["students"]]
     print_table((STUDENT, *_COUNTED, *names), table, title="Students, and the budgets they fit")
     echo()
-    print_table((folded("teacher"), folded("model", 1), *_COUNTED, folded("weights")),
-                [(t["name"], t["model"], *_counted(t), t["weights"]) for t in facts["teachers"]],
-                title="Teachers")  # fmt: skip
-    echo()
+    if facts["teachers"]:
+        print_table((folded("teacher"), folded("model", 1), *_COUNTED, folded("weights")),
+                    [(t["name"], t["model"], *_counted(t), t["weights"]) for t in facts["teachers"]],
+                    title="Teachers")  # fmt: skip
+        echo()
     for conditions in dict.fromkeys(key for s in facts["students"] for key in s["latencies"]):
         _tell_latency(conditions, facts)
     fitting = [(budget["name"], limits_of(budget), budget["students"]) for budget in facts["budgets"]]
@@ -338,10 +342,14 @@ def _tell_latency(conditions: str, facts: dict[str, Any]) -> None:
     echo()
 
 
+def _many(number: float, word: str) -> str:
+    return f"{number:,.10g} {word}{'s' * (number != 1)}"
+
+
 def _projected(work: dict[str, Any]) -> str:
     """The work ahead in a sentence or two."""
-    trials = f"{work['trials']} trials" if work["trials"] is not None else "trials until a limit"
-    text = f"work at most: {trials} x {work['epochs']:g} epochs"
+    trials = _many(work["trials"], "trial") if work["trials"] is not None else "trials until a limit"
+    text = f"work at most: {trials} x {_many(work['epochs'], 'epoch')}"
     if work["images_a_trial"] is not None:
         text += f" ({amount(work['images_a_trial'])} images each)"
     if work["images"] is not None:

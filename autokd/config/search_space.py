@@ -40,7 +40,8 @@ class Size:
 
     def __str__(self) -> str:
         points = f"{self.points:,}" if self.points < 10**6 else f"{self.points:.1e}"
-        return f"{points} configurations" + (f" x {self.ranges} continuous ranges" if self.ranges else "")
+        ranges = f" x {self.ranges} continuous range{'s' * (self.ranges != 1)}" if self.ranges else ""
+        return f"{points} configuration{'s' * (self.points != 1)}{ranges}"
 
 
 @dataclass(frozen=True)

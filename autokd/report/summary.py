@@ -437,7 +437,7 @@ def confirmation(summary: Summary, *, short: bool = False) -> list[Section]:
 
 def _mattered(knobs: dict[str, Any]) -> str:
     if not knobs["told"]:
-        return f"{knobs['trials']} trials are too few to tell"
+        return f"too few trials to tell ({knobs['trials']})"
     words = [f"{one['name']} {one['share']:.0%}" for one in knobs["told"] if one["mattered"]]
     return ", ".join(words) or f"none is shown to, by {knobs['trials']} trials"
 

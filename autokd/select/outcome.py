@@ -146,7 +146,7 @@ def _line(budget: str, row: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     told = made["knobs"]["told"]
     mattered = [f"{one['name']} ({one['share']:.0%})" for one in told if one["mattered"]]
     if made["knobs"]["trials"] < ENOUGH:
-        words.append(f"{made['knobs']['trials']} trials are too few to tell which knobs mattered")
+        words.append(f"too few trials ({made['knobs']['trials']}) to tell which knobs mattered")
     else:
         words.append("mattered: " + (", ".join(mattered[:3]) if mattered else "no knob for sure"))
     words.append(f"optimism {_signed(made['optimism'])}")

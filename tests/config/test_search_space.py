@@ -199,7 +199,7 @@ def test_the_size_counts_pairs_by_method(load):
     space = load({"method: kd": f"{method}\n  recipe: {{batch: {{choose: [32, 64]}}}}"})
     # two students with one teacher, and two alone; two batches
     assert (space.size().points, space.size().ranges) == ((2 + 2) * 2, 1)
-    assert str(space.size()) == "8 configurations x 1 continuous ranges"
+    assert str(space.size()) == "8 configurations x 1 continuous range"
 
 
 # -- starting points -------------------------------------------------------------------------------------------------------
