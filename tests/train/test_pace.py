@@ -172,7 +172,7 @@ def test_a_compiled_student_trains_as_the_plain_one_does(monkeypatch, adapt, tmp
     teacher = train_teacher(DIGITS, TEACHER, tmp_path)
     config = TrialConfig(
         data=DIGITS,
-        student=StudentConfig("resnet8x0.5"),
+        student=StudentConfig("resnet8"),
         teacher=replace(TEACHER, training=None, checkpoint=str(teacher)),
         loss=LossConfig(1.0, 1.0, adapt=adapt),
         recipe=RecipeConfig(batch=32),
