@@ -72,7 +72,7 @@ def _students(metrics: Mapping[str, dict[str, Any]]) -> None:
 def _outside(alone: Mapping[str, dict[str, Any]]) -> None:
     rows = [
         (names, name, percent(there["mean"]), f"{100 * there['low']:.2f} to {100 * there['high']:.2f}", there["images"],
-         percent(there["calibration"]["ece"]), f"{100 * (there['mean'] - told['test']['mean']):+.2f}")
+         percent(there["calibration"]["ece"]), f"{100 * (there['mean'] - told['test']['mean']):+z.2f}")
         for names, told in alone.items() for name, there in told.get("external", {}).items()
     ]  # fmt: skip
     if not rows:

@@ -201,7 +201,7 @@ def _files(metrics: dict[str, Any]) -> list[str]:
         took = one["latency"]
         lines.append(
             f"| {one['file']} | {one['bytes'] / 1e3:,.1f} kB | {_percent(one['test_top1'])} | "
-            f"{-100 * one['test_top1_lost'] + 0.0:+.2f} points | {_percent(one['same_top1'])} | "
+            f"{-100 * one['test_top1_lost']:+z.2f} points | {_percent(one['same_top1'])} | "
             f"{one['largest_difference']:.1e} | {took['median_ms']:.3g} ({took['p90_ms']:.3g}) | {one['runtime']} |"
         )
     return [*lines, ""]

@@ -79,8 +79,8 @@ def as_section(one: Told, other: Told, found: list[Difference]) -> Section:
             row.limits,
             _best(row.trial, row.student, row.val_top1),
             _best(row.other_trial, row.other_student, row.other_val_top1),
-            "-" if row.points is None else f"{row.points:+.2f}",
-            "-" if row.low is None else f"{row.low:+.2f} to {row.high:+.2f}",
+            "-" if row.points is None else f"{row.points:+z.2f}",
+            "-" if row.low is None else f"{row.low:+z.2f} to {row.high:+z.2f}",
         )
         for row in found
     )

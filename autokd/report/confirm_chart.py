@@ -96,7 +96,7 @@ def _note(one: Mapping[str, Any]) -> str:
     if one.get("same"):
         return f"{words}\nthe choice itself"
     if gain is not None:
-        mean, low, high = (f"{100 * gain[key]:+.2f}" for key in ("mean", "low", "high"))
+        mean, low, high = (f"{100 * gain[key]:+z.2f}" for key in ("mean", "low", "high"))
         return f"{words}\nthe choice gains {mean} ({low} to {high}) points over it"
     return words
 

@@ -66,7 +66,7 @@ def _file(form: str, one: Mapping[str, Any]) -> tuple[str, ...]:
         return (form, "not written", "", "", "", "")
     took = one.get("latency") or {}
     told = f"{took['median_ms']:.3g} ({took['p90_ms']:.3g})" if took else "-"
-    change = f"{-100 * one['test_top1_lost'] + 0.0:+.2f}"  # + 0.0: no "-0.00"
+    change = f"{-100 * one['test_top1_lost']:+z.2f}"
     return (one["file"], f"{one['bytes'] / 1e3:,.0f} kB", percent(one["test_top1"]), change,
             f"{one['largest_difference']:.1e}", told)  # fmt: skip
 

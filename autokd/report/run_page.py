@@ -255,7 +255,7 @@ def _tested(finals: Sequence[dict[str, Any]], told: Told) -> str:
         optimism = _optimism(one, told)
         calibration = one["calibration"] or {}
         rows.append((
-            *cells[:6], str(one["test"].get("images")), "-" if optimism is None else f"{optimism:+.2f}",
+            *cells[:6], str(one["test"].get("images")), "-" if optimism is None else f"{optimism:+z.2f}",
             *(_number(calibration.get(word)) for word in ("nll", "brier")), *cells[6:],
             f"{one['epochs'] or 0:g}", str(one["train_on"]),
         ))  # fmt: skip
@@ -309,8 +309,8 @@ def _agreement_table(told: Told) -> str:
             f"rung {one.rung} ({one.epochs:.3g} epochs)",
             one.budget or "all trials",
             str(one.pairs),
-            "-" if math.isnan(one.rho) else f"{one.rho:+.2f}",
-            "-" if math.isnan(one.low) else f"{one.low:+.2f} to {one.high:+.2f}",
+            "-" if math.isnan(one.rho) else f"{one.rho:+z.2f}",
+            "-" if math.isnan(one.low) else f"{one.low:+z.2f} to {one.high:+z.2f}",
             "-" if math.isnan(one.p) else f"{one.p:.2g}",
         )
         for one in run_charts.agreements(told)

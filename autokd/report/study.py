@@ -261,8 +261,8 @@ def _judged(claim: Claim, verdicts: Sequence[Verdict]) -> Judged:
 def _difference(verdict: Verdict) -> str:
     found = verdict.difference
     if found.count < 2:
-        return f"{found.mean:+.2f} points, from one training each, which has no interval"
-    told = f"{found.mean:+.2f} points, 95 % interval {found.low:+.2f} to {found.high:+.2f}"
+        return f"{found.mean:+z.2f} points, from one training each, which has no interval"
+    told = f"{found.mean:+z.2f} points, 95 % interval {found.low:+z.2f} to {found.high:+z.2f}"
     return f"{told}, {_p(verdict.adjusted)}"
 
 
@@ -295,7 +295,7 @@ def points(found: Estimate | None, *, signed: bool = False) -> str:
     """'71.20 [70.31, 72.09]'; the mean alone where there is one value; a dash where there is none."""
     if found is None:
         return "-"
-    form = "+.2f" if signed else ".2f"
+    form = "+z.2f" if signed else ".2f"
     if found.count < 2:
         return f"{found.mean:{form}}"
     return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
@@ -373,7 +373,7 @@ def screen_rows(screen: Screen) -> list[tuple[str, ...]]:
 
 def screen_verdict(screen: Screen) -> Judged:
     rank = screen.rank
-    why = f"Spearman's rank correlation is {rank.rho:+.2f} over {rank.count} policies ({_p(rank.p)}, permutations)"
+    why = f"Spearman's rank correlation is {rank.rho:+z.2f} over {rank.count} policies ({_p(rank.p)}, permutations)"
     if math.isnan(rank.rho):
         why = f"{rank.count} policies are too few to rank, or do not differ"
     return Judged("Policies over whose views the teacher wavers less make better students", screen.word, why)

@@ -382,7 +382,7 @@ def _ranking(summary: Summary, extra: Sequence[str]) -> list[Section]:
         )
     )
     passed = tuple(
-        (name, p.trial, percent(p.val_top1), f"-{p.gap:.2f}", p.student, p.teacher or "-", p.method, policy_of(p))
+        (name, p.trial, percent(p.val_top1), f"{-p.gap:z.2f}", p.student, p.teacher or "-", p.method, policy_of(p))
         for name, picks in summary.passed_over.items()
         for p in picks
     )
@@ -457,7 +457,7 @@ def _span(one: dict[str, Any]) -> str:
 
 
 def _points(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:+.2f}"
+    return "-" if share is None else f"{100 * share:+z.2f}"
 
 
 def _gain(gain: dict[str, Any] | None) -> str:

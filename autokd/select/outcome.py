@@ -154,4 +154,4 @@ def _line(budget: str, row: Mapping[str, Any], made: Mapping[str, Any]) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.2f}"
+    return f"{100 * share:+z.2f}"
