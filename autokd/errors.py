@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-__all__ = ["TRAINING_FAULTS", "AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "did_you_mean",
-           "in_words", "nothing_came_out", "readable", "refused", "together"]  # fmt: skip
+__all__ = ["TRAINING_FAULTS", "AutokdError", "Faults", "Interrupted", "SearchFailed", "SpaceError", "TrialFailed", "as_one",
+           "did_you_mean", "in_words", "nothing_came_out", "readable", "refused", "together"]  # fmt: skip
 
 
 class AutokdError(Exception):
@@ -112,6 +112,13 @@ def together(faults: Mapping[str, AutokdError]) -> AutokdError:
     """Faults of several things, each told with the name of what it befell, as one."""
     places = [", ".join(filter(None, (name, fault.where))) for name, fault in faults.items()]
     some = [AutokdError(fault.what, where=place, fix=fault.fix) for place, fault in zip(places, faults.values(), strict=True)]
+    return as_one(some)
+
+
+def as_one(faults: Iterable[AutokdError]) -> AutokdError:
+    """One or more faults as one, those within `Faults` among them; what is told in the same words is told once."""
+    flat = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
+    some = list({str(one): one for one in flat}.values())
     return some[0] if len(some) == 1 else Faults(some)
 
 

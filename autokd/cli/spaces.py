@@ -16,7 +16,7 @@ from autokd.cli.documents import print_json
 from autokd.cli.options import Json, Quiet, Set, SpaceFile, space_of
 from autokd.cli.reading import bar, print_data
 from autokd.cli.tables import print_table
-from autokd.errors import AutokdError, Faults
+from autokd.errors import AutokdError, as_one
 from autokd.report.columns import STUDENT, Column, folded
 from autokd.report.summary import limits_of
 from autokd.report.words import amount, cost, duration
@@ -113,7 +113,7 @@ def examine(
         notes += more
         found = feasible(space.pairs(), space.budgets, costs, teachers, cheaper=space.cheaper_than_teacher)
         marginal, doubtful = found.marginal, found.doubtful
-    except (AutokdError, Faults) as error:
+    except AutokdError as error:
         troubles.append(error)
         pairs = 0
     else:
@@ -170,12 +170,7 @@ def examine(
         "time": _time(space, found, card, report.train, tell) if timed and found is not None and not troubles else None,
         "notes": [*space.notes, *weights, *notes],
     }
-    return facts, _together(troubles)
-
-
-def _together(faults: Sequence[AutokdError]) -> AutokdError | None:
-    each = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
-    return None if not each else each[0] if len(each) == 1 else Faults(each)
+    return facts, as_one(troubles) if troubles else None
 
 
 def _costs(found: Any, budgets: Sequence[Budget]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autokd.data.images import Card, Images
 from autokd.data.reading import FaultyImages, Reading
-from autokd.errors import AutokdError, Faults, did_you_mean
+from autokd.errors import AutokdError, as_one, did_you_mean
 from autokd.rooms import Entry, catalogue, complain, load
 
 __all__ = ["admit", "card", "expected_card", "is_here", "open_part"]
@@ -119,7 +119,7 @@ def _settings(name: str, root: str | None, options: Mapping[str, Any] | None) ->
         if setting.required and setting.name not in (options or {}) and setting.name != "root":
             faults.append(AutokdError(f"{name} needs the option {setting.name!r}"))
     if faults:
-        raise faults[0] if len(faults) == 1 else Faults(faults)
+        raise as_one(faults)
     whole = {setting.name for setting in entry.settings if setting.kind == "int"}
     settings = {
         word: int(value) if word in whole and value is not None else value for word, value in (options or {}).items()

@@ -17,7 +17,7 @@ from autokd.data.decode import progress
 from autokd.data.images import Images
 from autokd.data.reading import Faulty, FaultyImages, Finding, PassedOver, Reading, Seen
 from autokd.data.training import rows_of
-from autokd.errors import AutokdError, Faults, readable
+from autokd.errors import AutokdError, Faults, as_one, readable
 
 __all__ = ["Asked", "DataReport", "PartReport", "check_data"]
 
@@ -95,7 +95,7 @@ class DataReport:
     def trouble(self) -> AutokdError | None:
         """What stops, all at once."""
         faults = [one.error() for one in self.findings if one.stop]
-        return None if not faults else faults[0] if len(faults) == 1 else Faults(faults)
+        return as_one(faults) if faults else None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in plain values."""

@@ -274,19 +274,8 @@ class Brain:
         """The status to close with, and the reason. A search that is over without a student has failed."""
         status, reason = self._outcome()
         if status == "finished" and not any(one.status == "done" for one in self.trials.values()):
-            return "failed", self._nothing(reason)
+            return "failed", _nothing(len(self.trials), self._reasons, self.failed, reason)
         return status, reason
-
-    def _nothing(self, reason: str) -> str:
-        count, told = len(self.trials), NOTHING
-        if not count:
-            return f"{told}: no trial was begun ({reason})"
-        if self.failed < count:
-            failed = f"{self.failed} failed and " * bool(self.failed)
-            return f"{told}: of {count} trial{'s' * (count > 1)} {failed}none came to its end ({reason})"
-        why, same = self._reasons.most_common(1)[0]
-        each = {1: "the only trial", 2: "both trials"}.get(count, f"all {count} trials")
-        return f"{told}: {each} failed{'' if same == count else f', {same} of them'} with: {why}"
 
     def _outcome(self) -> tuple[str, str]:
         limit = self._hard_limit()
@@ -789,6 +778,18 @@ class Brain:
 def _place(reached: Sequence[float], score: float) -> str:
     """reached: scores, worst first."""
     return f"{len(reached) - bisect_right(reached, score) + 1} of {len(reached)}"
+
+
+def _nothing(count: int, reasons: Counter[str], failed: int, reason: str) -> str:
+    """Why none of `count` trials is a student. reasons: of the trials that failed. reason: what the search ended by."""
+    if not count:
+        return f"{NOTHING}: no trial was begun ({reason})"
+    if failed < count:
+        some = f"{failed} failed and " * bool(failed)
+        return f"{NOTHING}: of {count} trial{'s' * (count > 1)} {some}none came to its end ({reason})"
+    why, same = reasons.most_common(1)[0]
+    each = {1: "the only trial", 2: "both trials"}.get(count, f"all {count} trials")
+    return f"{NOTHING}: {each} failed{'' if same == count else f', {same} of them'} with: {why}"
 
 
 def _key(config: TrialConfig) -> str:

@@ -6,14 +6,14 @@ need not import torch. A user's own network is checked by every command, in the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autokd.errors import AutokdError, Faults
-from autokd.files import cache_root, write_text
+from autokd.errors import AutokdError, as_one
+from autokd.files import cache_root
 from autokd.rooms import catalogue
+from autokd.search.notes import keep_notes, key_of, read_notes
 from autokd.space.domains import values_of
 
 __all__ = ["check_students"]
@@ -36,13 +36,13 @@ def check_students(
     code: hash of the code that builds networks. every: also check networks of the zoo. path: the cache file.
     """
     path = path or cache_root() / "training_checks.json"
-    known = _read(path, code)
+    known: dict[str, list[str]] = read_notes(path, code, "networks")
     found: dict[str, list[str]] = {}
     notes: list[str] = []
     faults = _turned(space, card)
     for label, name, options in _asked(space, every):
         image = {"classes": card.classes, "channels": card.channels, "size": card.size}
-        key = _key(label, name, options, image)
+        key = key_of(name, options, image, label, _FORM)
         if key in known:
             notes += known[key]
             continue
@@ -56,9 +56,9 @@ def check_students(
         if key:
             found[key] = list(told)
     if found:
-        _keep(path, code, known | found)
+        keep_notes(path, code, "networks", known | found)
     if faults:
-        raise faults[0] if len(faults) == 1 else Faults(faults)
+        raise as_one(faults)
     return tuple(dict.fromkeys(notes))
 
 
@@ -97,31 +97,3 @@ def _check(name: str, **asked: Any) -> tuple[str, ...]:
     from autokd.train.check import check_training
 
     return check_training(name, **asked)
-
-
-def _key(label: str, name: str, options: dict[str, Any], image: dict[str, Any]) -> str:
-    """Cache key of a result, without the code hash; "" for a network that is not cached."""
-    from autokd.models.origin import library_of
-
-    version = library_of(name)
-    if version is None:
-        return ""
-    try:
-        return json.dumps([_FORM, label, name, version, options, image], sort_keys=True)
-    except TypeError:  # an option that is no plain value
-        return ""
-
-
-def _read(path: Path, code: str) -> dict[str, list[str]]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return dict(told["networks"]) if told["code"] == code else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _keep(path: Path, code: str, networks: dict[str, list[str]]) -> None:
-    try:
-        write_text(path, json.dumps({"code": code, "networks": networks}, indent=1))
-    except OSError:
-        pass  # checked again next time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autokd.config.limits import COSTS, Budget, Deployment
-from autokd.errors import AutokdError, Faults
-from autokd.files import cache_root, write_text
+from autokd.errors import AutokdError, as_one
+from autokd.files import cache_root
+from autokd.search.notes import keep_notes, key_of, read_notes
 
 if TYPE_CHECKING:
     from autokd.config.trial import StudentConfig, TeacherConfig
@@ -143,7 +143,7 @@ def feasible(
     by_budget = {budget.name: fitting(budget, kept) for budget in budgets}
     faults = [_unmet(b, fitting(b, pairs), pairs, costs, teachers) for b in budgets if not by_budget[b.name]]
     if faults:
-        raise faults[0] if len(faults) == 1 else Faults(faults)
+        raise as_one(faults)
     used = {student for found in by_budget.values() for _, student in found}
     unused = tuple(sorted(set(costs) - used))
 
@@ -186,15 +186,8 @@ def costs_of(space: Any, card: Any = None) -> tuple[dict[str, Any], dict[str, An
         except AutokdError as fault:
             faults.append(fault)
     if faults:
-        raise _all(faults)
+        raise as_one(faults)
     return costs, teachers
-
-
-def _all(faults: Sequence[AutokdError]) -> AutokdError:
-    """Several faults as one, without duplicates."""
-    flat = [one for fault in faults for one in (fault.faults if isinstance(fault, Faults) else [fault])]
-    some = list({str(one): one for one in flat}.values())
-    return some[0] if len(some) == 1 else Faults(some)
 
 
 def checked_students(
@@ -222,7 +215,7 @@ def _with_budgets(space: Any, costs: dict[str, Any], teachers: dict[str, Any], f
     try:
         feasible(space.pairs(), untimed, costs, teachers, cheaper=space.cheaper_than_teacher)
     except AutokdError as more:
-        return _all([fault, more])
+        return as_one([fault, more])
     return fault
 
 
@@ -307,20 +300,10 @@ class Notes:
         self.path = path or cache_root() / "costs.json"
         self._code = _code()
         self._new = False
-        try:
-            told = json.loads(self.path.read_text(encoding="utf-8"))
-            self.known: dict[str, list[int]] = dict(told["costs"]) if told["code"] == self._code else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            self.known = {}
+        self.known: dict[str, list[int]] = read_notes(self.path, self._code, "costs")
 
     def cost(self, name: str, options: dict[str, Any], **image: Any) -> Cost:
-        from autokd.models.origin import library_of
-
-        made_by = library_of(name)
-        try:
-            key = json.dumps([name, options, image, made_by], sort_keys=True) if made_by else ""
-        except TypeError:  # an option that is no plain value
-            key = ""
+        key = key_of(name, options, image)
         found = self.known.get(key)
         if found is not None:
             params, macs, file_size, memory = found
@@ -333,12 +316,8 @@ class Notes:
 
     def keep(self) -> None:
         """Write what was counted, where that can be done."""
-        if not self._new:
-            return
-        try:
-            write_text(self.path, json.dumps({"code": self._code, "costs": self.known}))
-        except OSError:
-            pass  # a note not kept is counted again
+        if self._new:
+            keep_notes(self.path, self._code, "costs", self.known)
 
 
 def _counted(name: str, options: dict[str, Any], **image: Any) -> Counted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autokd.errors import AutokdError, Faults
+from autokd.errors import AutokdError, as_one
 
 if TYPE_CHECKING:
     from autokd.config.trial import TeacherConfig
@@ -29,7 +29,7 @@ def check_teachers(space: Any, card: Any, *, files: bool = False) -> tuple[str, 
             where = fault.where or f"teachers.{name}"
             faults.append(AutokdError(f"the teacher {name!r}: {fault.what}", where=where, fix=fault.fix))
     if faults:
-        raise faults[0] if len(faults) == 1 else Faults(faults)
+        raise as_one(faults)
     return tuple(notes)
 
 

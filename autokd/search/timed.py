@@ -25,11 +25,12 @@ from typing import IO, Any
 
 from autokd.config.limits import Deployment
 from autokd.cost.latency import Timing, differ
-from autokd.errors import AutokdError, Faults
-from autokd.files import cache_root, write_text
+from autokd.errors import AutokdError, as_one
+from autokd.files import cache_root
 from autokd.machine import cpus
 from autokd.models.origin import origin
 from autokd.models.sources import code
+from autokd.search.notes import keep_notes, read_notes
 from autokd.train.crash import crash_of_exit
 
 __all__ = ["Asked", "Measured", "machine", "of_ledger", "time_all"]
@@ -193,8 +194,7 @@ def _in_a_process(deployment: Deployment, asked: Sequence[Asked], tell: Tell) ->
         fix = "remove it from the space, or change the conditions of the latency"
         faults.append(AutokdError(f"{lost.name} cannot be timed: its process was ended by {crash}", where=lost.where, fix=fix))
     if faults:
-        some = list({str(fault): fault for fault in faults}.values())
-        raise some[0] if len(some) == 1 else Faults(some)
+        raise as_one(faults)
     return found
 
 
@@ -250,19 +250,19 @@ def _one_process(
 def _possible(asked: Iterable[Asked], here: Mapping[str, Any]) -> None:
     """Raises where this machine has not what the deployments ask for, all at once."""
     granted = here["cpus"]
-    faults: dict[str, AutokdError] = {}
+    faults: list[AutokdError] = []
     for one in asked:
         if one.deployment.device == "cuda" and here["gpu"] == "none":
             fix = "search on a machine with one, or device: cpu"
             fault = AutokdError("a latency on a GPU cannot be measured here: there is none", where=one.where, fix=fix)
-            faults[str(fault)] = fault
+            faults.append(fault)
         if one.deployment.threads > granted:
             what = f"a latency with {one.deployment.threads} threads cannot be measured here: {granted} processors may be used"
             fix = f"search on the machine it is meant for, or threads: {granted}"
             fault = AutokdError(what, where=one.where, fix=fix)
-            faults[str(fault)] = fault
+            faults.append(fault)
     if faults:
-        raise next(iter(faults.values())) if len(faults) == 1 else Faults(faults.values())
+        raise as_one(faults)
 
 
 @contextmanager
@@ -290,19 +290,13 @@ def _alone(path: Path, tell: Tell) -> Iterator[None]:
 
 def _read(path: Path, code: str) -> dict[str, Timing]:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["code"] != code:
-            return {}
-        return {key: Timing.from_dict(one) for key, one in told["timings"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {key: Timing.from_dict(one) for key, one in read_notes(path, code, "timings").items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _keep(path: Path, code: str, timings: Mapping[str, Timing]) -> None:
-    try:
-        write_text(path, json.dumps({"code": code, "timings": {key: one.to_dict() for key, one in timings.items()}}, indent=1))
-    except OSError:
-        pass  # measured again another time
+    keep_notes(path, code, "timings", {key: one.to_dict() for key, one in timings.items()})
 
 
 def _other(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
